@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* Device memory, and tensors as views of it. */
+#ifndef DIJIANG_BUFFER_H
+#define DIJIANG_BUFFER_H
+
+#include <dijiang/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A range of memory that kernels read and write. Immutable as an object and usable from any thread;
+ * access to its contents is the caller's to order. */
+typedef struct dj_buffer dj_buffer;
+
+enum dj_memory {
+    DJ_MEMORY_DEVICE = 0,   /* fastest for kernels; mapped only where that costs nothing */
+    DJ_MEMORY_UPLOAD = 1,   /* mapped; the host writes it in order, kernels read it */
+    DJ_MEMORY_DOWNLOAD = 2, /* mapped; kernels write it, the host reads it at full speed */
+};
+
+struct dj_buffer_params {
+    uint64_t size;        /* bytes; 0 is allowed and holds nothing */
+    uint32_t memory;      /* enum dj_memory */
+    uint32_t padding;     /* 0 */
+    uint64_t reserved[4]; /* 0 */
+};
+
+/* Allocates a buffer. Its contents are undefined.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_LIMIT (beyond the
+ * device's largest allocation); DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_OUT_OF_HOST_MEMORY;
+ * DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
+DJ_API dj_result dj_buffer_create(dj_context *context, const struct dj_buffer_params *params,
+                                  dj_buffer **buffer);
+
+/* Frees a buffer and sets *buffer to NULL. No submitted work may still use it. */
+DJ_API void dj_buffer_destroy(dj_buffer **buffer);
+
+/* Bytes, as created. Thread-safe. */
+DJ_API uint64_t dj_buffer_size(const dj_buffer *buffer);
+
+/* The host's address of the buffer, valid until it is destroyed, or NULL where its memory cannot be
+ * mapped (DJ_MEMORY_DEVICE only) or its size is 0. The memory is coherent: what was written before a
+ * submission is seen by it; what a kernel wrote is seen after a wait, given a barrier to the host
+ * (DJ_BARRIER_AFTER_HOST). Thread-safe. */
+DJ_API void *dj_buffer_map(dj_buffer *buffer);
+
+/* Copies size bytes from data into the buffer at offset, or back. Works for every kind of memory
+ * (through a staging buffer and the queue where it is not mapped) and returns when it is done.
+ * Must not overlap in time with work that uses the range.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or a range outside the buffer);
+ * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_DEVICE_LOST;
+ * DJ_ERROR_VULKAN. Thread-safe. */
+DJ_API dj_result dj_buffer_write(dj_buffer *buffer, uint64_t offset, const void *data,
+                                 uint64_t size);
+DJ_API dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_t size);
+
+enum dj_type {
+    DJ_FLOAT32 = 0,
+};
+
+/* A view of a buffer as an array of up to 4 dimensions: a plain struct, copied freely.
+ * Element [i][j][k][l] lies at byte offset + 4 * (i * stride[0] + j * stride[1] + k * stride[2] +
+ * l * stride[3]) for DJ_FLOAT32. */
+struct dj_tensor {
+    dj_buffer *buffer;
+    uint64_t offset;    /* bytes, a multiple of the element's size */
+    uint64_t shape[4];  /* elements per dimension; any may be 0 */
+    uint64_t stride[4]; /* elements; stride[3] must be 1 where shape[3] > 1. Inputs may repeat
+                         * (stride 0); outputs must not overlap themselves */
+    uint32_t type;      /* enum dj_type */
+    uint32_t padding;   /* 0 */
+};
+
+/* The tensor that lies in buffer at offset without gaps, last dimension fastest:
+ * stride = {shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1}. Nothing is checked
+ * here but by the calls that use it. Thread-safe. */
+DJ_API void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t offset,
+                           uint32_t type, const uint64_t shape[4]);
+
+/* A gapless tensor in a buffer of its own (DJ_MEMORY_DEVICE), to be freed by
+ * dj_buffer_destroy(&tensor->buffer). data: its elements, copied before the call returns, or NULL:
+ * undefined contents. On failure tensor->buffer is NULL.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or an unknown type); DJ_ERROR_LIMIT (its size
+ * exceeds 64 bits or the device's largest allocation); what dj_buffer_create and dj_buffer_write
+ * do. Thread-safe. */
+DJ_API dj_result dj_tensor_create(dj_context *context, uint32_t type, const uint64_t shape[4],
+                                  const void *data, struct dj_tensor *tensor);
+
+/* Exchanges two dimensions, 0 to 3, of the view: data stored as [B,H,T,d] becomes the [B,T,H,d]
+ * that dj_attention takes by dj_tensor_swap(&t, 1, 2). Other values leave it as it is. */
+DJ_API void dj_tensor_swap(struct dj_tensor *tensor, uint32_t a, uint32_t b);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

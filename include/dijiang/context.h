@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* Devices, and the context: one Vulkan device with what dijiang needs around it. */
+#ifndef DIJIANG_CONTEXT_H
+#define DIJIANG_CONTEXT_H
+
+#include <dijiang/result.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A Vulkan instance and device. Usable from any thread, by several at once. */
+typedef struct dj_context dj_context;
+
+enum dj_log_level {
+    DJ_LOG_ERROR = 1,   /* why a call failed, or a message of the validation layer */
+    DJ_LOG_WARNING = 2, /* it works, but not as well as it could */
+    DJ_LOG_INFO = 3,    /* which device, which kernels */
+    DJ_LOG_DEBUG = 4,
+};
+
+/* Receives one line without a newline. Called from whichever thread makes the call that logs, so it
+ * must be thread-safe; it must not call into dijiang. */
+typedef void (*dj_log_fn)(void *user, uint32_t level, const char *message);
+
+/* How to create a context, or to list devices. All zero is a good default. */
+struct dj_context_params {
+    const char *device;  /* an index as printed by dijiang-info ("0"), or part of a device's name
+                          * ("radeon", any case). NULL: the environment's DIJIANG_DEVICE in the same
+                          * form, and without it the first suitable of discrete, integrated, virtual
+                          * GPU, CPU */
+    dj_log_fn log;       /* NULL: nothing is logged */
+    void *log_user;      /* handed to log */
+    uint32_t log_level;  /* enum dj_log_level, the most verbose level wanted; 0: DJ_LOG_WARNING */
+    uint32_t validation; /* enum dj_switch; DJ_ON loads VK_LAYER_KHRONOS_validation, with checks of
+                          * synchronisation, and is refused with DJ_ERROR_NO_VALIDATION where it is
+                          * not installed. Default: on if DIJIANG_VALIDATION=1, else off */
+    uint32_t push_descriptors; /* enum dj_switch; DJ_OFF binds through preallocated sets even where
+                                * the device has VK_KHR_push_descriptor. Default: on, unless
+                                * DIJIANG_PUSH_DESCRIPTORS=0. The results are the same */
+    uint32_t padding;          /* 0 */
+    uint64_t reserved[4];      /* 0 */
+};
+
+enum dj_device_type { /* the values of VkPhysicalDeviceType */
+    DJ_DEVICE_OTHER = 0,
+    DJ_DEVICE_INTEGRATED = 1,
+    DJ_DEVICE_DISCRETE = 2,
+    DJ_DEVICE_VIRTUAL = 3,
+    DJ_DEVICE_CPU = 4,
+};
+
+/* What a device is, and those limits and features that decide how dijiang uses it. */
+struct dj_device_info {
+    char name[256];          /* as the driver reports it, UTF-8 */
+    char driver[256];        /* the driver's name and its own version text */
+    char unsuitable[128];    /* empty, or the one thing dijiang needs and the device lacks */
+    uint32_t index;          /* the device's place in the list, and its number for DIJIANG_DEVICE */
+    uint32_t type;           /* enum dj_device_type */
+    uint32_t vendor_id;      /* PCI vendor, or a Khronos vendor id */
+    uint32_t device_id;
+    uint32_t api_version;    /* Vulkan's encoding: major << 22 | minor << 12 | patch */
+    uint32_t driver_version; /* the vendor's own encoding */
+    uint32_t subgroup_size;  /* invocations */
+    uint32_t subgroup_size_min, subgroup_size_max; /* equal to the above where it cannot vary */
+    uint32_t max_invocations;     /* of one workgroup */
+    uint32_t shared_memory;       /* bytes for one workgroup */
+    uint32_t storage_buffers;     /* bound to one compute stage at a time */
+    uint32_t push_constants;      /* bytes */
+    uint32_t max_workgroups[3];   /* of one dispatch, per axis */
+    uint64_t max_storage_range;   /* bytes one binding can reach (maxStorageBufferRange) */
+    uint64_t max_allocation;      /* bytes (maxMemoryAllocationSize) */
+    uint64_t offset_alignment;    /* bytes (minStorageBufferOffsetAlignment) */
+    uint64_t device_memory;       /* bytes in the largest device-local heap */
+    uint8_t subgroup_arithmetic;  /* 1 or 0, as all below: reductions within a subgroup in compute */
+    uint8_t subgroup_size_control; /* a kernel may ask for its subgroup size */
+    uint8_t push_descriptor;      /* VK_KHR_push_descriptor */
+    uint8_t buffer_device_address; /* shaders may use addresses */
+    uint8_t storage_16bit;        /* 16-bit types in storage buffers */
+    uint8_t float16;              /* 16-bit float arithmetic */
+    uint8_t cooperative_matrix;   /* VK_KHR_cooperative_matrix */
+    uint8_t signed_zero_inf_nan;  /* float32 kernels treat NaN and Inf as IEEE 754 does */
+    uint8_t mappable;             /* some device-local memory can be mapped by the host */
+    uint8_t padding[7];
+    uint64_t reserved[8];         /* 0 */
+};
+
+/* Lists the Vulkan devices of this system, suitable or not, in the loader's order.
+ *
+ * params: NULL for defaults; only log and validation matter here. *count: on entry the capacity of
+ * infos, on return the number of devices; infos may be NULL to ask for the number alone. If there
+ * are more than fit, the first ones are written and the call succeeds.
+ *
+ * Returns DJ_SUCCESS, also for 0 devices; DJ_ERROR_NO_LOADER; DJ_ERROR_INVALID_ARGUMENT (count is
+ * NULL); DJ_ERROR_NO_VALIDATION; DJ_ERROR_VERSION; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_VULKAN.
+ * On failure *count is 0. Thread-safe. */
+DJ_API dj_result dj_device_list(const struct dj_context_params *params,
+                                struct dj_device_info *infos, uint32_t *count);
+
+/* Creates a context: an instance, the chosen device with one compute queue, and its memory pools.
+ *
+ * params: NULL for defaults. *context: the new context, to be given to dj_context_destroy.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_NO_LOADER; DJ_ERROR_NO_DEVICE; DJ_ERROR_DEVICE_NOT_FOUND (params or
+ * DIJIANG_DEVICE name no device, or an index beyond the list); DJ_ERROR_DEVICE_UNSUITABLE (a device
+ * was asked for by name or index that cannot run dijiang, or none can); DJ_ERROR_NO_VALIDATION;
+ * DJ_ERROR_INVALID_ARGUMENT (context is NULL, or an unknown switch); DJ_ERROR_VERSION;
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. Thread-safe. */
+DJ_API dj_result dj_context_create(const struct dj_context_params *params, dj_context **context);
+
+/* Waits for the device to be idle and destroys the context; sets *context to NULL. Every object made
+ * from it must have been destroyed before. NULL, and a pointer to NULL, are accepted. */
+DJ_API void dj_context_destroy(dj_context **context);
+
+/* The device of a context, as dj_device_list describes it. Thread-safe. Returns DJ_SUCCESS, or
+ * DJ_ERROR_INVALID_ARGUMENT if either is NULL. */
+DJ_API dj_result dj_context_device(const dj_context *context, struct dj_device_info *info);
+
+/* How many warnings and errors the validation layer has reported on this context so far; 0 without
+ * validation. Thread-safe. A test treats any as a failure. */
+DJ_API uint64_t dj_context_validation_count(const dj_context *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

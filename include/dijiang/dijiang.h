@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* dijiang: linear attention after the DiJiang paper on any Vulkan device. All that is stable, without
+ * a Vulkan type. */
+#ifndef DIJIANG_DIJIANG_H
+#define DIJIANG_DIJIANG_H
+
+#include <dijiang/attention.h>
+#include <dijiang/buffer.h>
+#include <dijiang/context.h>
+#include <dijiang/dct.h>
+#include <dijiang/features.h>
+#include <dijiang/recorder.h>
+#include <dijiang/result.h>
+
+#endif

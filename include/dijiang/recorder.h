@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* Recorders: where plans record their work, and the barriers around it.
+ *
+ * The contract of every dj_*_record function:
+ *   begin: inputs, state and indices are visible to COMPUTE_SHADER / SHADER_READ; earlier accesses
+ *          to outputs, state and scratch are ordered before COMPUTE_SHADER.
+ *   end:   outputs and state were written in COMPUTE_SHADER / SHADER_WRITE and are visible to nobody
+ *          yet.
+ * Inside, every hazard is the library's. Two calls that share a state slot or scratch memory need a
+ * barrier between them. The flags below record the barriers for the caller. */
+#ifndef DIJIANG_RECORDER_H
+#define DIJIANG_RECORDER_H
+
+#include <dijiang/buffer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A command buffer, its descriptors and a small ring of memory for indices, all allocated at
+ * creation. One thread at a time; one per submission in flight. */
+typedef struct dj_recorder dj_recorder;
+
+struct dj_recorder_params {
+    uint32_t dispatches;  /* how many it can hold between two begins; 0: 256 */
+    uint32_t padding;     /* 0 */
+    uint64_t ring_size;   /* bytes for slot indices; 0: 65536 */
+    uint64_t reserved[4]; /* 0 */
+};
+
+enum dj_barrier {
+    DJ_BARRIER_BEFORE = 1,        /* all earlier work and host writes, before this call */
+    DJ_BARRIER_AFTER_COMPUTE = 2, /* this call's writes become visible to later compute work */
+    DJ_BARRIER_AFTER_HOST = 4,    /* ... and to the host, once the submission was waited for */
+};
+
+/* Creates an idle recorder. params: NULL for defaults.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_OUT_OF_HOST_MEMORY;
+ * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
+DJ_API dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_params *params,
+                                    dj_recorder **recorder);
+
+/* Destroys a recorder and sets *recorder to NULL; waits for its submission first. */
+DJ_API void dj_recorder_destroy(dj_recorder **recorder);
+
+/* Starts a new recording, dropping the last one. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE if a
+ * submission was not waited for; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * DJ_ERROR_VULKAN. */
+DJ_API dj_result dj_recorder_begin(dj_recorder *recorder);
+
+/* Records barriers alone. barriers: any of enum dj_barrier together. Returns DJ_SUCCESS;
+ * DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_RECORDER_STATE unless recording. */
+DJ_API dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers);
+
+/* Ends the recording and submits it to the context's queue. The queue is locked for the submission
+ * alone. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE unless recording; DJ_ERROR_DEVICE_LOST;
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
+DJ_API dj_result dj_recorder_submit(dj_recorder *recorder);
+
+/* Waits for the submission, for at most timeout_ns nanoseconds (UINT64_MAX: for ever). Returns
+ * DJ_SUCCESS, also if nothing was submitted; DJ_ERROR_TIMEOUT; DJ_ERROR_DEVICE_LOST;
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
+DJ_API dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns);
+
+/* What one call of a plan needs: the answer of dj_dct_needs and dj_attention_needs. */
+struct dj_needs {
+    uint64_t scratch_size;      /* bytes of scratch memory; 0: none */
+    uint64_t scratch_alignment; /* bytes, of its offset in its buffer */
+    uint64_t ring_size;         /* bytes of a recorder's ring */
+    uint64_t slot_size;         /* bytes of one state slot; attention only */
+    uint64_t slot_alignment;    /* bytes, of the state's offset in its buffer; attention only */
+    uint64_t flops;             /* floating-point operations that the algorithm must spend */
+    uint64_t bytes;             /* bytes of input and output that it must move */
+    uint32_t dispatches;        /* of a recorder */
+    uint32_t parts;             /* pieces into which dj_*_run cuts it, each a submission */
+    uint64_t reserved[4];
+};
+
+/* Scratch memory for a call: written and read inside it, worthless after it. buffer NULL: none was
+ * given, which dj_*_run answers by allocating its own. */
+struct dj_scratch {
+    dj_buffer *buffer;
+    uint64_t offset; /* bytes */
+    uint64_t size;   /* bytes */
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DJ_LIB_BUFFER_H
+#define DJ_LIB_BUFFER_H
+
+#include "context.h"
+
+#include <dijiang/buffer.h>
+
+struct dj_buffer {
+    struct dj_context *context;
+    VkBuffer handle;       /* VK_NULL_HANDLE if size is 0 */
+    VkDeviceMemory memory; /* one allocation each */
+    uint64_t size;         /* bytes asked for */
+    void *mapped;          /* NULL if not host-visible */
+};
+
+/* As dj_buffer_create, for memory of the library's own: named for debuggers. */
+dj_result dj_buffer_create_named(struct dj_context *context, uint64_t size, uint32_t memory,
+                                 const char *name, struct dj_buffer **buffer);
+
+/* A device-readable buffer with these contents, by mapped memory: submits nothing. */
+dj_result dj_buffer_create_table(struct dj_context *context, const void *data, uint64_t size,
+                                 const char *name, struct dj_buffer **buffer);
+
+#endif

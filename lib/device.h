@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* The devices of an instance: enumerating, describing, ranking, choosing. */
+#ifndef DJ_LIB_DEVICE_H
+#define DJ_LIB_DEVICE_H
+
+#include "context.h"
+
+struct dj_device {
+    VkPhysicalDevice handle;
+    struct dj_device_info info;
+    uint32_t queue_family;   /* the first with compute */
+    bool portability_subset; /* VK_KHR_portability_subset is there and must be enabled */
+};
+
+struct dj_devices {
+    struct dj_device *list;
+    uint32_t count;
+};
+
+/* Describes all devices of context->instance. Frees with dj_devices_finish, also after failure. */
+dj_result dj_devices_init(const struct dj_context *context, struct dj_devices *devices);
+void dj_devices_finish(struct dj_devices *devices);
+
+/* The device that text names (struct dj_context_params says how), or the best one if it is NULL.
+ * source: where text comes from, for the log line. */
+dj_result dj_devices_choose(const struct dj_log *log, const struct dj_devices *devices,
+                            const char *text, const char *source, const struct dj_device **chosen);
+
+#endif

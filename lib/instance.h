@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* The instance inside a context: loader, layers, messenger. Needs and fills nothing else of it. */
+#ifndef DJ_LIB_INSTANCE_H
+#define DJ_LIB_INSTANCE_H
+
+#include "context.h"
+
+/* Fills the log from params (NULL: defaults) and checks them. */
+dj_result dj_params_init(struct dj_context *context, const struct dj_context_params *params);
+
+/* Makes the instance. DJ_ERROR_NO_DEVICE if the loader found no driver. The context must not move
+ * until dj_instance_finish. */
+dj_result dj_instance_init(struct dj_context *context, const struct dj_context_params *params);
+
+/* Undoes dj_instance_init, also where it failed half-way. */
+void dj_instance_finish(struct dj_context *context);
+
+/* A switch whose default an environment variable turns to `value` by being equal to text. */
+bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, const char *text);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* Compute pipelines over the context's universal layout. */
+#ifndef DJ_LIB_PIPELINE_H
+#define DJ_LIB_PIPELINE_H
+
+#include "context.h"
+
+#include <stddef.h>
+
+/* Embedded SPIR-V: shaders/meson.build makes one `const struct dj_shader dj_shader_<name>` per row of
+ * its table, declared in the generated "shaders.h". */
+struct dj_shader {
+    const char *name;
+    const uint32_t *words;
+    size_t size; /* bytes */
+};
+
+/* Specialization constants 0 .. count-1, each 32 bits. */
+struct dj_constants {
+    uint32_t count;
+    uint32_t values[12];
+};
+
+/* Creates a pipeline whose entry point is main. constants may be NULL. Holds no lock. */
+dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
+                             const struct dj_constants *constants, VkPipeline *pipeline);
+
+/* Destroys a pipeline and sets it to VK_NULL_HANDLE, which is accepted. */
+void dj_pipeline_destroy(struct dj_context *context, VkPipeline *pipeline);
+
+#endif

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT */
+#include "recorder.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    DEFAULT_DISPATCHES = 256,
+    MAX_DISPATCHES = 1 << 20,
+    DEFAULT_RING = 65536,
+    SETS_AT_ONCE = 64,
+    ALL_BARRIERS = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST,
+};
+
+enum state {
+    IDLE,      /* nothing recorded, nothing pending */
+    RECORDING, /* between begin and submit */
+    SUBMITTED, /* the device may still use what was recorded */
+};
+
+static const char *const state_names[] = {[IDLE] = "is idle",
+                                          [RECORDING] = "is recording",
+                                          [SUBMITTED] = "has work that was not waited for"};
+
+struct dj_recorder {
+    struct dj_context *context;
+    enum state state;
+    VkCommandPool pool;
+    VkCommandBuffer command;
+    VkFence fence;
+    VkDescriptorPool descriptors; /* these two: without push descriptors only */
+    VkDescriptorSet *sets;        /* one per dispatch */
+    uint32_t dispatches, dispatches_used;
+    struct dj_buffer *ring; /* mapped */
+    uint64_t ring_used;     /* a multiple of the offset alignment */
+    void *work;             /* as large as the ring */
+};
+
+static dj_result sets_create(struct dj_recorder *recorder)
+{
+    struct dj_context *context = recorder->context;
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    recorder->sets = calloc(recorder->dispatches, sizeof(*recorder->sets));
+    if (!recorder->sets)
+        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u sets",
+                       recorder->dispatches);
+    const VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                       .descriptorCount = recorder->dispatches * DJ_BINDINGS};
+    const VkDescriptorPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+        .maxSets = recorder->dispatches,
+        .poolSizeCount = 1,
+        .pPoolSizes = &size,
+    };
+    VkResult code = vk->vkCreateDescriptorPool(context->device, &pool, context->allocator,
+                                               &recorder->descriptors);
+    if (code != VK_SUCCESS) {
+        recorder->descriptors = VK_NULL_HANDLE;
+        return dj_context_result(context, code, "vkCreateDescriptorPool");
+    }
+    dj_context_name(context, VK_OBJECT_TYPE_DESCRIPTOR_POOL, (uint64_t)recorder->descriptors,
+                    "dijiang recorder");
+
+    VkDescriptorSetLayout layouts[SETS_AT_ONCE];
+    for (uint32_t i = 0; i < SETS_AT_ONCE; i++)
+        layouts[i] = context->set_layout;
+    for (uint32_t done = 0; done < recorder->dispatches; done += SETS_AT_ONCE) {
+        const uint32_t left = recorder->dispatches - done;
+        const VkDescriptorSetAllocateInfo info = {
+            .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+            .descriptorPool = recorder->descriptors,
+            .descriptorSetCount = left < SETS_AT_ONCE ? left : SETS_AT_ONCE,
+            .pSetLayouts = layouts,
+        };
+        code = vk->vkAllocateDescriptorSets(context->device, &info, recorder->sets + done);
+        if (code != VK_SUCCESS)
+            return dj_context_result(context, code, "vkAllocateDescriptorSets");
+    }
+    return DJ_SUCCESS;
+}
+
+static dj_result commands_create(struct dj_recorder *recorder)
+{
+    struct dj_context *context = recorder->context;
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    const VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .queueFamilyIndex = context->queue_family,
+    };
+    VkResult code =
+        vk->vkCreateCommandPool(context->device, &pool, context->allocator, &recorder->pool);
+    if (code != VK_SUCCESS) {
+        recorder->pool = VK_NULL_HANDLE;
+        return dj_context_result(context, code, "vkCreateCommandPool");
+    }
+    const VkCommandBufferAllocateInfo command = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = recorder->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1,
+    };
+    code = vk->vkAllocateCommandBuffers(context->device, &command, &recorder->command);
+    if (code != VK_SUCCESS)
+        return dj_context_result(context, code, "vkAllocateCommandBuffers");
+    const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    code = vk->vkCreateFence(context->device, &fence, context->allocator, &recorder->fence);
+    if (code != VK_SUCCESS) {
+        recorder->fence = VK_NULL_HANDLE;
+        return dj_context_result(context, code, "vkCreateFence");
+    }
+    dj_context_name(context, VK_OBJECT_TYPE_COMMAND_POOL, (uint64_t)recorder->pool,
+                    "dijiang recorder");
+    dj_context_name(context, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)recorder->command,
+                    "dijiang recorder");
+    dj_context_name(context, VK_OBJECT_TYPE_FENCE, (uint64_t)recorder->fence, "dijiang recorder");
+    return DJ_SUCCESS;
+}
+
+static dj_result params_check(const struct dj_context *context,
+                              const struct dj_recorder_params *params)
+{
+    const struct dj_log *log = &context->log;
+    if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_recorder_params"))
+        return DJ_ERROR_VERSION;
+    if (params->padding != 0)
+        return dj_fail(log, DJ_ERROR_VERSION, "dj_recorder_params.padding is %u and must be 0",
+                       params->padding);
+    if (params->dispatches > MAX_DISPATCHES)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_recorder_params.dispatches is %u and must be at most %d",
+                       params->dispatches, MAX_DISPATCHES);
+    if (params->ring_size > context->info.max_allocation - context->info.offset_alignment)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_recorder_params.ring_size is %" PRIu64
+                       "; the device's largest allocation is %" PRIu64,
+                       params->ring_size, context->info.max_allocation);
+    return dj_context_check(context);
+}
+
+dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_params *params,
+                             dj_recorder **recorder)
+{
+    if (recorder)
+        *recorder = NULL;
+    if (!context)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    if (!recorder)
+        return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_recorder_create: recorder is NULL");
+    const struct dj_recorder_params defaults = {0};
+    if (!params)
+        params = &defaults;
+    dj_result result = params_check(context, params);
+    if (result != DJ_SUCCESS)
+        return result;
+    struct dj_recorder *made = calloc(1, sizeof(*made));
+    if (!made)
+        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a recorder");
+    made->context = context;
+    made->dispatches = params->dispatches ? params->dispatches : DEFAULT_DISPATCHES;
+    const uint64_t ring = params->ring_size ? params->ring_size : DEFAULT_RING;
+    result = dj_buffer_create_named(context, dj_recorder_ring_size(context, ring), DJ_MEMORY_UPLOAD,
+                                    "dijiang ring", &made->ring);
+    if (result == DJ_SUCCESS) {
+        made->work = calloc(1, made->ring->size);
+        if (!made->work)
+            result = dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
+                             "no memory for %" PRIu64 " bytes beside the ring", made->ring->size);
+    }
+    if (result == DJ_SUCCESS)
+        result = commands_create(made);
+    if (result == DJ_SUCCESS && !context->push_descriptors)
+        result = sets_create(made);
+    if (result != DJ_SUCCESS)
+        goto fail;
+    *recorder = made;
+    return DJ_SUCCESS;
+
+fail:
+    dj_recorder_destroy(&made);
+    return result;
+}
+
+/* For work whose fence cannot be waited for (the device is lost, or memory short): it must still
+ * end before what it uses does. */
+static void device_idle(struct dj_context *context)
+{
+    pthread_mutex_lock(&context->queue_lock);
+    (void)context->vk.device.vkDeviceWaitIdle(context->device);
+    pthread_mutex_unlock(&context->queue_lock);
+}
+
+void dj_recorder_destroy(dj_recorder **recorder)
+{
+    if (!recorder || !*recorder)
+        return;
+    struct dj_recorder *dead = *recorder;
+    struct dj_context *context = dead->context;
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    if (dead->state == SUBMITTED && dj_recorder_wait(dead, UINT64_MAX) != DJ_SUCCESS)
+        device_idle(context);
+    vk->vkDestroyDescriptorPool(context->device, dead->descriptors, context->allocator);
+    free(dead->sets);
+    free(dead->work);
+    vk->vkDestroyFence(context->device, dead->fence, context->allocator);
+    vk->vkDestroyCommandPool(context->device, dead->pool, context->allocator);
+    dj_buffer_destroy(&dead->ring);
+    free(dead);
+    *recorder = NULL;
+}
+
+static dj_result state_fail(const struct dj_recorder *recorder, const char *function,
+                            const char *need)
+{
+    return dj_fail(&recorder->context->log, DJ_ERROR_RECORDER_STATE,
+                   "%s: the recorder %s, and must %s", function, state_names[recorder->state],
+                   need);
+}
+
+dj_result dj_recorder_begin(dj_recorder *recorder)
+{
+    if (!recorder)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    struct dj_context *context = recorder->context;
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    if (recorder->state == SUBMITTED)
+        return state_fail(recorder, "dj_recorder_begin", "have been waited for");
+    recorder->state = IDLE;
+    VkResult code = vk->vkResetCommandPool(context->device, recorder->pool, 0);
+    if (code != VK_SUCCESS)
+        return dj_context_result(context, code, "vkResetCommandPool");
+    const VkCommandBufferBeginInfo begin = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+        .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
+    };
+    code = vk->vkBeginCommandBuffer(recorder->command, &begin);
+    if (code != VK_SUCCESS)
+        return dj_context_result(context, code, "vkBeginCommandBuffer");
+    recorder->dispatches_used = 0;
+    recorder->ring_used = 0;
+    recorder->state = RECORDING;
+    return DJ_SUCCESS;
+}
+
+dj_result dj_recorder_submit(dj_recorder *recorder)
+{
+    if (!recorder)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    struct dj_context *context = recorder->context;
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    if (recorder->state != RECORDING)
+        return state_fail(recorder, "dj_recorder_submit", "be recording");
+    dj_result result = dj_context_check(context);
+    if (result != DJ_SUCCESS)
+        return result;
+
+    recorder->state = IDLE; /* a recording that cannot be ended or submitted is dropped */
+    VkResult code = vk->vkEndCommandBuffer(recorder->command);
+    if (code != VK_SUCCESS)
+        return dj_context_result(context, code, "vkEndCommandBuffer");
+    code = vk->vkResetFences(context->device, 1, &recorder->fence);
+    if (code != VK_SUCCESS)
+        return dj_context_result(context, code, "vkResetFences");
+    const VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &recorder->command,
+    };
+    pthread_mutex_lock(&context->queue_lock);
+    code = vk->vkQueueSubmit(context->queue, 1, &submit, recorder->fence);
+    pthread_mutex_unlock(&context->queue_lock);
+    if (code == VK_SUCCESS)
+        recorder->state = SUBMITTED;
+    return dj_context_result(context, code, "vkQueueSubmit");
+}
+
+dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
+{
+    if (!recorder)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    struct dj_context *context = recorder->context;
+    if (recorder->state != SUBMITTED)
+        return DJ_SUCCESS;
+    const VkResult code = context->vk.device.vkWaitForFences(context->device, 1, &recorder->fence,
+                                                             VK_TRUE, timeout_ns);
+    if (code == VK_TIMEOUT)
+        return dj_fail(&context->log, DJ_ERROR_TIMEOUT,
+                       "dj_recorder_wait: not done after %" PRIu64 " ns", timeout_ns);
+    if (code == VK_ERROR_DEVICE_LOST)
+        device_idle(context);
+    if (code == VK_SUCCESS || code == VK_ERROR_DEVICE_LOST)
+        recorder->state = IDLE;
+    return dj_context_result(context, code, "vkWaitForFences");
+}
+
+dj_result dj_recorder_reserve(struct dj_recorder *recorder, uint32_t dispatches, uint64_t ring_size)
+{
+    const struct dj_log *log = &recorder->context->log;
+    if (recorder->state != RECORDING)
+        return state_fail(recorder, "recording a call", "be recording");
+    if (dispatches > recorder->dispatches - recorder->dispatches_used)
+        return dj_fail(log, DJ_ERROR_RECORDER_FULL,
+                       "the call takes %u dispatches, and the recorder has %u of %u left",
+                       dispatches, recorder->dispatches - recorder->dispatches_used,
+                       recorder->dispatches);
+    if (ring_size > recorder->ring->size - recorder->ring_used)
+        return dj_fail(log, DJ_ERROR_RECORDER_FULL,
+                       "the call takes %" PRIu64 " bytes of ring, and the recorder has %" PRIu64
+                       " of %" PRIu64 " left",
+                       ring_size, recorder->ring->size - recorder->ring_used, recorder->ring->size);
+    return DJ_SUCCESS;
+}
+
+/* Binds by push descriptors, or by the next preallocated set. */
+static void bind(struct dj_recorder *recorder, const VkDescriptorBufferInfo *bindings,
+                 uint32_t binding_count)
+{
+    const struct dj_context *context = recorder->context;
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    const VkDescriptorSet set =
+        context->push_descriptors ? VK_NULL_HANDLE : recorder->sets[recorder->dispatches_used];
+    VkWriteDescriptorSet writes[DJ_BINDINGS];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < binding_count; i++) {
+        if (!bindings[i].buffer)
+            continue;
+        assert(bindings[i].range > 0 && bindings[i].range <= context->info.max_storage_range);
+        assert(bindings[i].offset % context->info.offset_alignment == 0);
+        writes[count++] = (VkWriteDescriptorSet){
+            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+            .dstSet = set,
+            .dstBinding = i,
+            .descriptorCount = 1,
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .pBufferInfo = &bindings[i],
+        };
+    }
+    if (context->push_descriptors) {
+        if (count > 0)
+            vk->vkCmdPushDescriptorSetKHR(recorder->command, VK_PIPELINE_BIND_POINT_COMPUTE,
+                                          context->pipeline_layout, 0, count, writes);
+        return;
+    }
+    vk->vkUpdateDescriptorSets(context->device, count, writes, 0, NULL);
+    vk->vkCmdBindDescriptorSets(recorder->command, VK_PIPELINE_BIND_POINT_COMPUTE,
+                                context->pipeline_layout, 0, 1, &set, 0, NULL);
+}
+
+void dj_recorder_dispatch(struct dj_recorder *recorder, VkPipeline pipeline,
+                          const VkDescriptorBufferInfo *bindings, uint32_t binding_count,
+                          const void *push, uint32_t push_size, const uint32_t groups[3])
+{
+    const struct dj_context *context = recorder->context;
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    assert(recorder->state == RECORDING && recorder->dispatches_used < recorder->dispatches);
+    assert(binding_count <= DJ_BINDINGS && push_size <= DJ_PUSH_BYTES && push_size % 4 == 0);
+    for (uint32_t i = 0; i < 3; i++)
+        assert(groups[i] > 0 && groups[i] <= context->info.max_workgroups[i]);
+
+    vk->vkCmdBindPipeline(recorder->command, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    bind(recorder, bindings, binding_count);
+    if (push_size > 0)
+        vk->vkCmdPushConstants(recorder->command, context->pipeline_layout,
+                               VK_SHADER_STAGE_COMPUTE_BIT, 0, push_size, push);
+    vk->vkCmdDispatch(recorder->command, groups[0], groups[1], groups[2]);
+    recorder->dispatches_used++;
+}
+
+/* A memory barrier; no access masks make it one of execution alone. */
+static void barrier(struct dj_recorder *recorder, VkPipelineStageFlags from, VkAccessFlags written,
+                    VkPipelineStageFlags to, VkAccessFlags used)
+{
+    const VkMemoryBarrier memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = written,
+        .dstAccessMask = used,
+    };
+    recorder->context->vk.device.vkCmdPipelineBarrier(recorder->command, from, to, 0,
+                                                      written ? 1 : 0, &memory, 0, NULL, 0, NULL);
+}
+
+void dj_recorder_write_to_read(struct dj_recorder *recorder)
+{
+    barrier(recorder, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
+            VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+            VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+}
+
+void dj_recorder_read_to_write(struct dj_recorder *recorder)
+{
+    barrier(recorder, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+            0);
+}
+
+void dj_recorder_barriers_before(struct dj_recorder *recorder, uint32_t barriers)
+{
+    if (barriers & DJ_BARRIER_BEFORE)
+        barrier(recorder,
+                VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT |
+                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                VK_ACCESS_HOST_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
+                    VK_ACCESS_SHADER_WRITE_BIT,
+                VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+}
+
+void dj_recorder_barriers_after(struct dj_recorder *recorder, uint32_t barriers)
+{
+    VkPipelineStageFlags stages = 0;
+    VkAccessFlags accesses = 0;
+    if (barriers & DJ_BARRIER_AFTER_COMPUTE) {
+        stages |= VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+        accesses |= VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
+    }
+    if (barriers & DJ_BARRIER_AFTER_HOST) {
+        stages |= VK_PIPELINE_STAGE_HOST_BIT;
+        accesses |= VK_ACCESS_HOST_READ_BIT;
+    }
+    if (stages)
+        barrier(recorder, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT, stages,
+                accesses);
+}
+
+dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers)
+{
+    if (!recorder)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    if (barriers & ~(uint32_t)ALL_BARRIERS)
+        return dj_fail(&recorder->context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_recorder_barrier: barriers is 0x%x, and enum dj_barrier has 0x%x",
+                       barriers, ALL_BARRIERS);
+    if (recorder->state != RECORDING)
+        return state_fail(recorder, "dj_recorder_barrier", "be recording");
+    dj_recorder_barriers_before(recorder, barriers);
+    dj_recorder_barriers_after(recorder, barriers);
+    return DJ_SUCCESS;
+}
+
+uint64_t dj_recorder_ring_size(const struct dj_context *context, uint64_t size)
+{
+    const uint64_t alignment = context->info.offset_alignment;
+    return (size + alignment - 1) / alignment * alignment;
+}
+
+VkDescriptorBufferInfo dj_recorder_ring_push(struct dj_recorder *recorder, const void *data,
+                                             uint64_t size)
+{
+    const uint64_t take = dj_recorder_ring_size(recorder->context, size);
+    assert(recorder->state == RECORDING && size > 0);
+    assert(take <= recorder->ring->size - recorder->ring_used);
+    const VkDescriptorBufferInfo binding = {
+        .buffer = recorder->ring->handle, .offset = recorder->ring_used, .range = size};
+    memcpy((char *)recorder->ring->mapped + recorder->ring_used, data, size);
+    recorder->ring_used += take;
+    return binding;
+}
+
+void *dj_recorder_work(struct dj_recorder *recorder, uint64_t size)
+{
+    assert(size <= recorder->ring->size);
+    (void)size;
+    return recorder->work;
+}
+
+struct dj_context *dj_recorder_context(const struct dj_recorder *recorder)
+{
+    return recorder->context;
+}

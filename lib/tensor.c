@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+#include "tensor.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t offset, uint32_t type,
+                    const uint64_t shape[4])
+{
+    *tensor = (struct dj_tensor){.buffer = buffer, .offset = offset, .type = type};
+    uint64_t stride = 1;
+    for (int i = 3; i >= 0; i--) {
+        tensor->shape[i] = shape[i];
+        tensor->stride[i] = stride;
+        stride *= shape[i];
+    }
+}
+
+void dj_tensor_swap(struct dj_tensor *tensor, uint32_t a, uint32_t b)
+{
+    if (a > 3 || b > 3)
+        return;
+    const uint64_t shape = tensor->shape[a], stride = tensor->stride[a];
+    tensor->shape[a] = tensor->shape[b];
+    tensor->stride[a] = tensor->stride[b];
+    tensor->shape[b] = shape;
+    tensor->stride[b] = stride;
+}
+
+static bool is_empty(const struct dj_tensor *tensor)
+{
+    for (int i = 0; i < 4; i++) {
+        if (tensor->shape[i] == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Elements from the first to one past the last of a piece of `count` of the first three dimensions;
+ * false if that does not fit 64 bits. */
+static bool span(const struct dj_tensor *tensor, const uint64_t count[3], uint64_t *elements)
+{
+    uint64_t last = tensor->shape[3] - 1;
+    for (int i = 0; i < 3; i++) {
+        uint64_t reach;
+        if (__builtin_mul_overflow(count[i] - 1, tensor->stride[i], &reach) ||
+            __builtin_add_overflow(last, reach, &last))
+            return false;
+    }
+    return !__builtin_add_overflow(last, (uint64_t)1, elements);
+}
+
+/* Sorted by stride, each dimension must step over all that the smaller ones reach. This refuses some
+ * exotic interleavings that do not overlap, and no tensor that any model has. */
+static bool overlaps_itself(const struct dj_tensor *tensor)
+{
+    uint32_t order[4] = {0, 1, 2, 3};
+    for (int i = 1; i < 4; i++) {
+        for (int j = i; j > 0 && tensor->stride[order[j]] < tensor->stride[order[j - 1]]; j--) {
+            const uint32_t swap = order[j];
+            order[j] = order[j - 1];
+            order[j - 1] = swap;
+        }
+    }
+    uint64_t reach = 1;
+    for (int i = 0; i < 4; i++) {
+        const uint64_t count = tensor->shape[order[i]], stride = tensor->stride[order[i]];
+        if (count <= 1)
+            continue;
+        if (stride < reach)
+            return true;
+        reach += (count - 1) * stride;
+    }
+    return false;
+}
+
+dj_result dj_tensor_check(const struct dj_context *context, const char *name,
+                          const struct dj_tensor *tensor, bool output)
+{
+    const struct dj_log *log = &context->log;
+    if (tensor->type != DJ_FLOAT32)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: unknown element type %u", name,
+                       tensor->type);
+    if (tensor->padding != 0)
+        return dj_fail(log, DJ_ERROR_VERSION, "%s: padding is %u, not 0", name, tensor->padding);
+    if (is_empty(tensor))
+        return DJ_SUCCESS;
+    if (tensor->buffer == NULL)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is NULL", name);
+    if (tensor->buffer->context != context)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is another context's", name);
+    if (tensor->offset % 4 != 0)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: offset %llu is no multiple of 4", name,
+                       (unsigned long long)tensor->offset);
+    if (tensor->shape[3] > 1 && tensor->stride[3] != 1)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the last dimension's stride is %llu, not 1",
+                       name, (unsigned long long)tensor->stride[3]);
+    uint64_t elements, bytes, end;
+    if (!span(tensor, tensor->shape, &elements) ||
+        __builtin_mul_overflow(elements, (uint64_t)4, &bytes) ||
+        __builtin_add_overflow(bytes, tensor->offset, &end))
+        return dj_fail(log, DJ_ERROR_LIMIT, "%s: its size exceeds 64 bits", name);
+    if (end > tensor->buffer->size)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: its last byte is %llu, its buffer has %llu bytes", name,
+                       (unsigned long long)end - 1, (unsigned long long)tensor->buffer->size);
+    if (output && overlaps_itself(tensor))
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: an output overlaps itself", name);
+    return DJ_SUCCESS;
+}
+
+bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b)
+{
+    if (a->buffer != b->buffer || is_empty(a) || is_empty(b))
+        return false;
+    uint64_t a_span, b_span;
+    if (!span(a, a->shape, &a_span) || !span(b, b->shape, &b_span))
+        return true;
+    return a->offset < b->offset + b_span * 4 && b->offset < a->offset + a_span * 4;
+}
+
+bool dj_tensor_same(const struct dj_tensor *a, const struct dj_tensor *b)
+{
+    if (a->buffer != b->buffer || a->offset != b->offset || a->type != b->type)
+        return false;
+    for (int i = 0; i < 4; i++) {
+        if (a->shape[i] != b->shape[i] || (a->shape[i] > 1 && a->stride[i] != b->stride[i]))
+            return false;
+    }
+    return true;
+}
+
+struct dj_tensor dj_tensor_of_range(dj_buffer *buffer, uint64_t offset, uint64_t size)
+{
+    struct dj_tensor tensor;
+    dj_tensor_init(&tensor, buffer, offset, DJ_FLOAT32, (const uint64_t[4]){1, 1, 1, (size + 3) / 4});
+    return tensor;
+}
+
+dj_result dj_scratch_check(const struct dj_context *context, const struct dj_scratch *scratch,
+                           uint64_t need, const struct dj_tensor *const *tensors,
+                           uint32_t tensor_count)
+{
+    const struct dj_log *log = &context->log;
+    const uint64_t alignment = context->info.offset_alignment;
+    if (scratch->buffer == NULL)
+        return dj_fail(log, DJ_ERROR_SCRATCH, "no scratch memory was given, %" PRIu64 " bytes are needed",
+                       need);
+    if (scratch->buffer->context != context)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "the scratch memory is another context's");
+    if (scratch->offset % alignment != 0)
+        return dj_fail(log, DJ_ERROR_SCRATCH,
+                       "scratch: offset %" PRIu64 " is no multiple of %" PRIu64, scratch->offset,
+                       alignment);
+    const uint64_t size = scratch->buffer->size;
+    if (scratch->size < need || scratch->offset > size || scratch->size > size - scratch->offset)
+        return dj_fail(log, DJ_ERROR_SCRATCH,
+                       "scratch: %" PRIu64 " bytes from %" PRIu64 " on in a buffer of %" PRIu64
+                       ", %" PRIu64 " are needed",
+                       scratch->size, scratch->offset, size, need);
+    const struct dj_tensor range =
+        dj_tensor_of_range(scratch->buffer, scratch->offset, scratch->size);
+    for (uint32_t i = 0; i < tensor_count; i++) {
+        if (dj_tensor_overlap(&range, tensors[i]))
+            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "the scratch memory overlaps a tensor");
+    }
+    return DJ_SUCCESS;
+}
+
+/* Halves dimension i of a box to a multiple of its granule; false if it is one granule already. */
+static bool halve(uint64_t size[3], int i, const uint64_t granule[3])
+{
+    if (size[i] <= granule[i])
+        return false;
+    const uint64_t half = (size[i] + 1) / 2;
+    size[i] = (half + granule[i] - 1) / granule[i] * granule[i];
+    return true;
+}
+
+/* The dimension of a box that can still be halved and whose weight is the largest, or -1. */
+static int widest(const uint64_t size[3], const uint64_t granule[3], const uint64_t weight[3])
+{
+    int best = -1;
+    for (int i = 0; i < 3; i++) {
+        if (size[i] > granule[i] && (best < 0 || weight[i] > weight[best]))
+            best = i;
+    }
+    return best;
+}
+
+static bool fit_span(const struct dj_tensor *tensor, const uint64_t granule[3], uint64_t limit,
+                     uint64_t size[3])
+{
+    for (;;) {
+        uint64_t elements;
+        if (span(tensor, size, &elements) && elements <= limit)
+            return true;
+        const uint64_t weight[3] = {(size[0] - 1) * tensor->stride[0], (size[1] - 1) * tensor->stride[1],
+                                    (size[2] - 1) * tensor->stride[2]};
+        const int i = widest(size, granule, weight);
+        if (i < 0 || !halve(size, i, granule))
+            return false;
+    }
+}
+
+bool dj_grid_fit(const struct dj_context *context, const struct dj_tensor *const *tensors,
+                 uint32_t tensor_count, const uint64_t granule[3], const uint64_t most[3],
+                 uint64_t (*cost)(const void *user, const uint64_t size[3]), const void *user,
+                 uint64_t budget, struct dj_grid *grid)
+{
+    uint64_t range = context->info.max_storage_range - context->info.offset_alignment;
+    if (range > UINT32_MAX) /* kernels index by 32 bits */
+        range = UINT32_MAX;
+    uint64_t *const size = grid->size;
+    for (int i = 0; i < 3; i++) {
+        grid->shape[i] = size[i] = tensors[0]->shape[i];
+        if (most != NULL && size[i] > most[i])
+            size[i] = most[i];
+    }
+    for (uint32_t t = 0; t < tensor_count; t++) {
+        if (!fit_span(tensors[t], granule, range / 4, size))
+            return false;
+    }
+    while (cost != NULL && cost(user, size) > budget) {
+        const uint64_t weight[3] = {size[0] / granule[0], size[1] / granule[1],
+                                    size[2] / granule[2]};
+        const int i = widest(size, granule, weight);
+        if (i < 0 || !halve(size, i, granule))
+            return false;
+    }
+    for (int i = 0; i < 3; i++)
+        grid->boxes[i] = (grid->shape[i] + size[i] - 1) / size[i];
+    return true;
+}
+
+struct dj_box dj_grid_box(const struct dj_grid *grid, uint64_t i, uint64_t j, uint64_t k)
+{
+    const uint64_t index[3] = {i, j, k};
+    struct dj_box box;
+    for (int n = 0; n < 3; n++) {
+        assert(index[n] < grid->boxes[n]);
+        box.start[n] = index[n] * grid->size[n];
+        const uint64_t left = grid->shape[n] - box.start[n];
+        box.count[n] = left < grid->size[n] ? left : grid->size[n];
+    }
+    return box;
+}
+
+struct dj_view dj_tensor_view(const struct dj_tensor *tensor, const struct dj_box *box)
+{
+    const uint64_t alignment = tensor->buffer->context->info.offset_alignment;
+    uint64_t first = tensor->offset, elements = 0;
+    for (int i = 0; i < 3; i++)
+        first += box->start[i] * tensor->stride[i] * 4;
+    const bool fits = span(tensor, box->count, &elements);
+    assert(fits);
+    (void)fits;
+    const uint64_t aligned = first / alignment * alignment;
+    struct dj_view view = {
+        .binding = {.buffer = tensor->buffer->handle,
+                    .offset = aligned,
+                    .range = first - aligned + elements * 4},
+        .base = (uint32_t)((first - aligned) / 4),
+    };
+    /* a dimension of one element may have any stride, which need not fit */
+    for (int i = 0; i < 3; i++)
+        view.stride[i] = box->count[i] > 1 ? (uint32_t)tensor->stride[i] : 0;
+    return view;
+}

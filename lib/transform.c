@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+#include "transform.h"
+
+#include "dct_matrix.h"
+#include "kernels.h"
+#include "pipeline.h"
+#include "shaders.h"
+#include "transform_check.h"
+#include "vkfft.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    DENSE_LENGTH = 512
+}; /* the longest that the matrix product does */
+
+struct dj_transform {
+    struct dj_context *context;
+    uint32_t type, length;
+    struct dj_recipe *recipe;     /* NULL: dense */
+    VkPipeline load;              /* packs rows for the recipe; not for dense */
+    VkPipeline kernel;            /* the recipe's, or the matrix product */
+    struct dj_buffer *tables;     /* float scale[length], then at table the kernel's own */
+    VkDescriptorBufferInfo table; /* the recipe's table or the matrix; no buffer: none */
+};
+
+/* Uploads scale and table as one buffer. */
+static dj_result tables_create(struct dj_transform *transform, const float *scale,
+                               const void *table, uint64_t table_size)
+{
+    struct dj_context *const context = transform->context;
+    const uint64_t alignment = context->info.offset_alignment;
+    const uint64_t scale_size = transform->length * sizeof(float);
+    const uint64_t start = (scale_size + alignment - 1) / alignment * alignment;
+    unsigned char *const data = calloc(1, start + table_size);
+    if (data == NULL)
+        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT tables: out of memory");
+    memcpy(data, scale, scale_size);
+    if (table_size > 0)
+        memcpy(data + start, table, table_size);
+    const dj_result result = dj_buffer_create_table(context, data, start + table_size,
+                                                    "dijiang DCT tables", &transform->tables);
+    free(data);
+    if (result == DJ_SUCCESS && table_size > 0)
+        transform->table = (VkDescriptorBufferInfo){
+            .buffer = transform->tables->handle, .offset = start, .range = table_size};
+    return result;
+}
+
+static struct dj_recipe_limits recipe_limits(const struct dj_context *context)
+{
+    VkPhysicalDeviceProperties properties;
+    context->vk.vkGetPhysicalDeviceProperties(context->physical, &properties);
+    const struct dj_device_info *const info = &context->info;
+    struct dj_recipe_limits limits = {
+        .shared_memory = info->shared_memory,
+        .max_invocations = info->max_invocations,
+        .subgroup_size = info->subgroup_size,
+        .vendor_id = info->vendor_id,
+    };
+    for (int i = 0; i < 3; i++) {
+        limits.max_size[i] = properties.limits.maxComputeWorkGroupSize[i];
+        limits.max_workgroups[i] = info->max_workgroups[i];
+    }
+    return limits;
+}
+
+static dj_result generated_create(struct dj_transform *transform)
+{
+    struct dj_context *const context = transform->context;
+    const struct dj_recipe_limits limits = recipe_limits(context);
+    dj_result result = dj_recipe_create(&context->log, transform->type, transform->length, &limits,
+                                        &transform->recipe);
+    if (result != DJ_SUCCESS)
+        return result;
+    const struct dj_recipe *const recipe = transform->recipe;
+    float *const scale = malloc(transform->length * sizeof(float));
+    if (scale == NULL)
+        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT tables: out of memory");
+    dj_dct_scales(transform->type, transform->length, scale);
+    result = tables_create(transform, scale, recipe->table, recipe->table_size);
+    free(scale);
+    const struct dj_shader shader = {
+        .name = "dct_generated", .words = recipe->words, .size = recipe->words_size};
+    if (result == DJ_SUCCESS)
+        result = dj_pipeline_create(context, &shader, NULL, &transform->kernel);
+    const struct dj_constants constants = {.count = 1, .values = {transform->length}};
+    if (result == DJ_SUCCESS)
+        result = dj_pipeline_create(context, &dj_shader_rows_load, &constants, &transform->load);
+    if (result == DJ_SUCCESS)
+        result = dj_transform_check(transform, context, transform->type, transform->length);
+    return result;
+}
+
+static dj_result dense_create(struct dj_transform *transform)
+{
+    struct dj_context *const context = transform->context;
+    const uint64_t length = transform->length;
+    float *const data = malloc((length + 1) * length * sizeof(float));
+    if (data == NULL)
+        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT tables: out of memory");
+    float *const matrix = data + length;
+    for (uint64_t i = 0; i < length; i++)
+        data[i] = 1.0f;
+    dj_dct_matrix(transform->type, transform->length, matrix);
+    dj_result result = tables_create(transform, data, matrix, length * length * sizeof(float));
+    free(data);
+    if (result == DJ_SUCCESS)
+        result = dj_pipeline_create(context, &dj_shader_rows_dense, NULL, &transform->kernel);
+    return result;
+}
+
+/* Everything but the handle itself. */
+static void reset(struct dj_transform *transform)
+{
+    struct dj_context *const context = transform->context;
+    dj_pipeline_destroy(context, &transform->kernel);
+    dj_pipeline_destroy(context, &transform->load);
+    dj_buffer_destroy(&transform->tables);
+    transform->table = (VkDescriptorBufferInfo){0};
+    dj_recipe_destroy(&transform->recipe);
+}
+
+static dj_result path_create(struct dj_transform *transform, uint32_t path)
+{
+    const struct dj_log *const log = &transform->context->log;
+    const bool can_dense = transform->length <= DENSE_LENGTH;
+    if (path == DJ_DCT_PATH_DENSE) {
+        if (!can_dense)
+            return dj_fail(log, DJ_ERROR_UNSUPPORTED,
+                           "DCT of length %u: the dense kernel does at most %d", transform->length,
+                           DENSE_LENGTH);
+        return dense_create(transform);
+    }
+    dj_result result = generated_create(transform);
+    const bool none = result == DJ_ERROR_UNSUPPORTED || result == DJ_ERROR_COMPILER;
+    if (path == DJ_DCT_PATH_DEFAULT && can_dense && none) {
+        if (result == DJ_ERROR_COMPILER)
+            dj_log_line(log, DJ_LOG_WARNING, "DCT-%u of length %u: the dense kernel takes over",
+                        transform->type, transform->length);
+        reset(transform);
+        return dense_create(transform);
+    }
+    if (result == DJ_ERROR_UNSUPPORTED)
+        return dj_fail(log, result, "DCT-%u of length %u: VkFFT has no kernel of one pass for it%s",
+                       transform->type, transform->length,
+                       can_dense ? "" : ", and the dense kernel does at most 512");
+    return result;
+}
+
+dj_result dj_transform_create(struct dj_context *context, uint32_t type, uint32_t length,
+                              uint32_t path, struct dj_transform **transform)
+{
+    assert(type >= DJ_DCT_2 && type <= DJ_DCT_4 && length >= 4 && path <= DJ_DCT_PATH_DENSE);
+    *transform = NULL;
+    struct dj_transform *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT: out of memory");
+    made->context = context;
+    made->type = type;
+    made->length = length;
+    const dj_result result = path_create(made, path);
+    if (result != DJ_SUCCESS)
+        dj_transform_destroy(&made);
+    *transform = made;
+    return result;
+}
+
+void dj_transform_destroy(struct dj_transform **transform)
+{
+    if (transform == NULL || *transform == NULL)
+        return;
+    reset(*transform);
+    free(*transform);
+    *transform = NULL;
+}
+
+uint32_t dj_transform_row_multiple(const struct dj_transform *transform)
+{
+    return transform->recipe != NULL ? transform->recipe->rows_per_group : 1;
+}
+
+uint64_t dj_transform_max_rows(const struct dj_transform *transform)
+{
+    const struct dj_device_info *const info = &transform->context->info;
+    const uint64_t multiple = dj_transform_row_multiple(transform);
+    uint64_t range = info->max_storage_range;
+    if (range > UINT32_MAX) /* kernels index by 32 bits */
+        range = UINT32_MAX;
+    uint64_t rows = range / (transform->length * sizeof(float));
+    const uint64_t per_group = transform->recipe != NULL ? multiple : DJ_DENSE_TILE;
+    if (rows > info->max_workgroups[1] * per_group)
+        rows = info->max_workgroups[1] * per_group;
+    if (transform->recipe != NULL && rows > transform->recipe->max_rows)
+        rows = transform->recipe->max_rows;
+    return rows - rows % multiple;
+}
+
+uint32_t dj_transform_dispatches(const struct dj_transform *transform)
+{
+    return transform->recipe != NULL ? 2 : 1;
+}
+
+static void record_dense(const struct dj_transform *transform, struct dj_recorder *recorder,
+                         const struct dj_view *x, const uint32_t count[3], float factor,
+                         const VkDescriptorBufferInfo *packed)
+{
+    const struct rows_dense_push push = {
+        .rows = count[0] * count[1] * count[2],
+        .count1 = count[1],
+        .count2 = count[2],
+        .base = x->base,
+        .stride = {x->stride[0], x->stride[1], x->stride[2]},
+        .dim = transform->length,
+        .factor = factor,
+    };
+    const VkDescriptorBufferInfo bindings[3] = {x->binding, *packed, transform->table};
+    const uint32_t groups[3] = {(transform->length + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE,
+                                (push.rows + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE, 1};
+    dj_recorder_dispatch(recorder, transform->kernel, bindings, 3, &push, sizeof push, groups);
+}
+
+/* 1. The view's rows, times the factors, to packed rows; rows of zeros up to a whole group.
+ * 2. The generated kernel, in place. */
+static void record_generated(const struct dj_transform *transform, struct dj_recorder *recorder,
+                             const struct dj_view *x, const uint32_t count[3], float factor,
+                             const VkDescriptorBufferInfo *packed)
+{
+    const struct dj_recipe *const recipe = transform->recipe;
+    const uint32_t rows = count[0] * count[1] * count[2];
+    const uint32_t row_groups = (rows + recipe->rows_per_group - 1) / recipe->rows_per_group;
+    const struct rows_load_push push = {
+        .rows = rows,
+        .count1 = count[1],
+        .count2 = count[2],
+        .base = x->base,
+        .stride = {x->stride[0], x->stride[1], x->stride[2]},
+        .padded = row_groups * recipe->rows_per_group,
+        .factor = factor,
+        .first = factor * (float)dj_dct_first(transform->type),
+    };
+    const VkDescriptorBufferInfo load[2] = {x->binding, *packed};
+    const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
+    const uint64_t load_groups = ((uint64_t)push.padded * transform->length + each - 1) / each;
+    uint32_t groups[3];
+    dj_transform_fold(transform->context, load_groups, groups);
+    dj_recorder_dispatch(recorder, transform->load, load, 2, &push, sizeof push, groups);
+    dj_recorder_write_to_read(recorder);
+
+    VkDescriptorBufferInfo bindings[4] = {{0}};
+    for (int i = 0; i < 4; i++) {
+        if (recipe->roles[i] == DJ_RECIPE_INPUT || recipe->roles[i] == DJ_RECIPE_OUTPUT)
+            bindings[i] = *packed;
+        else if (recipe->roles[i] == DJ_RECIPE_TABLE)
+            bindings[i] = transform->table;
+    }
+    const uint32_t kernel_groups[3] = {1, row_groups, 1};
+    dj_recorder_dispatch(recorder, transform->kernel, bindings, 4, recipe->push, recipe->push_size,
+                         kernel_groups);
+}
+
+void dj_transform_record(const struct dj_transform *transform, struct dj_recorder *recorder,
+                         const struct dj_view *x, const uint32_t count[3], float factor,
+                         const VkDescriptorBufferInfo *packed)
+{
+    assert(count[0] > 0 && count[1] > 0 && count[2] > 0);
+    assert((uint64_t)count[0] * count[1] * count[2] <= dj_transform_max_rows(transform));
+    if (transform->recipe != NULL)
+        record_generated(transform, recorder, x, count, factor, packed);
+    else
+        record_dense(transform, recorder, x, count, factor, packed);
+}
+
+VkDescriptorBufferInfo dj_transform_scale(const struct dj_transform *transform)
+{
+    return (VkDescriptorBufferInfo){.buffer = transform->tables->handle,
+                                    .range = transform->length * sizeof(float)};
+}
+
+void dj_transform_fold(const struct dj_context *context, uint64_t count, uint32_t groups[3])
+{
+    const uint64_t width = context->info.max_workgroups[0];
+    groups[0] = (uint32_t)(count < width ? count : width);
+    groups[1] = (uint32_t)((count + groups[0] - 1) / groups[0]);
+    groups[2] = 1;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Numbers of any magnitude as mantissa * 2^exponent, the exponent a float32 that holds a whole number:
+ * exact below 2^24, and beyond that no coarser than the float32 exponents it comes from
+ * (docs/mathematics.md, "Staying finite"). No Inf is ever used as a mark. */
+
+/* The exponent of nothing: below any that a feature can have; sums of two stay finite. */
+const float EMPTY = -1.5e38;
+
+/* Stands for the logarithm of a feature beyond the last token; test it with is_masked before use. */
+const float MASKED = -3.0e38;
+
+bool is_masked(float a)
+{
+    return a < -2.0e38;
+}
+
+/* By bits: without SignedZeroInfNanPreserve a compiler may assume that comparisons see no NaN. */
+bool is_finite(float x)
+{
+    return (floatBitsToUint(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+float nan()
+{
+    return uintBitsToFloat(0x7fc00000u);
+}
+
+/* 2^k for a whole k: 0 below the normal range, 2^127 above it. */
+float exp2i(float k)
+{
+    return uintBitsToFloat(uint(clamp(k, -127.0, 127.0) + 127.0) << 23);
+}
+
+/* exp(x) = split_exp(x, n) * 2^n with the mantissa in [0.70, 1.42]; x finite. ln 2 in two parts, the
+ * first of 10 bits, so that n * LN2_HIGH is exact up to |n| = 2^14; beyond, the clamp keeps the
+ * mantissa in range while x itself is known no better. The polynomial's relative error is 4e-9. */
+float split_exp(float x, out float n)
+{
+    const float LN2_HIGH = 0.693359375;
+    const float LN2_LOW = -2.12194440e-4;
+    precise float whole = roundEven(x * 1.44269504);
+    precise float r = x - whole * LN2_HIGH;
+    r = r - whole * LN2_LOW;
+    r = clamp(r, -0.3472, 0.3472);
+    n = whole;
+    float p = 1.3814348e-3;
+    p = p * r + 8.3688376e-3;
+    p = p * r + 4.1668400e-2;
+    p = p * r + 1.6666520e-1;
+    p = p * r + 4.9999994e-1;
+    return 1.0 + (r + (r * r) * p);
+}
+
+/* The exponent of x, a positive normal float: 2^e <= x < 2^(e+1). */
+float exponent_of(float x)
+{
+    return float(int(floatBitsToUint(x) >> 23) - 127);
+}
+
+/* hi + lo = a + b exactly, barring overflow (Knuth's TwoSum). */
+float two_sum(float a, float b, out float low)
+{
+    precise float sum = a + b;
+    precise float b_part = sum - a;
+    precise float a_part = sum - b_part;
+    precise float b_error = b - b_part;
+    precise float a_error = a - a_part;
+    precise float error = a_error + b_error;
+    low = error;
+    return sum;
+}
+
+/* exp(a) 2^(plus - minus) for any a; NaN if a is not finite, 0 for a token beyond the end. Where minus
+ * is the largest of the sums exponent + plus, the sum is formed here as it was there, so that above
+ * 2^24, too, the largest gives 2^0. */
+float scaled_exp(float a, float plus, float minus)
+{
+    if (!is_finite(a))
+        return nan();
+    if (is_masked(a))
+        return 0.0;
+    float n;
+    const float mantissa = split_exp(a, n);
+    precise float sum = n + plus;
+    precise float exponent = sum - minus;
+    return mantissa * exp2i(exponent);
+}
+
+/* The exponent that a has in a maximum: EMPTY unless it is a number. */
+float exponent_for_max(float a)
+{
+    if (!is_finite(a) || is_masked(a))
+        return EMPTY;
+    return roundEven(a * 1.44269504);
+}

@@ -1,0 +1,97 @@
+#version 450
+/* SPDX-License-Identifier: MIT */
+/* Rows of a view times a matrix: packed[row][k] = factor * sum_n x[row][n] matrix[n][k].
+ *
+ * A workgroup computes a tile of 64 rows x 64 columns; both factors pass through shared memory, 16 terms
+ * at a time:
+ *
+ *              columns 64
+ *            +-----------+
+ *   terms 16 |  matrix   |      invocation (tx, ty) of 8 x 8 has the rows ty + 8 r and the columns
+ *            +-----------+      tx + 8 c, r, c = 0 .. 7
+ *   +----+   +-----------+
+ *   | x  |   |  sums in  |
+ *   |    |   | registers |  rows 64
+ *   +----+   +-----------+
+ *
+ * A row meets no element of another, so a NaN stays in its row. */
+#extension GL_GOOGLE_include_directive : require
+#include "kernels.h"
+
+layout(local_size_x = DJ_DENSE_THREADS) in;
+
+layout(push_constant) uniform Push { rows_dense_push push; };
+layout(set = 0, binding = 0) readonly buffer Source { float source[]; };
+layout(set = 0, binding = 1) writeonly buffer Packed { float packed[]; };
+layout(set = 0, binding = 2) readonly buffer Matrix { float matrix[]; };
+
+#include "rows_view.glsl"
+
+#define SIDE (DJ_DENSE_TILE / DJ_DENSE_EACH)
+#define X_STRIDE (DJ_DENSE_STEP + 1) /* not a multiple of the number of banks */
+
+shared uint starts[DJ_DENSE_TILE];
+shared float x_tile[DJ_DENSE_TILE * X_STRIDE];                 /* [row][term] */
+shared float matrix_tile[DJ_DENSE_STEP * DJ_DENSE_TILE];       /* [term][column] */
+
+void load_x(uint first_row, uint first_term)
+{
+    const uint term = gl_LocalInvocationID.x % DJ_DENSE_STEP;
+    for (uint row = gl_LocalInvocationID.x / DJ_DENSE_STEP; row < DJ_DENSE_TILE;
+         row += DJ_DENSE_THREADS / DJ_DENSE_STEP) {
+        float value = 0.0;
+        if (first_row + row < push.rows && first_term + term < push.dim)
+            value = source[starts[row] + first_term + term] * push.factor;
+        x_tile[row * X_STRIDE + term] = value;
+    }
+}
+
+void load_matrix(uint first_term, uint first_column)
+{
+    const uint column = gl_LocalInvocationID.x;
+    for (uint term = 0; term < DJ_DENSE_STEP; term++) {
+        float value = 0.0;
+        if (first_term + term < push.dim && first_column + column < push.dim)
+            value = matrix[(first_term + term) * push.dim + first_column + column];
+        matrix_tile[term * DJ_DENSE_TILE + column] = value;
+    }
+}
+
+void main()
+{
+    const uint first_column = gl_WorkGroupID.x * DJ_DENSE_TILE;
+    const uint first_row = gl_WorkGroupID.y * DJ_DENSE_TILE;
+    const uint tx = gl_LocalInvocationID.x % SIDE, ty = gl_LocalInvocationID.x / SIDE;
+    starts[gl_LocalInvocationID.x] = row_start(min(first_row + gl_LocalInvocationID.x, push.rows - 1));
+
+    float sums[DJ_DENSE_EACH][DJ_DENSE_EACH];
+    for (uint r = 0; r < DJ_DENSE_EACH; r++) {
+        for (uint c = 0; c < DJ_DENSE_EACH; c++)
+            sums[r][c] = 0.0;
+    }
+    for (uint first_term = 0; first_term < push.dim; first_term += DJ_DENSE_STEP) {
+        barrier();
+        load_x(first_row, first_term);
+        load_matrix(first_term, first_column);
+        barrier();
+        for (uint term = 0; term < DJ_DENSE_STEP; term++) {
+            float x[DJ_DENSE_EACH], m[DJ_DENSE_EACH];
+            for (uint i = 0; i < DJ_DENSE_EACH; i++) {
+                x[i] = x_tile[(ty + i * SIDE) * X_STRIDE + term];
+                m[i] = matrix_tile[term * DJ_DENSE_TILE + tx + i * SIDE];
+            }
+            for (uint r = 0; r < DJ_DENSE_EACH; r++) {
+                for (uint c = 0; c < DJ_DENSE_EACH; c++)
+                    sums[r][c] += x[r] * m[c];
+            }
+        }
+    }
+    for (uint r = 0; r < DJ_DENSE_EACH; r++) {
+        const uint row = first_row + ty + r * SIDE;
+        for (uint c = 0; c < DJ_DENSE_EACH; c++) {
+            const uint column = first_column + tx + c * SIDE;
+            if (row < push.rows && column < push.dim)
+                packed[row * push.dim + column] = sums[r][c];
+        }
+    }
+}

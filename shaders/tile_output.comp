@@ -1,0 +1,334 @@
+#version 450
+/* SPDX-License-Identifier: MIT */
+/* Phase 3 of the tiled prefix sum: the outputs of a tile's tokens,
+ *   num_i = sum_f wb_i[f] S[f] + sum_{j<=i} A_ij v_j,   den_i likewise with z and 1,
+ *   A_ij  = sum_f wt_i[f] exp(a_j[f]) gamma^-j 2^-P[f]
+ * with S, z, M the state before the tile, P the exponents of the tile's keys, and a row's weights
+ *   wb_i[f] = exp(a_i[f]) 2^(M[f] - c_i),   wt_i[f] = exp(a_i[f]) 2^(P[f] - c_i),
+ *   c_i     = max_f (exponent of a_i[f] + max(M[f], P[f])).
+ * c_i cancels in num / den; without the normaliser the result is num 2^c_i gamma^i.
+ *
+ * Every factor is at most 1.5. What a row cannot see must not make what it can see underflow: P comes
+ * from all keys of the tile, and a row sees only those up to itself. If max(M, P) exceeds what the
+ * tile's first row sees by more than GROWTH bits in some feature, the tile is evaluated pair by pair
+ * instead, with c_i from what row i sees; both forms then lose nothing above 2^-60 of a row's largest
+ * term.
+ *
+ * Workgroup (x, y, z): tile, sequence and head, share of the column blocks (64 each).
+ * A: invocation t computes rows 4 (t / 8) .., keys 4 (t % 8) .. of a 32 x 32 block.
+ * Outputs: invocation t computes rows 8 (t / 16) .., columns 4 (t % 16) ..
+ * Without CAUSAL all tokens are in the state, and there is no A. */
+#extension GL_GOOGLE_include_directive : require
+#include "kernels.h"
+#include "logscale.glsl"
+
+layout(local_size_x = DJ_TILE_THREADS) in;
+layout(constant_id = 0) const uint DIM = 64;
+layout(constant_id = 1) const uint VALUE_DIM = 64;
+layout(constant_id = 2) const bool DECAY = false;
+layout(constant_id = 3) const bool CAUSAL = true;
+layout(constant_id = 4) const bool NORMALISE = true;
+
+layout(push_constant) uniform Push { tile_output_push push; };
+layout(set = 0, binding = 0) readonly buffer Queries { float queries[]; };
+layout(set = 0, binding = 1) readonly buffer Keys { float keys[]; };
+layout(set = 0, binding = 2) readonly buffer Values { float values[]; };
+layout(set = 0, binding = 3) writeonly buffer Outputs { float outputs[]; };
+layout(set = 0, binding = 4) readonly buffer Tiles { float tiles[]; };   /* CAUSAL: P */
+layout(set = 0, binding = 5) readonly buffer Before { float before[]; }; /* S, z, M */
+layout(set = 0, binding = 6) readonly buffer Decay { vec2 decay[]; };
+
+#include "tile_record.glsl"
+
+const float GROWTH = 57.0; /* bits: e^40 */
+const uint DIM_PADDED = (DIM + DJ_TILE_FEATURES - 1) / DJ_TILE_FEATURES * DJ_TILE_FEATURES;
+const uint HALF = DJ_TILE_FEATURES / 2;
+
+shared float peak_before[DIM_PADDED], peak_tile[DIM_PADDED];
+shared vec4 row_weight[DJ_TILE_FEATURES][DJ_TILE_TOKENS / 4];
+shared vec4 key_weight[DJ_TILE_FEATURES][DJ_TILE_TOKENS / 4];
+shared vec4 score[DJ_TILE_TOKENS][DJ_TILE_TOKENS / 4]; /* [key][row / 4][row % 4] */
+shared float centre[DJ_TILE_TOKENS];
+shared float partial[2][DJ_TILE_TOKENS];
+shared uint pairwise; /* 1: the guard failed */
+
+uint count;                 /* of the tile's tokens */
+uint queries_base;          /* of the tile, in queries and keys */
+uint before_base;           /* of the state, in before */
+uint head;
+
+float query(uint row, uint f)
+{
+    return row < count && f < DIM ? queries[queries_base + row * DIM + f] : 0.0;
+}
+
+float key(uint j, uint f)
+{
+    return j < count && f < DIM ? keys[queries_base + j * DIM + f] : MASKED;
+}
+
+/* The exponent of key j's feature f as the tile sees it: decay turned into growth. */
+float key_exponent(uint j, uint f)
+{
+    return exponent_for_max(key(j, f)) + decay_growth(head, j).y;
+}
+
+void load_peaks(uint sequence_head, uint tile)
+{
+    const uint record = (sequence_head * push.tiles + tile) * RECORD_SIZE;
+    if (gl_LocalInvocationID.x == 0)
+        pairwise = 0;
+    barrier();
+    for (uint f = gl_LocalInvocationID.x; f < DIM_PADDED; f += DJ_TILE_THREADS) {
+        const bool inside = f < DIM;
+        const float norm = inside ? before[before_base + push.before_norm + f] : 0.0;
+        const float m = norm == 0.0 ? EMPTY : before[before_base + push.before_peak + f];
+        const float p = CAUSAL && inside ? tiles[record + RECORD_PEAK + f] : EMPTY;
+        peak_before[f] = m;
+        peak_tile[f] = p;
+        if (CAUSAL && inside && max(m, p) - max(m, key_exponent(0, f)) > GROWTH)
+            atomicOr(pairwise, 1u);
+    }
+    barrier();
+}
+
+/* What row sees of feature f in the tile, its exponent. */
+float visible_peak(uint row, uint f)
+{
+    if (!CAUSAL || pairwise == 0)
+        return max(peak_before[f], peak_tile[f]);
+    float peak = peak_before[f];
+    for (uint j = 0; j <= row; j++)
+        peak = max(peak, key_exponent(j, f));
+    return peak;
+}
+
+/* centre[row] = c_row; two invocations share a row. */
+void find_centres()
+{
+    const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
+    const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
+    float largest = 2.0 * EMPTY;
+    for (uint f = part; f < DIM; f += 2)
+        largest = max(largest, exponent_for_max(query(row, f)) + visible_peak(row, f));
+    partial[part][row] = largest;
+    barrier();
+    if (part == 0)
+        centre[row] = max(partial[0][row], partial[1][row]);
+    barrier();
+}
+
+/* row_weight = exp(a_i[f]) 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile. */
+void load_row_weights(uint f0, bool of_tile)
+{
+    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
+         i += DJ_TILE_THREADS) {
+        const uint row = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
+        const float peak = of_tile ? peak_tile[f0 + f] : peak_before[f0 + f];
+        const float weight = f0 + f < DIM ? scaled_exp(query(row, f0 + f), peak, centre[row]) : 0.0;
+        row_weight[f][row / 4][row % 4] = weight;
+    }
+}
+
+void load_key_weights(uint f0)
+{
+    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
+         i += DJ_TILE_THREADS) {
+        const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
+        const vec2 growth = decay_growth(head, j);
+        key_weight[f][j / 4][j % 4] =
+            growth.x * scaled_exp(key(j, f0 + f), growth.y, peak_tile[f0 + f]);
+    }
+}
+
+/* Logarithms as they are, for the pairwise form. */
+void load_logarithms(uint f0)
+{
+    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
+         i += DJ_TILE_THREADS) {
+        const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
+        row_weight[f][j / 4][j % 4] = query(j, f0 + f);
+        key_weight[f][j / 4][j % 4] = key(j, f0 + f);
+    }
+}
+
+/* exp(q) exp(k) gamma^-j 2^-c, never larger than 2: c is at least the sum of the exponents. */
+float pair_weight(float q, float k, vec2 growth, float c)
+{
+    if (is_masked(k))
+        return 0.0;
+    if (!is_finite(q) || !is_finite(k))
+        return nan();
+    float nq, nk;
+    const float mq = split_exp(q, nq), mk = split_exp(k, nk);
+    precise float of_key = nk + growth.y;
+    precise float sum = nq + of_key;
+    precise float exponent = sum - c;
+    return mq * mk * growth.x * exp2i(exponent);
+}
+
+void find_scores()
+{
+    const uint row = gl_LocalInvocationID.x / 8, key_block = gl_LocalInvocationID.x % 8;
+    vec4 sums[4]; /* [key][row] */
+    for (uint i = 0; i < 4; i++)
+        sums[i] = vec4(0.0);
+    for (uint f0 = 0; f0 < DIM; f0 += DJ_TILE_FEATURES) {
+        if (pairwise != 0) {
+            load_logarithms(f0);
+        } else {
+            load_row_weights(f0, true);
+            load_key_weights(f0);
+        }
+        barrier();
+        const uint features = min(DIM - f0, DJ_TILE_FEATURES);
+        if (key_block > row) {
+            /* no row of the block sees any of its keys */
+        } else if (pairwise == 0) {
+            for (uint f = 0; f < features; f++) {
+                const vec4 w = row_weight[f][row], k = key_weight[f][key_block];
+                for (uint i = 0; i < 4; i++)
+                    sums[i] += w * k[i];
+            }
+        } else {
+            for (uint f = 0; f < features; f++) {
+                for (uint i = 0; i < 16; i++) {
+                    const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
+                    if (j <= r)
+                        sums[i / 4][i % 4] +=
+                            pair_weight(row_weight[f][row][i % 4], key_weight[f][key_block][i / 4],
+                                        decay_growth(head, j), centre[r]);
+                }
+            }
+        }
+        barrier();
+    }
+    for (uint i = 0; i < 16; i++) {
+        const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
+        score[j][row][i % 4] = j <= r ? sums[i / 4][i % 4] : 0.0;
+    }
+    barrier();
+}
+
+/* Adds 32 features' share to the denominators; two invocations share a row. */
+void add_norms(uint f0)
+{
+    const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
+    const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
+    float sum = 0.0;
+    for (uint f = part * HALF; f < (part + 1) * HALF && f0 + f < DIM; f++)
+        sum += row_weight[f][row / 4][row % 4] * before[before_base + push.before_norm + f0 + f];
+    partial[part][row] += sum;
+}
+
+void start_denominators()
+{
+    const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
+    const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
+    float sum = 0.0;
+    if (CAUSAL && part == 0) {
+        for (uint j = 0; j <= row; j++)
+            sum += score[j][row / 4][row % 4];
+    }
+    partial[part][row] = sum;
+}
+
+vec4 load_value(uint base, uint j, uint c)
+{
+    const uint at = base + j * push.v_stride[2] + c;
+    return vec4(values[at], values[at + 1], values[at + 2], values[at + 3]);
+}
+
+/* num, up to its 2^c and gamma^i, to what is asked for. */
+vec4 finish(vec4 num, uint row)
+{
+    if (NORMALISE)
+        return num / (partial[0][row] + partial[1][row]);
+    /* in two halves: 2^c may overflow where the product does not */
+    const vec2 power = decay_power(head, row);
+    const float exponent = clamp(centre[row] + power.y, -400.0, 400.0);
+    const float first = floor(exponent * 0.5);
+    return num * power.x * exp2i(first) * exp2i(exponent - first);
+}
+
+void write_columns(uint values_base, uint outputs_base, uint c0)
+{
+    const uint row = gl_LocalInvocationID.x / 16 * 8;
+    const uint c = c0 + gl_LocalInvocationID.x % 16 * 4;
+    const bool inside = c < VALUE_DIM;
+    vec4 sums[8];
+    for (uint i = 0; i < 8; i++)
+        sums[i] = vec4(0.0);
+
+    start_denominators();
+    for (uint f0 = 0; f0 < DIM; f0 += DJ_TILE_FEATURES) {
+        barrier();
+        load_row_weights(f0, false);
+        barrier();
+        add_norms(f0);
+        const uint features = min(DIM - f0, DJ_TILE_FEATURES);
+        for (uint f = 0; inside && f < features; f++) {
+            const uint at = before_base + (f0 + f) * VALUE_DIM + c;
+            const vec4 s = vec4(before[at], before[at + 1], before[at + 2], before[at + 3]);
+            const vec4 low = row_weight[f][row / 4], high = row_weight[f][row / 4 + 1];
+            for (uint i = 0; i < 4; i++) {
+                sums[i] += low[i] * s;
+                sums[4 + i] += high[i] * s;
+            }
+        }
+    }
+    barrier();
+    if (!inside)
+        return;
+
+    if (CAUSAL) {
+        const uint full = min(row, count);
+        for (uint j = 0; j < full; j++) {
+            const vec4 v = load_value(values_base, j, c);
+            const vec4 low = score[j][row / 4], high = score[j][row / 4 + 1];
+            for (uint i = 0; i < 4; i++) {
+                sums[i] += low[i] * v;
+                sums[4 + i] += high[i] * v;
+            }
+        }
+        /* by selection: a NaN in v_j must not reach the rows before j */
+        for (uint j = row; j < min(row + 8, count); j++) {
+            const vec4 v = load_value(values_base, j, c);
+            for (uint i = 0; i < 8; i++) {
+                if (j <= row + i)
+                    sums[i] += score[j][(row + i) / 4][i % 4] * v;
+            }
+        }
+    }
+    for (uint i = 0; i < 8 && row + i < count; i++) {
+        const vec4 result = finish(sums[i], row + i);
+        const uint at = outputs_base + (row + i) * push.o_stride[2] + c;
+        for (uint n = 0; n < 4; n++)
+            outputs[at + n] = result[n];
+    }
+}
+
+void main()
+{
+    const uint tile = gl_WorkGroupID.x, sequence_head = gl_WorkGroupID.y;
+    const uint sequence = sequence_head / push.heads, box_head = sequence_head % push.heads;
+    const uint first_token = tile * DJ_TILE_TOKENS;
+    count = min(push.tokens - first_token, DJ_TILE_TOKENS);
+    queries_base = (sequence_head * push.tokens + first_token) * DIM;
+    before_base = sequence_head * push.before_head + tile * push.before;
+    head = push.first_head + box_head;
+
+    load_peaks(sequence_head, tile);
+    find_centres();
+    if (CAUSAL)
+        find_scores();
+    const uint values_base = push.v_base + sequence * push.v_stride[0] + box_head * push.v_stride[1] +
+                             first_token * push.v_stride[2];
+    const uint outputs_base = push.o_base + sequence * push.o_stride[0] +
+                              box_head * push.o_stride[1] + first_token * push.o_stride[2];
+    for (uint c0 = gl_WorkGroupID.z * DJ_TILE_VALUES; c0 < VALUE_DIM;
+         c0 += gl_NumWorkGroups.z * DJ_TILE_VALUES) {
+        barrier();
+        write_columns(values_base, outputs_base, c0);
+    }
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+#include "harness.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    MAX_DEVICES = 16
+};
+
+static struct {
+    dj_context *contexts[MAX_DEVICES];
+    uint64_t validation_seen[MAX_DEVICES];
+    uint32_t count;
+    pthread_mutex_t lock; /* of last */
+    char last[1024];
+    uint64_t seed, random;
+} harness = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void log_line(void *user, uint32_t level, const char *message)
+{
+    (void)user;
+    fprintf(stderr, "# %s: %s\n", level == DJ_LOG_ERROR ? "error" : "warning", message);
+    if (level != DJ_LOG_ERROR)
+        return;
+    pthread_mutex_lock(&harness.lock);
+    snprintf(harness.last, sizeof(harness.last), "%s", message);
+    pthread_mutex_unlock(&harness.lock);
+}
+
+static void seed_random(void)
+{
+    const char *text = getenv("DIJIANG_TEST_SEED");
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    harness.seed =
+        text ? strtoull(text, NULL, 0)
+             : (uint64_t)now.tv_sec * 1000003u + (uint64_t)now.tv_nsec + (uint64_t)getpid();
+    printf("# DIJIANG_TEST_SEED=%llu\n", (unsigned long long)harness.seed);
+    harness.random = harness.seed;
+}
+
+void harness_prepare(void)
+{
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    const char *filter = getenv("DIJIANG_TEST_FILTER");
+    if (filter)
+        cmocka_set_test_filter(filter);
+    seed_random();
+}
+
+int harness_reseed(void **state)
+{
+    (void)state;
+    harness.random = harness.seed;
+    return 0;
+}
+
+/* A context with validation, or without where the layer is missing and nobody demands it. */
+static dj_result create_context(const char *device, dj_context **context)
+{
+    struct dj_context_params params = {
+        .device = device, .log = log_line, .log_level = DJ_LOG_WARNING, .validation = DJ_ON};
+    dj_result result = dj_context_create(&params, context);
+    if (result != DJ_ERROR_NO_VALIDATION)
+        return result;
+    const char *demanded = getenv("DIJIANG_TEST_VALIDATION");
+    printf("# the validation layer is not installed: its checks are not made\n");
+    if (demanded && strcmp(demanded, "1") == 0)
+        return result;
+    params.validation = DJ_OFF;
+    return dj_context_create(&params, context);
+}
+
+static int add_context(const char *device)
+{
+    dj_context **context = &harness.contexts[harness.count];
+    const dj_result result = create_context(device, context);
+    if (result != DJ_SUCCESS) {
+        printf("# no context on device %s: %s\n", device ? device : "of DIJIANG_DEVICE",
+               dj_result_name(result));
+        return -1;
+    }
+    harness.validation_seen[harness.count] = dj_context_validation_count(*context);
+    struct dj_device_info info;
+    dj_context_device(*context, &info);
+    printf("# device %u: %s, %s\n", info.index, info.name, info.driver);
+    harness.count++;
+    return 0;
+}
+
+int harness_setup(void **state)
+{
+    (void)state;
+    const char *restricted = getenv("DIJIANG_DEVICE");
+    if (restricted && *restricted)
+        return add_context(NULL);
+
+    static struct dj_device_info infos[MAX_DEVICES];
+    uint32_t count = MAX_DEVICES;
+    const struct dj_context_params params = {.log = log_line, .validation = DJ_OFF};
+    const dj_result result = dj_device_list(&params, infos, &count);
+    if (result != DJ_SUCCESS) {
+        printf("# no list of devices: %s\n", dj_result_name(result));
+        return -1;
+    }
+    for (uint32_t i = 0; i < count && i < MAX_DEVICES; i++) {
+        char index[16];
+        snprintf(index, sizeof(index), "%u", infos[i].index);
+        if (infos[i].unsuitable[0])
+            printf("# device %s, %s, is not tested: %s\n", index, infos[i].name,
+                   infos[i].unsuitable);
+        else if (add_context(index) != 0)
+            return -1;
+    }
+    if (harness.count == 0)
+        printf("# no suitable Vulkan device\n");
+    return harness.count ? 0 : -1;
+}
+
+int harness_teardown(void **state)
+{
+    (void)state;
+    while (harness.count > 0)
+        dj_context_destroy(&harness.contexts[--harness.count]);
+    return 0;
+}
+
+int harness_check_validation(void **state)
+{
+    (void)state;
+    int result = 0;
+    for (uint32_t i = 0; i < harness.count; i++) {
+        const uint64_t count = dj_context_validation_count(harness.contexts[i]);
+        if (count != harness.validation_seen[i]) {
+            print_error("the validation layer spoke %llu times on device %u\n",
+                        (unsigned long long)(count - harness.validation_seen[i]), i);
+            result = -1;
+        }
+        harness.validation_seen[i] = count;
+    }
+    return result;
+}
+
+uint32_t harness_device_count(void)
+{
+    return harness.count;
+}
+
+dj_context *harness_context(uint32_t i)
+{
+    assert_true(i < harness.count);
+    return harness.contexts[i];
+}
+
+const char *harness_log_last(void)
+{
+    static char copy[sizeof(harness.last)];
+    pthread_mutex_lock(&harness.lock);
+    memcpy(copy, harness.last, sizeof(copy));
+    pthread_mutex_unlock(&harness.lock);
+    return copy;
+}
+
+void harness_log_clear(void)
+{
+    pthread_mutex_lock(&harness.lock);
+    harness.last[0] = 0;
+    pthread_mutex_unlock(&harness.lock);
+}
+
+uint64_t harness_random(void)
+{
+    uint64_t z = harness.random += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+double harness_uniform(void)
+{
+    return (double)(harness_random() >> 11) * 0x1p-53;
+}
+
+double harness_normal(void)
+{
+    const double radius = sqrt(-2 * log(1 - harness_uniform())); /* 1 - u is never 0 */
+    return radius * cos(2 * acos(-1.0) * harness_uniform());
+}
+
+void harness_fill_normal(float *x, size_t n, double sigma)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(sigma * harness_normal());
+}
+
+double harness_error(const float *got, const double *want, size_t n)
+{
+    double difference = 0, reference = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(got[i]) || !isfinite(want[i]))
+            return INFINITY;
+        difference += (got[i] - want[i]) * (got[i] - want[i]);
+        reference += want[i] * want[i];
+    }
+    if (n == 0)
+        return 0;
+    return sqrt(reference > 0 ? difference / reference : difference / (double)n);
+}
+
+void harness_assert_within(double error, double bound, const char *what)
+{
+    if (!(error <= bound))
+        fail_msg("%s: error %.3g exceeds bound %.3g", what, error, bound);
+}
+
+dj_buffer *harness_buffer(dj_context *context, const void *data, uint64_t size)
+{
+    dj_buffer *buffer = NULL;
+    HARNESS_OK(dj_buffer_create(context, &(struct dj_buffer_params){.size = size}, &buffer));
+    if (data && size)
+        HARNESS_OK(dj_buffer_write(buffer, 0, data, size));
+    return buffer;
+}
+
+dj_buffer *harness_poisoned(dj_context *context, uint64_t size)
+{
+    const uint64_t words = (size + 3) / 4;
+    uint32_t *data = malloc(words * 4 + 4);
+    assert_non_null(data);
+    for (uint64_t i = 0; i < words; i++)
+        data[i] = HARNESS_POISON;
+    dj_buffer *buffer = harness_buffer(context, data, size);
+    free(data);
+    return buffer;
+}
+
+void harness_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_t size)
+{
+    if (size)
+        HARNESS_OK(dj_buffer_read(buffer, offset, data, size));
+}
+
+void harness_assert_poisoned(dj_buffer *buffer, uint64_t offset, uint64_t size)
+{
+    uint8_t *data = malloc(size + 1);
+    assert_non_null(data);
+    harness_read(buffer, offset, data, size);
+    const uint32_t poison = HARNESS_POISON;
+    uint8_t pattern[4];
+    memcpy(pattern, &poison, 4);
+    uint64_t bad = 0;
+    while (bad < size && data[bad] == pattern[(offset + bad) % 4])
+        bad++;
+    free(data);
+    if (bad < size)
+        fail_msg("byte %llu of the buffer was written", (unsigned long long)(offset + bad));
+}
+
+void harness_assert_result(dj_result got, dj_result want, const char *call, const char *file,
+                           int line)
+{
+    if (got == want)
+        return;
+    print_error("%s:%d: %s\n    returned %s, not %s; last log line: %s\n", file, line, call,
+                dj_result_name(got), dj_result_name(want), harness_log_last());
+    _fail(file, line);
+}
+
+const char *harness_data(const char *name)
+{
+    static char path[4096];
+    snprintf(path, sizeof(path), "%s/%s", TEST_DATA, name);
+    return path;
+}

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/* Every Vulkan call and every allocation of a context's life fails in turn: the right result comes
+ * back, nothing leaks, nothing crashes. The linker sends the library's calls of the functions below
+ * with __wrap_ here (tests/meson.build). */
+#include "harness.h"
+
+#include "../lib/buffer.h"
+#include "../lib/pipeline.h"
+#include "../lib/recorder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool __real_dj_vk_load(struct dj_vk_loader *loader);
+bool __wrap_dj_vk_load(struct dj_vk_loader *loader);
+bool __real_dj_vk_load_instance(struct dj_vk *vk, VkInstance instance, bool debug_utils);
+bool __wrap_dj_vk_load_instance(struct dj_vk *vk, VkInstance instance, bool debug_utils);
+void __real_dj_vk_load_device(struct dj_vk *vk, VkDevice device);
+void __wrap_dj_vk_load_device(struct dj_vk *vk, VkDevice device);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+static struct dj_vk_loader real_loader;
+static struct dj_vk real;
+static uint32_t vulkan_calls, vulkan_fails_at; /* counted from 1; 0: none fails */
+static uint32_t callocs, callocs_fail_at;
+static VkResult fault_code;
+static const char *fault_name;
+
+static bool fault(const char *name)
+{
+    if (++vulkan_calls != vulkan_fails_at)
+        return false;
+    fault_name = name;
+    return true;
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return ++callocs == callocs_fail_at ? NULL : __real_calloc(count, size);
+}
+
+/* A call that fails leaves its outputs undefined: here, such that their use crashes. */
+#define POISON(pointer) memset((void *)(pointer), 0xdb, sizeof(*(pointer)))
+
+#define FAULT(table, name, params, args, poison) \
+    static VKAPI_ATTR VkResult VKAPI_CALL fault_##name params \
+    { \
+        if (!fault(#name)) \
+            return table.name args; \
+        poison; \
+        return fault_code; \
+    }
+#define CREATE(name, info_type, handle_type) \
+    FAULT(real.device, name, \
+          (VkDevice d, const info_type *i, const VkAllocationCallbacks *a, handle_type *h), \
+          (d, i, a, h), POISON(h))
+
+FAULT(real_loader, vkCreateInstance,
+      (const VkInstanceCreateInfo *i, const VkAllocationCallbacks *a, VkInstance *h), (i, a, h),
+      POISON(h))
+FAULT(real_loader, vkEnumerateInstanceExtensionProperties,
+      (const char *l, uint32_t *n, VkExtensionProperties *p), (l, n, p), POISON(n))
+FAULT(real_loader, vkEnumerateInstanceVersion, (uint32_t * v), (v), POISON(v))
+FAULT(real, vkEnumeratePhysicalDevices, (VkInstance i, uint32_t *n, VkPhysicalDevice *p), (i, n, p),
+      POISON(n))
+FAULT(real, vkEnumerateDeviceExtensionProperties,
+      (VkPhysicalDevice d, const char *l, uint32_t *n, VkExtensionProperties *p), (d, l, n, p),
+      POISON(n))
+FAULT(real, vkCreateDevice,
+      (VkPhysicalDevice d, const VkDeviceCreateInfo *i, const VkAllocationCallbacks *a,
+       VkDevice *h),
+      (d, i, a, h), POISON(h))
+CREATE(vkCreateDescriptorSetLayout, VkDescriptorSetLayoutCreateInfo, VkDescriptorSetLayout)
+CREATE(vkCreatePipelineLayout, VkPipelineLayoutCreateInfo, VkPipelineLayout)
+CREATE(vkCreatePipelineCache, VkPipelineCacheCreateInfo, VkPipelineCache)
+CREATE(vkCreateShaderModule, VkShaderModuleCreateInfo, VkShaderModule)
+CREATE(vkCreateBuffer, VkBufferCreateInfo, VkBuffer)
+CREATE(vkAllocateMemory, VkMemoryAllocateInfo, VkDeviceMemory)
+CREATE(vkCreateCommandPool, VkCommandPoolCreateInfo, VkCommandPool)
+CREATE(vkCreateFence, VkFenceCreateInfo, VkFence)
+CREATE(vkCreateDescriptorPool, VkDescriptorPoolCreateInfo, VkDescriptorPool)
+FAULT(real.device, vkCreateComputePipelines,
+      (VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i,
+       const VkAllocationCallbacks *a, VkPipeline *h),
+      (d, c, n, i, a, h), *h = VK_NULL_HANDLE) /* the one that promises it */
+FAULT(real.device, vkAllocateCommandBuffers,
+      (VkDevice d, const VkCommandBufferAllocateInfo *i, VkCommandBuffer *h), (d, i, h), POISON(h))
+FAULT(real.device, vkAllocateDescriptorSets,
+      (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *h), (d, i, h), POISON(h))
+FAULT(real.device, vkBindBufferMemory, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize o),
+      (d, b, m, o), (void)0)
+FAULT(real.device, vkMapMemory,
+      (VkDevice d, VkDeviceMemory m, VkDeviceSize o, VkDeviceSize s, VkMemoryMapFlags f, void **p),
+      (d, m, o, s, f, p), POISON(p))
+FAULT(real.device, vkResetCommandPool, (VkDevice d, VkCommandPool p, VkCommandPoolResetFlags f),
+      (d, p, f), (void)0)
+FAULT(real.device, vkResetFences, (VkDevice d, uint32_t n, const VkFence *f), (d, n, f), (void)0)
+FAULT(real.device, vkBeginCommandBuffer, (VkCommandBuffer c, const VkCommandBufferBeginInfo *i),
+      (c, i), (void)0)
+FAULT(real.device, vkEndCommandBuffer, (VkCommandBuffer c), (c), (void)0)
+FAULT(real.device, vkQueueSubmit, (VkQueue q, uint32_t n, const VkSubmitInfo *s, VkFence f),
+      (q, n, s, f), (void)0)
+FAULT(real.device, vkWaitForFences,
+      (VkDevice d, uint32_t n, const VkFence *f, VkBool32 all, uint64_t t), (d, n, f, all, t),
+      (void)0)
+
+bool __wrap_dj_vk_load(struct dj_vk_loader *loader)
+{
+    if (!__real_dj_vk_load(&real_loader))
+        return false;
+    *loader = real_loader;
+    loader->vkCreateInstance = fault_vkCreateInstance;
+    loader->vkEnumerateInstanceExtensionProperties = fault_vkEnumerateInstanceExtensionProperties;
+    loader->vkEnumerateInstanceVersion = fault_vkEnumerateInstanceVersion;
+    return true;
+}
+
+bool __wrap_dj_vk_load_instance(struct dj_vk *vk, VkInstance instance, bool debug_utils)
+{
+    if (!__real_dj_vk_load_instance(&real, instance, debug_utils))
+        return false;
+    *vk = real;
+    vk->vkEnumeratePhysicalDevices = fault_vkEnumeratePhysicalDevices;
+    vk->vkEnumerateDeviceExtensionProperties = fault_vkEnumerateDeviceExtensionProperties;
+    vk->vkCreateDevice = fault_vkCreateDevice;
+    return true;
+}
+
+void __wrap_dj_vk_load_device(struct dj_vk *vk, VkDevice device)
+{
+    __real_dj_vk_load_device(&real, device);
+    vk->device = real.device;
+#define INSTALL(name) vk->device.name = fault_##name
+    INSTALL(vkCreateDescriptorSetLayout);
+    INSTALL(vkCreatePipelineLayout);
+    INSTALL(vkCreatePipelineCache);
+    INSTALL(vkCreateShaderModule);
+    INSTALL(vkCreateBuffer);
+    INSTALL(vkAllocateMemory);
+    INSTALL(vkCreateCommandPool);
+    INSTALL(vkCreateFence);
+    INSTALL(vkCreateDescriptorPool);
+    INSTALL(vkCreateComputePipelines);
+    INSTALL(vkAllocateCommandBuffers);
+    INSTALL(vkAllocateDescriptorSets);
+    INSTALL(vkBindBufferMemory);
+    INSTALL(vkMapMemory);
+    INSTALL(vkResetCommandPool);
+    INSTALL(vkResetFences);
+    INSTALL(vkBeginCommandBuffer);
+    INSTALL(vkEndCommandBuffer);
+    INSTALL(vkQueueSubmit);
+    INSTALL(vkWaitForFences);
+#undef INSTALL
+}
+
+/* void main() {} with one invocation */
+static const uint32_t words[] = {
+    0x07230203, 0x00010000, 0, 5,          0,         0x00020011, 1,          0x0003000e, 0, 1,
+    0x0005000f, 5,          3, 0x6e69616d, 0,         0x00060010, 3,          17,         1, 1,
+    1,          0x00020013, 1, 0x00030021, 2,         1,          0x00050036, 1,          3, 0,
+    2,          0x000200f8, 4, 0x000100fd, 0x00010038};
+static const struct dj_shader shader = {"empty", words, sizeof(words)};
+
+static char last_line[1024];
+static uint32_t error_lines, validation_lines;
+static void log_line(void *user, uint32_t level, const char *message)
+{
+    (void)user;
+    if (level != DJ_LOG_ERROR)
+        return;
+    snprintf(last_line, sizeof(last_line), "%s", message);
+    error_lines++;
+    if (strncmp(message, "validation: ", 12) == 0) {
+        print_error("%s\n", message);
+        validation_lines++;
+    }
+}
+
+static dj_result use_buffers(dj_context *context)
+{
+    dj_buffer *device = NULL, *download = NULL, *table = NULL;
+    char data[64] = "dijiang";
+    void *mapped = NULL;
+    dj_result result = dj_buffer_create(
+        context, &(struct dj_buffer_params){.size = 64, .memory = DJ_MEMORY_DEVICE}, &device);
+    if (result == DJ_SUCCESS) {
+        mapped = device->mapped;
+        device->mapped = NULL; /* so that copies go through staging memory */
+        result = dj_buffer_write(device, 0, data, sizeof(data));
+    }
+    if (result == DJ_SUCCESS)
+        result = dj_buffer_read(device, 0, data, sizeof(data));
+    if (result == DJ_SUCCESS)
+        result = dj_buffer_create(
+            context, &(struct dj_buffer_params){.size = 64, .memory = DJ_MEMORY_DOWNLOAD},
+            &download);
+    if (result == DJ_SUCCESS)
+        result = dj_buffer_create_table(context, data, sizeof(data), "table", &table);
+    if (device)
+        device->mapped = mapped;
+    dj_buffer_destroy(&device);
+    dj_buffer_destroy(&download);
+    dj_buffer_destroy(&table);
+    return result;
+}
+
+static dj_result use_recorder(dj_context *context)
+{
+    VkPipeline pipeline = VK_NULL_HANDLE;
+    dj_recorder *recorder = NULL;
+    dj_result result = dj_pipeline_create(context, &shader, NULL, &pipeline);
+    if (result == DJ_SUCCESS)
+        result = dj_recorder_create(context, &(struct dj_recorder_params){0}, &recorder);
+    else
+        assert_true(pipeline == VK_NULL_HANDLE);
+    if (result == DJ_SUCCESS)
+        result = dj_recorder_begin(recorder);
+    if (result == DJ_SUCCESS)
+        result = dj_recorder_reserve(recorder, 1, 0);
+    if (result == DJ_SUCCESS) {
+        dj_recorder_dispatch(recorder, pipeline, NULL, 0, NULL, 0, (const uint32_t[3]){1, 1, 1});
+        result = dj_recorder_submit(recorder);
+    }
+    if (result == DJ_SUCCESS)
+        result = dj_recorder_wait(recorder, UINT64_MAX);
+    dj_recorder_destroy(&recorder);
+    dj_pipeline_destroy(context, &pipeline);
+    return result;
+}
+
+/* A whole life; returns how it ended. */
+static dj_result live(uint32_t push_descriptors, uint32_t validation)
+{
+    const struct dj_context_params params = {
+        .log = log_line, .push_descriptors = push_descriptors, .validation = validation};
+    vulkan_calls = callocs = error_lines = 0;
+    fault_name = NULL;
+    dj_context *context = NULL;
+    dj_result result = dj_context_create(&params, &context);
+    if (result != DJ_SUCCESS) {
+        assert_null(context);
+        return result;
+    }
+    result = use_buffers(context);
+    if (result == DJ_SUCCESS)
+        result = use_recorder(context);
+    if (result == DJ_ERROR_DEVICE_LOST) { /* and stays lost */
+        dj_buffer *buffer;
+        const uint32_t calls = vulkan_calls;
+        assert_int_equal(dj_buffer_create(context, &(struct dj_buffer_params){.size = 4}, &buffer),
+                         DJ_ERROR_DEVICE_LOST);
+        assert_null(buffer);
+        assert_int_equal(use_recorder(context), DJ_ERROR_DEVICE_LOST);
+        assert_int_equal(vulkan_calls, calls); /* Vulkan is not asked again */
+    }
+    dj_context_destroy(&context);
+    return result;
+}
+
+static uint32_t with_validation; /* enum dj_switch */
+
+static int setup(void **state)
+{
+    (void)state;
+    const char *demanded = getenv("DIJIANG_TEST_VALIDATION");
+    with_validation = DJ_ON;
+    if (live(DJ_ON, DJ_ON) == DJ_SUCCESS)
+        return 0;
+    with_validation = DJ_OFF;
+    return demanded && strcmp(demanded, "1") == 0 ? -1 : live(DJ_ON, DJ_OFF) != DJ_SUCCESS;
+}
+
+static const struct {
+    VkResult code;
+    dj_result result;
+} codes[] = {
+    {VK_ERROR_OUT_OF_HOST_MEMORY, DJ_ERROR_OUT_OF_HOST_MEMORY},
+    {VK_ERROR_OUT_OF_DEVICE_MEMORY, DJ_ERROR_OUT_OF_DEVICE_MEMORY},
+    {VK_ERROR_DEVICE_LOST, DJ_ERROR_DEVICE_LOST},
+    {VK_ERROR_UNKNOWN, DJ_ERROR_VULKAN},
+    {(VkResult)-12345, DJ_ERROR_VULKAN},
+};
+
+static void each_vulkan_call(uint32_t push_descriptors)
+{
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        fault_code = codes[i].code;
+        /* the layer takes time: one code with it for each way to bind */
+        const uint32_t validation =
+            i == (push_descriptors == DJ_ON ? 0 : 2) ? with_validation : DJ_OFF;
+        uint32_t failed = 0;
+        for (vulkan_fails_at = 1;; vulkan_fails_at++, failed++) {
+            const dj_result result = live(push_descriptors, validation);
+            if (!fault_name)
+                break; /* one more than there are */
+            if (result != codes[i].result)
+                fail_msg("%s with VkResult %d: %s", fault_name, codes[i].code,
+                         dj_result_name(result));
+            assert_true(error_lines > 0);
+        }
+        vulkan_fails_at = 0;
+        assert_true(failed > 30);
+    }
+    assert_int_equal(validation_lines, 0); /* it would report objects that were left over */
+}
+
+static void test_vulkan_push_descriptors(void **state)
+{
+    (void)state;
+    each_vulkan_call(DJ_ON);
+}
+
+static void test_vulkan_sets(void **state)
+{
+    (void)state;
+    each_vulkan_call(DJ_OFF);
+}
+
+static void test_allocations(void **state)
+{
+    (void)state;
+    uint32_t failed = 0;
+    for (callocs_fail_at = 1;; callocs_fail_at++, failed++) {
+        const dj_result result = live(DJ_OFF, with_validation);
+        if (callocs < callocs_fail_at)
+            break;
+        assert_string_equal(dj_result_name(result), "DJ_ERROR_OUT_OF_HOST_MEMORY");
+        assert_non_null(strstr(last_line, "no memory for"));
+        assert_int_equal(error_lines, 1);
+    }
+    callocs_fail_at = 0;
+    assert_true(failed > 8);
+    assert_int_equal(validation_lines, 0);
+}
+
+static void test_no_driver_code(void **state)
+{
+    (void)state;
+    fault_code = VK_ERROR_INCOMPATIBLE_DRIVER;
+    for (vulkan_fails_at = 1;; vulkan_fails_at++) {
+        const dj_result result = live(DJ_ON, DJ_OFF);
+        assert_non_null(fault_name);
+        if (strcmp(fault_name, "vkCreateInstance") == 0) {
+            assert_int_equal(result, DJ_ERROR_NO_DEVICE);
+            assert_int_equal(error_lines, 1);
+            break;
+        }
+    }
+    vulkan_fails_at = 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vulkan_push_descriptors),
+        cmocka_unit_test(test_vulkan_sets),
+        cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_no_driver_code),
+    };
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
