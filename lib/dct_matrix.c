@@ -18,11 +18,6 @@ static uint64_t phase(uint32_t type, uint32_t length, uint64_t n, uint64_t k)
     }
 }
 
-static double cosine(uint32_t length, uint64_t units)
-{
-    return cos((double)units * (acos(-1.0) / (4.0 * length)));
-}
-
 /* The factor of the cosine of x[n] in y[k]. */
 static double weight(uint32_t type, uint32_t length, uint32_t n, uint32_t k)
 {
@@ -30,13 +25,27 @@ static double weight(uint32_t type, uint32_t length, uint32_t n, uint32_t k)
     return sqrt((constant ? 1.0 : 2.0) / length);
 }
 
-void dj_dct_matrix(uint32_t type, uint32_t length, float *matrix)
+/* All cosines there are: of 0 .. 8 length - 1 units; NULL if memory is short. */
+static double *make_cosines(uint32_t length)
 {
+    double *const cosines = malloc(8 * (size_t)length * sizeof(double));
+    for (uint32_t i = 0; cosines != NULL && i < 8 * length; i++)
+        cosines[i] = cos((double)i * (acos(-1.0) / (4.0 * length)));
+    return cosines;
+}
+
+bool dj_dct_matrix(uint32_t type, uint32_t length, float *matrix)
+{
+    double *const cosines = make_cosines(length);
+    if (cosines == NULL)
+        return false;
     for (uint32_t n = 0; n < length; n++) {
         for (uint32_t k = 0; k < length; k++)
             matrix[(uint64_t)n * length + k] =
-                (float)(weight(type, length, n, k) * cosine(length, phase(type, length, n, k)));
+                (float)(weight(type, length, n, k) * cosines[phase(type, length, n, k)]);
     }
+    free(cosines);
+    return true;
 }
 
 double dj_dct_first(uint32_t type)
@@ -52,11 +61,9 @@ void dj_dct_scales(uint32_t type, uint32_t length, float *scale)
 
 bool dj_dct_host(uint32_t type, uint32_t length, const double *x, double *y)
 {
-    double *const cosines = malloc(8 * (size_t)length * sizeof(double));
+    double *const cosines = make_cosines(length);
     if (cosines == NULL)
         return false;
-    for (uint32_t i = 0; i < 8 * length; i++)
-        cosines[i] = cosine(length, i);
     for (uint32_t k = 0; k < length; k++) {
         double sum = 0;
         for (uint32_t n = 0; n < length; n++)

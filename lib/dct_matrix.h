@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-/* matrix[n * length + k]: what x[n] contributes to y[k]. */
-void dj_dct_matrix(uint32_t type, uint32_t length, float *matrix);
+/* matrix[n * length + k]: what x[n] contributes to y[k]; false without memory. */
+bool dj_dct_matrix(uint32_t type, uint32_t length, float *matrix);
 
 /* scale[k]: the orthonormal y[k] over FFTW's unnormalised one, given that the input of a DCT-III
  * has had its x[0] multiplied by dj_dct_first. */

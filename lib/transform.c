@@ -12,10 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    DENSE_LENGTH = 512
-}; /* the longest that the matrix product does */
-
 struct dj_transform {
     struct dj_context *context;
     uint32_t type, length;
@@ -104,8 +100,11 @@ static dj_result dense_create(struct dj_transform *transform)
     float *const matrix = data + length;
     for (uint64_t i = 0; i < length; i++)
         data[i] = 1.0f;
-    dj_dct_matrix(transform->type, transform->length, matrix);
-    dj_result result = tables_create(transform, data, matrix, length * length * sizeof(float));
+    dj_result result = DJ_ERROR_OUT_OF_HOST_MEMORY;
+    if (dj_dct_matrix(transform->type, transform->length, matrix))
+        result = tables_create(transform, data, matrix, length * length * sizeof(float));
+    else
+        dj_log_line(&context->log, DJ_LOG_ERROR, "DCT tables: out of memory");
     free(data);
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &dj_shader_rows_dense, NULL, &transform->kernel);
@@ -126,17 +125,11 @@ static void reset(struct dj_transform *transform)
 static dj_result path_create(struct dj_transform *transform, uint32_t path)
 {
     const struct dj_log *const log = &transform->context->log;
-    const bool can_dense = transform->length <= DENSE_LENGTH;
-    if (path == DJ_DCT_PATH_DENSE) {
-        if (!can_dense)
-            return dj_fail(log, DJ_ERROR_UNSUPPORTED,
-                           "DCT of length %u: the dense kernel does at most %d", transform->length,
-                           DENSE_LENGTH);
+    if (path == DJ_DCT_PATH_DENSE)
         return dense_create(transform);
-    }
     dj_result result = generated_create(transform);
     const bool none = result == DJ_ERROR_UNSUPPORTED || result == DJ_ERROR_COMPILER;
-    if (path == DJ_DCT_PATH_DEFAULT && can_dense && none) {
+    if (path == DJ_DCT_PATH_DEFAULT && none) {
         if (result == DJ_ERROR_COMPILER)
             dj_log_line(log, DJ_LOG_WARNING, "DCT-%u of length %u: the dense kernel takes over",
                         transform->type, transform->length);
@@ -144,9 +137,8 @@ static dj_result path_create(struct dj_transform *transform, uint32_t path)
         return dense_create(transform);
     }
     if (result == DJ_ERROR_UNSUPPORTED)
-        return dj_fail(log, result, "DCT-%u of length %u: VkFFT has no kernel of one pass for it%s",
-                       transform->type, transform->length,
-                       can_dense ? "" : ", and the dense kernel does at most 512");
+        return dj_fail(log, result, "DCT-%u of length %u: VkFFT has no kernel of one pass for it",
+                       transform->type, transform->length);
     return result;
 }
 

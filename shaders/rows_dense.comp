@@ -14,6 +14,9 @@
  *   |    |   | registers |  rows 64
  *   +----+   +-----------+
  *
+ * Each 16 terms are summed by themselves before they join the rest, so that the rounding error of long
+ * rows grows with a sixteenth of their length.
+ *
  * A row meets no element of another, so a NaN stays in its row. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
@@ -64,10 +67,10 @@ void main()
     const uint tx = gl_LocalInvocationID.x % SIDE, ty = gl_LocalInvocationID.x / SIDE;
     starts[gl_LocalInvocationID.x] = row_start(min(first_row + gl_LocalInvocationID.x, push.rows - 1));
 
-    float sums[DJ_DENSE_EACH][DJ_DENSE_EACH];
+    float sums[DJ_DENSE_EACH][DJ_DENSE_EACH], step[DJ_DENSE_EACH][DJ_DENSE_EACH];
     for (uint r = 0; r < DJ_DENSE_EACH; r++) {
         for (uint c = 0; c < DJ_DENSE_EACH; c++)
-            sums[r][c] = 0.0;
+            sums[r][c] = step[r][c] = 0.0;
     }
     for (uint first_term = 0; first_term < push.dim; first_term += DJ_DENSE_STEP) {
         barrier();
@@ -82,7 +85,13 @@ void main()
             }
             for (uint r = 0; r < DJ_DENSE_EACH; r++) {
                 for (uint c = 0; c < DJ_DENSE_EACH; c++)
-                    sums[r][c] += x[r] * m[c];
+                    step[r][c] += x[r] * m[c];
+            }
+        }
+        for (uint r = 0; r < DJ_DENSE_EACH; r++) {
+            for (uint c = 0; c < DJ_DENSE_EACH; c++) {
+                sums[r][c] += step[r][c];
+                step[r][c] = 0.0;
             }
         }
     }

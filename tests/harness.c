@@ -41,7 +41,8 @@ static void seed_random(void)
     harness.seed =
         text ? strtoull(text, NULL, 0)
              : (uint64_t)now.tv_sec * 1000003u + (uint64_t)now.tv_nsec + (uint64_t)getpid();
-    printf("# DIJIANG_TEST_SEED=%llu\n", (unsigned long long)harness.seed);
+    /* not on standard output, whose first line is the TAP version's */
+    fprintf(stderr, "# DIJIANG_TEST_SEED=%llu\n", (unsigned long long)harness.seed);
     harness.random = harness.seed;
 }
 

@@ -167,7 +167,8 @@ static void test_head_dimensions(void **state)
 static void test_lengths_without_kernel(void **state)
 {
     (void)state;
-    static const uint32_t lengths[] = {17, 47, 59, 83, 94, 103, 257, 509};
+    static const uint32_t lengths[] = {17,  47,  59,  83,   94,   103, 257,
+                                       509, 514, 521, 1031, 2053, 4093};
     EACH_DEVICE(i)
     for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++) {
         EACH_TYPE(type)
@@ -550,9 +551,8 @@ static void test_create_errors(void **state)
         {{.type = DJ_DCT_2, .length = 3}, DJ_ERROR_INVALID_ARGUMENT},
         {{.type = DJ_DCT_2, .length = 4097}, DJ_ERROR_INVALID_ARGUMENT},
         {{.type = DJ_DCT_2, .length = 64, .path = 3}, DJ_ERROR_INVALID_ARGUMENT},
-        {{.type = DJ_DCT_2, .length = 513, .path = DJ_DCT_PATH_DENSE}, DJ_ERROR_UNSUPPORTED},
-        {{.type = DJ_DCT_2, .length = 521}, DJ_ERROR_UNSUPPORTED},
-        {{.type = DJ_DCT_2, .length = 4093}, DJ_ERROR_UNSUPPORTED},
+        {{.type = DJ_DCT_2, .length = 521, .path = DJ_DCT_PATH_GENERATED}, DJ_ERROR_UNSUPPORTED},
+        {{.type = DJ_DCT_2, .length = 4093, .path = DJ_DCT_PATH_GENERATED}, DJ_ERROR_UNSUPPORTED},
         {{.type = DJ_DCT_2, .length = 64, .padding = 1}, DJ_ERROR_VERSION},
         {{.type = DJ_DCT_2, .length = 64, .reserved = {0, 0, 0, 1}}, DJ_ERROR_VERSION},
     };
