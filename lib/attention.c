@@ -67,9 +67,9 @@ static dj_result check_params(const struct dj_log *log, const struct dj_attentio
     return result != DJ_SUCCESS ? result : check_decay(log, params);
 }
 
-/* gamma^n as mantissa in [1, 2) and exponent. By repeated squaring in double with the exponent kept
- * apart: gamma^-32 may be beyond a double's range. */
-static void decay_power(double gamma, int n, float pair[2])
+/* gamma^n as mantissa in [1, 2), exponent, and what the mantissa lacks. In double with the exponent
+ * kept apart: gamma^-32 may be beyond a double's range. */
+static void decay_power(double gamma, int n, float power[4])
 {
     double mantissa = 1.0;
     int exponent = 0, step;
@@ -78,27 +78,30 @@ static void decay_power(double gamma, int n, float pair[2])
         mantissa = 2.0 * frexp(mantissa * factor, &step);
         exponent += step - 1;
     }
-    pair[0] = (float)mantissa;
-    pair[1] = (float)exponent;
+    power[0] = (float)mantissa;
+    power[1] = (float)exponent;
+    power[2] = (float)(mantissa - (double)power[0]);
+    power[3] = 0.0f;
 }
 
 static dj_result create_decay(struct dj_attention *plan, const float *decay)
 {
-    const size_t heads = plan->heads > 0 ? plan->heads : 1; /* a binding is never empty */
-    float(*const pairs)[2] = malloc(heads * DJ_DECAY_PAIRS * sizeof *pairs);
-    if (pairs == NULL)
+    /* a binding is never empty, even if no kernel reads it */
+    const size_t heads = decay != NULL && plan->heads > 0 ? plan->heads : 1;
+    float(*const powers)[4] = malloc(heads * DJ_DECAY_POWERS * sizeof *powers);
+    if (powers == NULL)
         return dj_fail(&plan->context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
                        "attention: no host memory for the decay of %zu heads", heads);
     for (size_t h = 0; h < heads; h++) {
-        const double gamma = decay != NULL && h < plan->heads ? (double)decay[h] : 1.0;
+        const double gamma = decay != NULL && plan->heads > 0 ? (double)decay[h] : 1.0;
         for (int n = 0; n <= DJ_TILE_TOKENS; n++) {
-            decay_power(gamma, n, pairs[h * DJ_DECAY_PAIRS + n]);
-            decay_power(gamma, -n, pairs[h * DJ_DECAY_PAIRS + DJ_TILE_TOKENS + 1 + n]);
+            decay_power(gamma, n, powers[h * DJ_DECAY_POWERS + n]);
+            decay_power(gamma, -n, powers[h * DJ_DECAY_POWERS + DJ_TILE_TOKENS + 1 + n]);
         }
     }
     const dj_result result = dj_buffer_create_table(
-        plan->context, pairs, heads * DJ_DECAY_PAIRS * sizeof *pairs, "decay", &plan->decay);
-    free(pairs);
+        plan->context, powers, heads * DJ_DECAY_POWERS * sizeof *powers, "decay", &plan->decay);
+    free(powers);
     return result;
 }
 
@@ -129,8 +132,11 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
 {
     if (plan != NULL)
         *plan = NULL;
-    if (context == NULL || params == NULL || plan == NULL)
+    if (context == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
+    if (params == NULL || plan == NULL)
+        return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "dj_attention_create: %s is NULL",
+                       params == NULL ? "params" : "plan");
     dj_result result = check_params(&context->log, params);
     if (result != DJ_SUCCESS)
         return result;
@@ -285,8 +291,8 @@ static uint64_t ring_size(const struct dj_attention *plan, const struct dj_atten
                : 0;
 }
 
-/* Arithmetic of one token and head: state update and output 4 m e, both transforms as even and odd halves
- * 2 d^2 (docs/performance.md counts the same). */
+/* Arithmetic of one token and head: state update and output 4 m e, both transforms, as even and odd
+ * halves, 2 d^2. */
 static void count_work(const struct dj_attention *plan, const struct dj_attention_args *args,
                        struct dj_needs *needs)
 {
@@ -299,8 +305,11 @@ static void count_work(const struct dj_attention *plan, const struct dj_attentio
 dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention_args *args,
                              struct dj_needs *needs)
 {
-    if (plan == NULL || needs == NULL)
+    if (plan == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
+    if (needs == NULL)
+        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_attention_needs: needs is NULL");
     *needs = (struct dj_needs){.scratch_alignment = plan->context->info.offset_alignment,
                                .slot_size = dj_state_slot_size(plan),
                                .slot_alignment = 16};
@@ -391,8 +400,11 @@ static dj_result check_barriers(const struct dj_attention *plan, uint32_t barrie
 dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
                               const struct dj_attention_args *args)
 {
-    if (plan == NULL || recorder == NULL || args == NULL)
+    if (plan == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
+    if (recorder == NULL || args == NULL)
+        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_attention_record: %s is NULL", args == NULL ? "args" : "recorder");
     if (dj_recorder_context(recorder) != plan->context)
         return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: the recorder is another context's");
@@ -442,8 +454,11 @@ static dj_result run_parts(const struct dj_attention *plan, const struct dj_atte
 
 dj_result dj_attention_run(const dj_attention *plan, const struct dj_attention_args *args)
 {
-    if (plan == NULL || args == NULL)
+    if (plan == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
+    if (args == NULL)
+        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_attention_run: args is NULL");
     struct dj_attention_args own = *args;
     own.barriers = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
     if (own.scratch.buffer == NULL)

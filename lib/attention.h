@@ -17,7 +17,7 @@ struct dj_attention {
     bool causal, normalise;
     float scale;                    /* of q.k; never 0 */
     struct dj_transform *transform; /* of queries and keys */
-    struct dj_buffer *decay;        /* DJ_DECAY_PAIRS of every head */
+    struct dj_buffer *decay;        /* DJ_DECAY_POWERS of every head; of one if there is none */
     struct {
         VkPipeline features, sum, scan, output;
     } pipelines;
@@ -28,7 +28,8 @@ struct dj_attention {
 struct dj_tiled_layout {
     struct dj_grid grid; /* [sequence][token][head] */
     uint64_t keys, tiles, carry, total; /* byte offsets in scratch; queries are at 0 */
-    uint64_t parts;                     /* without a causal mask, tokens are gone through twice */
+    uint64_t passes;                    /* over the tokens: 2 without a causal mask */
+    uint64_t parts;
     bool slot_bound; /* the pool is beyond the binding range: one sequence a box, its slot bound */
 };
 

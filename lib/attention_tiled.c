@@ -6,6 +6,7 @@
 #include "kernels.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 
 /* Scratch memory that is useful: enough for any GPU to be busy, little enough for caches. */
@@ -16,10 +17,10 @@ static uint64_t round_up(uint64_t value, uint64_t multiple)
     return (value + multiple - 1) / multiple * multiple;
 }
 
-/* Floats of a tile's record (shaders/tile_record.glsl). */
+/* Floats of a tile's record. */
 static uint64_t record_size(const struct dj_attention *plan)
 {
-    return (uint64_t)plan->dim * plan->value_dim + 4 * plan->dim;
+    return DJ_RECORD_SIZE((uint64_t)plan->dim, plan->value_dim);
 }
 
 static uint64_t tile_count(uint64_t tokens)
@@ -40,7 +41,8 @@ static struct region_sizes region_sizes(const struct dj_attention *plan, const u
         .rows = round_up(round_up(rows, dj_transform_row_multiple(plan->transform)) * plan->dim * 4,
                          alignment),
         .tiles = round_up(heads * tile_count(size[1]) * record_size(plan) * 4, alignment),
-        .carry = round_up(heads * dj_state_block_size(plan), alignment),
+        .carry = round_up(heads * dj_state_block_size(plan) + size[0] * 2 * sizeof(uint32_t),
+                          alignment),
     };
 }
 
@@ -80,34 +82,35 @@ dj_result dj_tiled_layout(const struct dj_attention *plan, const struct dj_atten
 
     layout->slot_bound = pool_is_large(plan, args);
     const uint64_t most[3] = {layout->slot_bound ? 1 : UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    const uint64_t useful = budget > 0 ? budget : USEFUL_SCRATCH;
-    const bool fits = dj_grid_fit(plan->context, tokens ? tensors : no_tensors, tokens ? 4 : 1, granule,
-                                  most, scratch_cost, plan, useful, &layout->grid);
-    if (!fits && budget == 0) /* one granule may exceed what is merely useful, but no limit */
-        return dj_tiled_layout(plan, args, UINT64_MAX - 1, layout);
-    if (!fits) {
-        const uint64_t one[3] = {1, DJ_TILE_TOKENS, 1};
-        return dj_fail(log, budget < scratch_cost(plan, one) ? DJ_ERROR_SCRATCH : DJ_ERROR_LIMIT,
-                       "attention: one tile needs %llu bytes of scratch, %llu are given, and bindings "
-                       "of at most %llu bytes",
-                       (unsigned long long)scratch_cost(plan, one), (unsigned long long)budget,
-                       (unsigned long long)plan->context->info.max_storage_range);
-    }
+    const uint64_t one[3] = {1, DJ_TILE_TOKENS, 1};
+    const uint64_t least = scratch_cost(plan, one);
+    if (budget == 0)
+        budget = least > USEFUL_SCRATCH ? least : USEFUL_SCRATCH;
+    if (budget < least && least < UINT64_MAX)
+        return dj_fail(log, DJ_ERROR_SCRATCH,
+                       "attention: one tile needs %" PRIu64 " bytes of scratch, %" PRIu64 " are given",
+                       least, budget);
+    if (!dj_grid_fit(plan->context, tokens ? tensors : no_tensors, tokens ? 4 : 1, granule, most,
+                     scratch_cost, plan, budget, &layout->grid))
+        return dj_fail(log, DJ_ERROR_LIMIT,
+                       "attention: %d tokens of one head span more than the %" PRIu64
+                       " bytes that the device can bind",
+                       DJ_TILE_TOKENS, plan->context->info.max_storage_range);
     const struct region_sizes sizes = region_sizes(plan, layout->grid.size);
     layout->keys = sizes.rows;
     layout->tiles = 2 * sizes.rows;
     layout->carry = layout->tiles + sizes.tiles;
     layout->total = layout->carry + sizes.carry;
-    const uint64_t passes = plan->causal || !tokens ? 1 : 2;
     const uint64_t *const boxes = layout->grid.boxes;
-    layout->parts = passes * boxes[0] * boxes[1] * boxes[2];
+    layout->passes = plan->causal || !tokens ? 1 : 2;
+    layout->parts = layout->passes * boxes[0] * boxes[1] * boxes[2];
     return DJ_SUCCESS;
 }
 
 uint32_t dj_tiled_dispatches(const struct dj_attention *plan)
 {
-    /* both transforms, both feature maps, sum, scan, output */
-    return 2 * dj_transform_dispatches(plan->transform) + 5;
+    /* both transforms, both feature maps, sum, scan, output; state from a slot and to a slot */
+    return 2 * dj_transform_dispatches(plan->transform) + 7;
 }
 
 /* What the steps of a part share. */
@@ -168,11 +171,10 @@ static void record_features(const struct part *part, const VkDescriptorBufferInf
         dj_transform_scale(part->plan->transform),
         {.buffer = features->tables->handle, .range = features->tables->size},
     };
-    const uint32_t groups = (rows + DJ_FEATURE_ROWS - 1) / DJ_FEATURE_ROWS;
-    const uint32_t most = part->plan->context->info.max_workgroups[0];
-    const uint32_t columns = groups < most ? groups : most;
+    uint32_t groups[3];
+    dj_transform_fold(part->plan->context, (rows + DJ_FEATURE_ROWS - 1) / DJ_FEATURE_ROWS, groups);
     dj_recorder_dispatch(part->recorder, part->plan->pipelines.features, bindings, 3, &push,
-                         sizeof push, (uint32_t[3]){columns, (groups + columns - 1) / columns, 1});
+                         sizeof push, groups);
 }
 
 static void record_sum(const struct part *part)
@@ -195,7 +197,7 @@ static void record_sum(const struct part *part)
                          (uint32_t[3]){part->tiles, part->sequences * part->heads, blocks});
 }
 
-/* The pool, or the part's slot `slot` of it, as a binding; *base: words to slot 0 or to that slot. */
+/* The pool, or slot number `slot` of it, as a binding; *base: words to slot 0 or to that slot. */
 static VkDescriptorBufferInfo bind_slots(const struct part *part, int32_t slot, uint32_t *base)
 {
     const struct dj_attention_args *const args = part->args;
@@ -212,43 +214,78 @@ static VkDescriptorBufferInfo bind_slots(const struct part *part, int32_t slot, 
         .buffer = args->state->handle, .offset = aligned, .range = first - aligned + length};
 }
 
-static int32_t slot_of(const int32_t *slots, uint64_t sequence)
-{
-    return slots != NULL ? slots[sequence] : -1;
-}
+/* Where one scan takes the state from and leaves it. */
+struct scan_way {
+    uint32_t read; /* DJ_SCAN_EMPTY, _CARRY or _SLOTS */
+    bool write_carry, write_slots;
+    int32_t slot; /* the one to bind where the whole pool cannot be */
+};
 
-static void record_scan(const struct part *part)
+static void record_scan_way(const struct part *part, struct scan_way way, uint32_t tiles)
 {
     const struct dj_attention *const plan = part->plan;
     const struct dj_attention_args *const args = part->args;
-    const uint64_t sequence = part->box.start[0];
-    const bool slots = part->slots->buffer != VK_NULL_HANDLE && args->slot_count > 0;
-    const bool read_slots = slots && args->slots_in != NULL && part->first;
-    const bool write_slots = slots && args->slots_out != NULL && part->last;
     struct tile_scan_push push = {
         .tokens = part->tokens,
-        .tiles = part->tiles,
+        .tiles = tiles,
         .heads = part->heads,
         .first_head = (uint32_t)part->box.start[2],
-        .read = !part->first ? DJ_SCAN_CARRY : read_slots ? DJ_SCAN_SLOTS : DJ_SCAN_EMPTY,
-        .write_carry = !part->last || !plan->causal,
-        .write_slots = write_slots,
+        .read = way.read,
+        .write_carry = way.write_carry,
+        .write_slots = way.write_slots,
         .slot_words = part->slot_bound ? 0 : (uint32_t)(dj_state_slot_size(plan) / 4),
-        .first_index = (uint32_t)sequence,
+        .first_index = (uint32_t)part->box.start[0],
+        .carry_tokens =
+            part->sequences * part->heads * (uint32_t)(dj_state_block_size(plan) / 4),
         .plan_heads = plan->heads,
         .tokens_added = (uint32_t)args->q.shape[1],
         .map = plan->map,
     };
-    /* what a kernel may not touch is bound to something harmless all the same */
-    VkDescriptorBufferInfo bindings[] = {part->tile_records, part->carry, part->carry,
-                                         part->carry,        part->carry, part->decay};
-    if (slots) {
-        bindings[1] = bind_slots(part, slot_of(args->slots_in, sequence), &push.in_base);
-        bindings[2] = bind_slots(part, slot_of(args->slots_out, sequence), &push.out_base);
-        bindings[4] = *part->slots;
+    /* what the kernel will not touch is bound to something harmless all the same */
+    VkDescriptorBufferInfo bindings[] = {part->tile_records, part->carry, part->carry, part->carry,
+                                         part->decay};
+    if (way.read == DJ_SCAN_SLOTS || way.write_slots) {
+        bindings[1] = bind_slots(part, way.slot, &push.slots_base);
+        bindings[3] = *part->slots;
     }
-    dj_recorder_dispatch(part->recorder, plan->pipelines.scan, bindings, 6, &push, sizeof push,
+    dj_recorder_dispatch(part->recorder, plan->pipelines.scan, bindings, 5, &push, sizeof push,
                          (uint32_t[3]){plan->dim, part->sequences * part->heads, 1});
+}
+
+/* One dispatch; three where the slots that are read and written cannot be bound together, the state
+ * then going by the carry. */
+static void record_scan(const struct part *part)
+{
+    const struct dj_attention_args *const args = part->args;
+    const uint64_t sequence = part->box.start[0];
+    const bool slots = part->slots->buffer != VK_NULL_HANDLE && args->slot_count > 0;
+    const bool from_slots = slots && args->slots_in != NULL && part->first;
+    const bool to_slots = slots && args->slots_out != NULL && part->last;
+    struct scan_way way = {
+        .read = !part->first ? DJ_SCAN_CARRY : from_slots ? DJ_SCAN_SLOTS : DJ_SCAN_EMPTY,
+        .write_carry = !part->last || !part->plan->causal,
+        .write_slots = to_slots,
+    };
+    if (!part->slot_bound) {
+        record_scan_way(part, way, part->tiles);
+        return;
+    }
+    if (from_slots) {
+        const struct scan_way in = {
+            .read = DJ_SCAN_SLOTS, .write_carry = true, .slot = args->slots_in[sequence]};
+        record_scan_way(part, in, 0);
+        dj_recorder_write_to_read(part->recorder);
+        way.read = DJ_SCAN_CARRY;
+    }
+    way.write_carry = way.write_carry || to_slots;
+    way.write_slots = false;
+    record_scan_way(part, way, part->tiles);
+    if (to_slots) {
+        const struct scan_way out = {
+            .read = DJ_SCAN_CARRY, .write_slots = true, .slot = args->slots_out[sequence]};
+        dj_recorder_write_to_read(part->recorder);
+        record_scan_way(part, out, 0);
+    }
 }
 
 /* Enough workgroups to fill a large GPU; beyond that each does several column blocks, which saves
@@ -264,8 +301,7 @@ static void record_output(const struct part *part)
     const struct dj_attention *const plan = part->plan;
     const struct dj_view v = packed_view(&part->args->v, &part->box);
     const struct dj_view o = packed_view(&part->args->o, &part->box);
-    const uint32_t sums = plan->dim * plan->value_dim;
-    const uint32_t record = (uint32_t)record_size(plan);
+    const uint32_t m = plan->dim, e = plan->value_dim;
     struct tile_output_push push = {
         .tokens = part->tokens,
         .tiles = part->tiles,
@@ -275,18 +311,18 @@ static void record_output(const struct part *part)
         .v_stride = {v.stride[0], v.stride[1], v.stride[2]},
         .o_base = o.base,
         .o_stride = {o.stride[0], o.stride[1], o.stride[2]},
-        .before = record,
-        .before_head = part->tiles * record,
-        .before_norm = sums + 2 * plan->dim,
-        .before_peak = sums + 3 * plan->dim,
+        .before = DJ_RECORD_SIZE(m, e),
+        .before_head = part->tiles * DJ_RECORD_SIZE(m, e),
+        .before_norm = DJ_RECORD_BEFORE_NORM(m, e),
+        .before_peak = DJ_RECORD_BEFORE_PEAK(m, e),
     };
     VkDescriptorBufferInfo before = part->tile_records;
     if (!plan->causal) { /* the whole state, as the scan left it in the carry */
         before = part->carry;
         push.before = 0;
-        push.before_head = (uint32_t)(dj_state_block_size(plan) / 4);
-        push.before_norm = 2 * sums;
-        push.before_peak = 2 * sums + 2 * plan->dim;
+        push.before_head = DJ_STATE_SIZE(m, e);
+        push.before_norm = DJ_STATE_NORM(m, e);
+        push.before_peak = DJ_STATE_PEAK(m, e);
     }
     const VkDescriptorBufferInfo bindings[] = {part->queries, part->keys, v.binding,  o.binding,
                                                part->tile_records, before, part->decay};
@@ -297,13 +333,13 @@ static void record_output(const struct part *part)
 
 /* Which box part number `index` is, in which pass (without a causal mask: 0 sums, 1 outputs). Tokens run
  * fastest, then passes, so that a carry lives from one part to the next. */
-static struct dj_box find_box(const struct dj_tiled_layout *layout, uint64_t passes, uint64_t index,
-                              uint64_t *pass, bool *first, bool *last)
+static struct dj_box find_box(const struct dj_tiled_layout *layout, uint64_t index, uint64_t *pass,
+                              bool *first, bool *last)
 {
     const uint64_t *const boxes = layout->grid.boxes;
     const uint64_t token = index % boxes[1];
-    *pass = index / boxes[1] % passes;
-    const uint64_t rest = index / boxes[1] / passes;
+    *pass = index / boxes[1] % layout->passes;
+    const uint64_t rest = index / boxes[1] / layout->passes;
     *first = token == 0;
     *last = token == boxes[1] - 1;
     return dj_grid_box(&layout->grid, rest / boxes[2], token, rest % boxes[2]);
@@ -346,8 +382,7 @@ void dj_tiled_record(const struct dj_attention *plan, struct dj_recorder *record
     const bool tokens = args->q.shape[1] > 0;
     uint64_t pass;
     bool first, last;
-    const struct dj_box box =
-        find_box(layout, plan->causal || !tokens ? 1 : 2, index, &pass, &first, &last);
+    const struct dj_box box = find_box(layout, index, &pass, &first, &last);
     struct part part = make_part(plan, recorder, args, layout, slots, box);
     part.first = first;
     part.last = last;

@@ -254,8 +254,11 @@ dj_result dj_tensor_create(dj_context *context, uint32_t type, const uint64_t sh
 {
     if (tensor != NULL)
         *tensor = (struct dj_tensor){0};
-    if (context == NULL || shape == NULL || tensor == NULL)
+    if (context == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
+    if (shape == NULL || tensor == NULL)
+        return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "dj_tensor_create: %s is NULL",
+                       shape == NULL ? "shape" : "tensor");
     if (type != DJ_FLOAT32)
         return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "tensor: unknown element type %u",
                        type);

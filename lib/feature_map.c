@@ -31,9 +31,10 @@ static dj_result check_numbers(const struct dj_log *log, const struct dj_feature
 
 static dj_result check_params(const struct dj_log *log, const struct dj_features_params *params)
 {
-    if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_features_params") ||
-        params->padding != 0)
+    if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_features_params"))
         return DJ_ERROR_VERSION;
+    if (params->padding != 0)
+        return dj_fail(log, DJ_ERROR_VERSION, "features: padding is %u, not 0", params->padding);
     if (params->map > DJ_MAP_SOFTMAX_DCT)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: unknown map %u", params->map);
     if (params->dim < 4 || params->dim > 256 || params->dim % 4 != 0)
@@ -68,8 +69,11 @@ dj_result dj_features_create(dj_context *context, const struct dj_features_param
 {
     if (features != NULL)
         *features = NULL;
-    if (context == NULL || params == NULL || features == NULL)
+    if (context == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
+    if (params == NULL || features == NULL)
+        return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "dj_features_create: %s is NULL",
+                       params == NULL ? "params" : "features");
     dj_result result = check_params(&context->log, params);
     if (result != DJ_SUCCESS)
         return result;

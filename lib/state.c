@@ -9,8 +9,7 @@ static_assert(sizeof(struct dj_state_header) == 4 * DJ_STATE_HEADER_WORDS, "stat
 
 uint64_t dj_state_block_size(const struct dj_attention *plan)
 {
-    const uint64_t dim = plan->dim;
-    return 4 * (2 * dim * plan->value_dim + 3 * dim);
+    return 4 * DJ_STATE_SIZE((uint64_t)plan->dim, plan->value_dim);
 }
 
 uint64_t dj_state_slot_size(const struct dj_attention *plan)
@@ -50,8 +49,9 @@ dj_result dj_slots_check(const struct dj_attention *plan, const struct dj_attent
                        "attention: a state slot of %llu bytes exceeds the device's binding range %llu",
                        (unsigned long long)slot,
                        (unsigned long long)plan->context->info.max_storage_range);
-    if (batch > INT32_MAX)
-        return dj_fail(log, DJ_ERROR_LIMIT, "attention: %llu sequences with state, at most 2^31 - 1",
+    if (batch > plan->context->info.max_storage_range / (2 * sizeof(int32_t)))
+        return dj_fail(log, DJ_ERROR_LIMIT,
+                       "attention: the slot indices of %llu sequences exceed the device's binding range",
                        (unsigned long long)batch);
     return DJ_SUCCESS;
 }

@@ -61,6 +61,9 @@ float log_sum_exp(uint row, uint table)
 
 void main()
 {
+    /* the dispatch is folded into two axes: whole workgroups may be left over */
+    if ((gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * DJ_FEATURE_ROWS >= push.rows)
+        return;
     const uint lane = gl_LocalInvocationID.x % DJ_FEATURE_LANES;
     const uint row = (gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * DJ_FEATURE_ROWS +
                      gl_LocalInvocationID.x / DJ_FEATURE_LANES;

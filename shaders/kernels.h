@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by C and GLSL: push constants, bindings and tile sizes of the kernels. A push-constant block is
- *
- * a struct of members 4 bytes wide; a shader says
+/* Shared by C and GLSL: push constants, layouts and tile sizes of the kernels. A push-constant block is a
+ * struct of members 4 bytes wide; a shader says
  * `layout(push_constant) uniform Push { <struct> push; };`. */
 #ifndef DJ_KERNELS_H
 #define DJ_KERNELS_H
@@ -29,9 +28,31 @@ typedef uint32_t uint;
 #define DJ_TILE_VALUES 64
 #define DJ_TILE_THREADS 64
 
-/* Powers of a head's decay: (mantissa, exponent) pairs of gamma^0 .. gamma^32, then of gamma^0 ..
- * gamma^-32. */
-#define DJ_DECAY_PAIRS (2 * (DJ_TILE_TOKENS + 1))
+/* Powers of a head's decay: gamma^0 .. gamma^32, then gamma^0 .. gamma^-32, each as vec4(mantissa,
+ * exponent, what the mantissa lacks, 0). */
+#define DJ_DECAY_POWERS (2 * (DJ_TILE_TOKENS + 1))
+
+/* What the three phases leave for each other in scratch memory, one record per tile of m features and e
+ * columns; floats from its start. What is "before" a tile is brought forward to its first token:
+ * multiplied by gamma once more.
+ *
+ *            0              m e  the tile's S, by the sum; then the sums before it, by the scan */
+#define DJ_RECORD_NORM(m, e) ((m) * (e))                  /* m: the tile's z */
+#define DJ_RECORD_PEAK(m, e) ((m) * (e) + (m))            /* m: P, exponent of both */
+#define DJ_RECORD_BEFORE_NORM(m, e) ((m) * (e) + 2 * (m)) /* m: norms before the tile */
+#define DJ_RECORD_BEFORE_PEAK(m, e) ((m) * (e) + 3 * (m)) /* m: M, exponent of all before it */
+#define DJ_RECORD_SIZE(m, e) ((m) * (e) + 4 * (m))
+
+/* A head's block of a state (struct dj_state_header has the words); the carry between parts is such
+ * blocks, then two words of tokens seen for each sequence. Memory of zero bytes is the empty state:
+ * what has seen a token has a norm.
+ *
+ *            0              m e  sums */
+#define DJ_STATE_LOW(m, e) ((m) * (e))                    /* m e: their low parts */
+#define DJ_STATE_NORM(m, e) (2 * (m) * (e))               /* m: norms */
+#define DJ_STATE_NORM_LOW(m, e) (2 * (m) * (e) + (m))     /* m: their low parts */
+#define DJ_STATE_PEAK(m, e) (2 * (m) * (e) + 2 * (m))     /* m: exponents */
+#define DJ_STATE_SIZE(m, e) (2 * (m) * (e) + 3 * (m))
 
 /* Row copies: invocations, each of which moves so many elements. */
 #define DJ_ROWS_THREADS 64
@@ -102,10 +123,10 @@ DJ_PUSH(tile_scan_push,
     uint read;         /* DJ_SCAN_EMPTY, _CARRY or _SLOTS: where the state comes from */
     uint write_carry;  /* 1 or 0 */
     uint write_slots;  /* 1 or 0 */
-    uint in_base;      /* words from the binding's start to slot 0 */
-    uint out_base;
+    uint slots_base;   /* words from the binding's start to slot 0 */
     uint slot_words;   /* from slot to slot; 0: the slot itself is bound */
     uint first_index;  /* of the box's first sequence in the slot indices */
+    uint carry_tokens; /* words from the carry's start to its counts of tokens */
     uint plan_heads;
     uint tokens_added; /* to the headers' count */
     uint map;          /* enum dj_map, for the headers */

@@ -70,6 +70,26 @@ float two_sum(float a, float b, out float low)
     return sum;
 }
 
+/* The upper 12 bits of a mantissa; what is left has 12, too. */
+float upper_half(float x)
+{
+    return uintBitsToFloat(floatBitsToUint(x) & 0xfffff000u);
+}
+
+/* a * b - product exactly, where product is a * b rounded (after Dekker, but split by bits, which
+ * cannot overflow): fma() need not be fused. */
+float product_error(float a, float b, float product)
+{
+    const float a_high = upper_half(a), b_high = upper_half(b);
+    precise float a_low = a - a_high;
+    precise float b_low = b - b_high;
+    precise float error = a_high * b_high - product;
+    error = error + a_high * b_low;
+    error = error + a_low * b_high;
+    error = error + a_low * b_low;
+    return error;
+}
+
 /* exp(a) 2^(plus - minus) for any a; NaN if a is not finite, 0 for a token beyond the end. Where minus
  * is the largest of the sums exponent + plus, the sum is formed here as it was there, so that above
  * 2^24, too, the largest gives 2^0. */

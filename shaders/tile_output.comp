@@ -8,7 +8,7 @@
  *   c_i     = max_f (exponent of a_i[f] + max(M[f], P[f])).
  * c_i cancels in num / den; without the normaliser the result is num 2^c_i gamma^i.
  *
- * Every factor is at most 1.5. What a row cannot see must not make what it can see underflow: P comes
+ * Every factor is at most 3. What a row cannot see must not make what it can see underflow: P comes
  * from all keys of the tile, and a row sees only those up to itself. If max(M, P) exceeds what the
  * tile's first row sees by more than GROWTH bits in some feature, the tile is evaluated pair by pair
  * instead, with c_i from what row i sees; both forms then lose nothing above 2^-60 of a row's largest
@@ -36,9 +36,9 @@ layout(set = 0, binding = 2) readonly buffer Values { float values[]; };
 layout(set = 0, binding = 3) writeonly buffer Outputs { float outputs[]; };
 layout(set = 0, binding = 4) readonly buffer Tiles { float tiles[]; };   /* CAUSAL: P */
 layout(set = 0, binding = 5) readonly buffer Before { float before[]; }; /* S, z, M */
-layout(set = 0, binding = 6) readonly buffer Decay { vec2 decay[]; };
+layout(set = 0, binding = 6) readonly buffer Decay { vec4 decay[]; };
 
-#include "tile_record.glsl"
+#include "decay.glsl"
 
 const float GROWTH = 57.0; /* bits: e^40 */
 const uint DIM_PADDED = (DIM + DJ_TILE_FEATURES - 1) / DJ_TILE_FEATURES * DJ_TILE_FEATURES;
@@ -75,7 +75,7 @@ float key_exponent(uint j, uint f)
 
 void load_peaks(uint sequence_head, uint tile)
 {
-    const uint record = (sequence_head * push.tiles + tile) * RECORD_SIZE;
+    const uint record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(DIM, VALUE_DIM);
     if (gl_LocalInvocationID.x == 0)
         pairwise = 0;
     barrier();
@@ -83,7 +83,7 @@ void load_peaks(uint sequence_head, uint tile)
         const bool inside = f < DIM;
         const float norm = inside ? before[before_base + push.before_norm + f] : 0.0;
         const float m = norm == 0.0 ? EMPTY : before[before_base + push.before_peak + f];
-        const float p = CAUSAL && inside ? tiles[record + RECORD_PEAK + f] : EMPTY;
+        const float p = CAUSAL && inside ? tiles[record + DJ_RECORD_PEAK(DIM, VALUE_DIM) + f] : EMPTY;
         peak_before[f] = m;
         peak_tile[f] = p;
         if (CAUSAL && inside && max(m, p) - max(m, key_exponent(0, f)) > GROWTH)
@@ -152,13 +152,13 @@ void load_logarithms(uint f0)
     }
 }
 
-/* exp(q) exp(k) gamma^-j 2^-c, never larger than 2: c is at least the sum of the exponents. */
+/* exp(q) exp(k) gamma^-j 2^-c, at most about 4: c is at least the sum of the exponents. */
 float pair_weight(float q, float k, vec2 growth, float c)
 {
-    if (is_masked(k))
-        return 0.0;
     if (!is_finite(q) || !is_finite(k))
         return nan();
+    if (is_masked(k))
+        return 0.0;
     float nq, nk;
     const float mq = split_exp(q, nq), mk = split_exp(k, nk);
     precise float of_key = nk + growth.y;
@@ -210,6 +210,19 @@ void find_scores()
     barrier();
 }
 
+/* Without CAUSAL what is before is the carry, which keeps its low parts apart. */
+float norm_before(uint f)
+{
+    const uint at = before_base + push.before_norm + f;
+    return CAUSAL ? before[at] : before[at] + before[at + DIM];
+}
+
+float sum_before(uint f, uint c)
+{
+    const uint at = before_base + f * VALUE_DIM + c;
+    return CAUSAL ? before[at] : before[at] + before[at + DJ_STATE_LOW(DIM, VALUE_DIM)];
+}
+
 /* Adds 32 features' share to the denominators; two invocations share a row. */
 void add_norms(uint f0)
 {
@@ -217,7 +230,7 @@ void add_norms(uint f0)
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float sum = 0.0;
     for (uint f = part * HALF; f < (part + 1) * HALF && f0 + f < DIM; f++)
-        sum += row_weight[f][row / 4][row % 4] * before[before_base + push.before_norm + f0 + f];
+        sum += row_weight[f][row / 4][row % 4] * norm_before(f0 + f);
     partial[part][row] += sum;
 }
 
@@ -245,7 +258,7 @@ vec4 finish(vec4 num, uint row)
     if (NORMALISE)
         return num / (partial[0][row] + partial[1][row]);
     /* in two halves: 2^c may overflow where the product does not */
-    const vec2 power = decay_power(head, row);
+    const vec3 power = decay_power(head, row);
     const float exponent = clamp(centre[row] + power.y, -400.0, 400.0);
     const float first = floor(exponent * 0.5);
     return num * power.x * exp2i(first) * exp2i(exponent - first);
@@ -268,8 +281,8 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
         add_norms(f0);
         const uint features = min(DIM - f0, DJ_TILE_FEATURES);
         for (uint f = 0; inside && f < features; f++) {
-            const uint at = before_base + (f0 + f) * VALUE_DIM + c;
-            const vec4 s = vec4(before[at], before[at + 1], before[at + 2], before[at + 3]);
+            const vec4 s = vec4(sum_before(f0 + f, c), sum_before(f0 + f, c + 1),
+                                sum_before(f0 + f, c + 2), sum_before(f0 + f, c + 3));
             const vec4 low = row_weight[f][row / 4], high = row_weight[f][row / 4 + 1];
             for (uint i = 0; i < 4; i++) {
                 sums[i] += low[i] * s;

@@ -20,21 +20,12 @@ layout(constant_id = 2) const bool DECAY = false;
 
 layout(push_constant) uniform Push { tile_scan_push push; };
 layout(set = 0, binding = 0) buffer Tiles { float tiles[]; };
-layout(set = 0, binding = 1) readonly buffer SlotsIn { uint slots_in[]; };
-layout(set = 0, binding = 2) buffer SlotsOut { uint slots_out[]; };
-layout(set = 0, binding = 3) buffer Carry { uint carry[]; };
-layout(set = 0, binding = 4) readonly buffer Indices { ivec2 indices[]; }; /* in, out */
-layout(set = 0, binding = 5) readonly buffer Decay { vec2 decay[]; };
+layout(set = 0, binding = 1) buffer Slots { uint slots[]; };
+layout(set = 0, binding = 2) buffer Carry { uint carry[]; };
+layout(set = 0, binding = 3) readonly buffer Indices { ivec2 indices[]; }; /* in, out */
+layout(set = 0, binding = 4) readonly buffer Decay { vec4 decay[]; };
 
-#include "tile_record.glsl"
-
-/* A head's block of a state: sums, their low parts, norms, their low parts, exponents. Memory of zero
- * bytes is the empty state: what has seen a token has a norm. */
-const uint BLOCK_LOW = DIM * VALUE_DIM;
-const uint BLOCK_NORM = 2 * BLOCK_LOW;
-const uint BLOCK_NORM_LOW = BLOCK_NORM + DIM;
-const uint BLOCK_PEAK = BLOCK_NORM_LOW + DIM;
-const uint BLOCK_SIZE = BLOCK_PEAK + DIM;
+#include "decay.glsl"
 
 const uint COLUMNS = (VALUE_DIM + DJ_TILE_THREADS - 1) / DJ_TILE_THREADS;
 
@@ -46,9 +37,14 @@ uint column(uint i)
     return i * DJ_TILE_THREADS + gl_LocalInvocationID.x;
 }
 
-uint slot_block(uint base, int slot, uint head)
+uint slot_start(int slot)
 {
-    return base + uint(slot) * push.slot_words + DJ_STATE_HEADER_WORDS + head * BLOCK_SIZE;
+    return push.slots_base + uint(slot) * push.slot_words;
+}
+
+uint slot_block(int slot, uint head)
+{
+    return slot_start(slot) + DJ_STATE_HEADER_WORDS + head * DJ_STATE_SIZE(DIM, VALUE_DIM);
 }
 
 void clear_state()
@@ -63,67 +59,88 @@ void clear_state()
     for (uint i = 0; i < COLUMNS; i++) { \
         if (column(i) < VALUE_DIM) { \
             high[i] = uintBitsToFloat(words[(block) + (f) * VALUE_DIM + column(i)]); \
-            low[i] = uintBitsToFloat(words[(block) + BLOCK_LOW + (f) * VALUE_DIM + column(i)]); \
+            low[i] = uintBitsToFloat(words[(block) + DJ_STATE_LOW(DIM, VALUE_DIM) + (f) * VALUE_DIM + column(i)]); \
         } \
     } \
-    norm = uintBitsToFloat(words[(block) + BLOCK_NORM + (f)]); \
-    norm_low = uintBitsToFloat(words[(block) + BLOCK_NORM_LOW + (f)]); \
-    peak = norm == 0.0 ? EMPTY : uintBitsToFloat(words[(block) + BLOCK_PEAK + (f)]);
+    norm = uintBitsToFloat(words[(block) + DJ_STATE_NORM(DIM, VALUE_DIM) + (f)]); \
+    norm_low = uintBitsToFloat(words[(block) + DJ_STATE_NORM_LOW(DIM, VALUE_DIM) + (f)]); \
+    peak = norm == 0.0 ? EMPTY : uintBitsToFloat(words[(block) + DJ_STATE_PEAK(DIM, VALUE_DIM) + (f)]);
 
 #define STORE_STATE(words, block, f) \
     for (uint i = 0; i < COLUMNS; i++) { \
         if (column(i) < VALUE_DIM) { \
             words[(block) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(high[i]); \
-            words[(block) + BLOCK_LOW + (f) * VALUE_DIM + column(i)] = floatBitsToUint(low[i]); \
+            words[(block) + DJ_STATE_LOW(DIM, VALUE_DIM) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(low[i]); \
         } \
     } \
     if (gl_LocalInvocationID.x == 0) { \
-        words[(block) + BLOCK_NORM + (f)] = floatBitsToUint(norm); \
-        words[(block) + BLOCK_NORM_LOW + (f)] = floatBitsToUint(norm_low); \
-        words[(block) + BLOCK_PEAK + (f)] = floatBitsToUint(norm == 0.0 ? 0.0 : peak); \
+        words[(block) + DJ_STATE_NORM(DIM, VALUE_DIM) + (f)] = floatBitsToUint(norm); \
+        words[(block) + DJ_STATE_NORM_LOW(DIM, VALUE_DIM) + (f)] = floatBitsToUint(norm_low); \
+        words[(block) + DJ_STATE_PEAK(DIM, VALUE_DIM) + (f)] = floatBitsToUint(norm == 0.0 ? 0.0 : peak); \
     }
 
-/* Leaves the exponent as it is. */
-void scale_state(float factor)
+/* Multiplies by a power of two: exact. The exponent is the caller's to adjust. */
+void shift_state(float power)
 {
     for (uint i = 0; i < COLUMNS; i++) {
-        high[i] *= factor;
-        low[i] *= factor;
+        high[i] *= power;
+        low[i] *= power;
     }
-    norm *= factor;
-    norm_low *= factor;
+    norm *= power;
+    norm_low *= power;
 }
 
-/* Keeps the norm between 1/2 and 2^30 by moving its exponent into the peak: exact. */
+/* (high, low) times (g, g_low): the product's own rounding error goes into low. */
+void multiply(inout float high_part, inout float low_part, float g, float g_low)
+{
+    precise float product = high_part * g;
+    precise float error = product_error(high_part, g, product);
+    precise float lost = error + high_part * g_low;
+    low_part = low_part * g + lost;
+    high_part = product;
+}
+
+/* Multiplies by gamma^n without its exponent. */
+void age_state(vec3 power)
+{
+    if (!DECAY)
+        return;
+    for (uint i = 0; i < COLUMNS; i++)
+        multiply(high[i], low[i], power.x, power.z);
+    multiply(norm, norm_low, power.x, power.z);
+}
+
+/* Keeps the norm between 1/2 and 2 by moving its exponent into the peak: exact. */
 void renormalise()
 {
-    if (!is_finite(norm) || norm <= 0.0 || (norm >= 0.5 && norm < 1073741824.0))
+    if (!is_finite(norm) || norm <= 0.0 || (norm >= 0.5 && norm < 2.0))
         return;
     const float shift = exponent_of(norm);
-    scale_state(exp2i(-shift));
+    shift_state(exp2i(-shift));
     peak += shift;
 }
 
 void write_before(uint record, uint f, uint head)
 {
-    const vec2 once = decay_power(head, 1);
+    const vec3 once = decay_power(head, 1);
     for (uint i = 0; i < COLUMNS; i++) {
         if (column(i) < VALUE_DIM)
             tiles[record + f * VALUE_DIM + column(i)] = (high[i] + low[i]) * once.x;
     }
     if (gl_LocalInvocationID.x == 0) {
-        tiles[record + RECORD_BEFORE_NORM + f] = (norm + norm_low) * once.x;
-        tiles[record + RECORD_BEFORE_PEAK + f] = peak + once.y;
+        tiles[record + DJ_RECORD_BEFORE_NORM(DIM, VALUE_DIM) + f] = (norm + norm_low) * once.x;
+        tiles[record + DJ_RECORD_BEFORE_PEAK(DIM, VALUE_DIM) + f] = peak + once.y;
     }
 }
 
 void add_tile(uint record, uint f, uint head, uint count, float sums[COLUMNS])
 {
-    const vec2 aged = decay_power(head, count), last = decay_power(head, count - 1);
-    const float tile_peak = tiles[record + RECORD_PEAK + f] + last.y;
+    const vec3 aged = decay_power(head, count), last = decay_power(head, count - 1);
+    const float tile_peak = tiles[record + DJ_RECORD_PEAK(DIM, VALUE_DIM) + f] + last.y;
     const float old_peak = peak + aged.y;
     peak = max(old_peak, tile_peak);
-    scale_state(aged.x * exp2i(old_peak - peak));
+    age_state(aged);
+    shift_state(exp2i(old_peak - peak));
 
     const float tile_scale = last.x * exp2i(tile_peak - peak);
     float error;
@@ -131,26 +148,37 @@ void add_tile(uint record, uint f, uint head, uint count, float sums[COLUMNS])
         high[i] = two_sum(high[i], sums[i] * tile_scale, error);
         low[i] += error;
     }
-    norm = two_sum(norm, tiles[record + RECORD_NORM + f] * tile_scale, error);
+    norm = two_sum(norm, tiles[record + DJ_RECORD_NORM(DIM, VALUE_DIM) + f] * tile_scale, error);
     norm_low += error;
     renormalise();
 }
 
-void write_header(int slot_in, int slot_out)
+/* The count of tokens seen goes with the state: from a slot's header or the carry, to the same. */
+uvec2 read_tokens(uint sequence, int slot)
 {
-    uint seen_low = 0, seen_high = 0;
-    if (slot_in >= 0) {
-        const uint from = push.in_base + uint(slot_in) * push.slot_words;
-        seen_low = slots_in[from + 2];
-        seen_high = slots_in[from + 3];
+    if (push.read == DJ_SCAN_CARRY) {
+        const uint at = push.carry_tokens + 2 * sequence;
+        return uvec2(carry[at], carry[at + 1]);
     }
+    if (push.read == DJ_SCAN_SLOTS && slot >= 0)
+        return uvec2(slots[slot_start(slot) + 2], slots[slot_start(slot) + 3]);
+    return uvec2(0);
+}
+
+void write_tokens(uint sequence, int slot, uvec2 seen)
+{
+    if (push.write_carry != 0) {
+        carry[push.carry_tokens + 2 * sequence] = seen.x;
+        carry[push.carry_tokens + 2 * sequence + 1] = seen.y;
+    }
+    if (push.write_slots == 0 || slot < 0)
+        return;
     uint carry_bit;
-    const uint total = uaddCarry(seen_low, push.tokens_added, carry_bit);
-    const uint words[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, total, seen_high + carry_bit,
+    const uint total = uaddCarry(seen.x, push.tokens_added, carry_bit);
+    const uint words[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, total, seen.y + carry_bit,
                                   push.plan_heads, DIM, VALUE_DIM, 0u);
-    const uint to = push.out_base + uint(slot_out) * push.slot_words;
     for (uint i = 0; i < DJ_STATE_HEADER_WORDS; i++)
-        slots_out[to + i] = i < 8 ? words[i] : 0u;
+        slots[slot_start(slot) + i] = i < 8 ? words[i] : 0u;
 }
 
 void main()
@@ -158,20 +186,24 @@ void main()
     const uint f = gl_WorkGroupID.x, sequence_head = gl_WorkGroupID.y;
     const uint sequence = sequence_head / push.heads;
     const uint head = push.first_head + sequence_head % push.heads;
+    const uint carry_block = sequence_head * DJ_STATE_SIZE(DIM, VALUE_DIM);
 
     ivec2 slot = ivec2(-1);
     if (push.read == DJ_SCAN_SLOTS || push.write_slots != 0)
         slot = indices[push.first_index + sequence];
     clear_state();
     if (push.read == DJ_SCAN_CARRY) {
-        LOAD_STATE(carry, sequence_head * BLOCK_SIZE, f)
+        LOAD_STATE(carry, carry_block, f)
     } else if (push.read == DJ_SCAN_SLOTS && slot.x >= 0) {
-        LOAD_STATE(slots_in, slot_block(push.in_base, slot.x, head), f)
+        LOAD_STATE(slots, slot_block(slot.x, head), f)
     }
-    barrier(); /* state in and out may be the same memory: all have read the norm and exponent */
+    /* state may go out where it came in: all have read norm and exponent before one writes them */
+    memoryBarrierBuffer();
+    barrier();
 
     for (uint tile = 0; tile < push.tiles; tile++) {
-        const uint record = (sequence_head * push.tiles + tile) * RECORD_SIZE;
+        const uint record =
+            (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(DIM, VALUE_DIM);
         const uint count = min(push.tokens - tile * DJ_TILE_TOKENS, DJ_TILE_TOKENS);
         float sums[COLUMNS];
         for (uint i = 0; i < COLUMNS; i++)
@@ -181,11 +213,11 @@ void main()
     }
 
     if (push.write_carry != 0) {
-        STORE_STATE(carry, sequence_head * BLOCK_SIZE, f)
+        STORE_STATE(carry, carry_block, f)
     }
     if (push.write_slots != 0 && slot.y >= 0) {
-        STORE_STATE(slots_out, slot_block(push.out_base, slot.y, head), f)
-        if (f == 0 && head == 0 && gl_LocalInvocationID.x == 0)
-            write_header(slot.x, slot.y);
+        STORE_STATE(slots, slot_block(slot.y, head), f)
     }
+    if (f == 0 && head == 0 && gl_LocalInvocationID.x == 0)
+        write_tokens(sequence, slot.y, read_tokens(sequence, slot.x));
 }

@@ -9,7 +9,7 @@
  *
  * Workgroup (x, y, z): tile, sequence and head, block of 32 features x 64 columns.
  * Invocation t: 8 features 8 * (t / 16) .., 4 columns 4 * (t % 16) ..
- * Writes S, z and P of a tile record (tile_record.glsl). */
+ * Writes S, z and P of a tile record (kernels.h). */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
 #include "logscale.glsl"
@@ -23,9 +23,9 @@ layout(push_constant) uniform Push { tile_sum_push push; };
 layout(set = 0, binding = 0) readonly buffer Keys { float keys[]; };
 layout(set = 0, binding = 1) readonly buffer Values { float values[]; };
 layout(set = 0, binding = 2) writeonly buffer Tiles { float tiles[]; };
-layout(set = 0, binding = 3) readonly buffer Decay { vec2 decay[]; };
+layout(set = 0, binding = 3) readonly buffer Decay { vec4 decay[]; };
 
-#include "tile_record.glsl"
+#include "decay.glsl"
 
 shared vec4 key[DJ_TILE_TOKENS][DJ_TILE_FEATURES / 4];
 shared vec4 value[DJ_TILE_TOKENS][DJ_TILE_VALUES / 4];
@@ -86,14 +86,14 @@ void main()
     const uint c0 = gl_WorkGroupID.z % value_blocks * DJ_TILE_VALUES;
     const uint first_token = tile * DJ_TILE_TOKENS;
     const uint count = min(push.tokens - first_token, DJ_TILE_TOKENS);
-    const uint record = (sequence_head * push.tiles + tile) * RECORD_SIZE;
+    const uint record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(DIM, VALUE_DIM);
 
     load_tile(sequence_head, first_token, count, f0, c0);
     barrier();
     const vec2 scale_and_norm = weigh_keys(push.first_head + sequence_head % push.heads);
     if (c0 == 0 && t < DJ_TILE_FEATURES && f0 + t < DIM) {
-        tiles[record + RECORD_NORM + f0 + t] = scale_and_norm.y;
-        tiles[record + RECORD_PEAK + f0 + t] = scale_and_norm.x;
+        tiles[record + DJ_RECORD_NORM(DIM, VALUE_DIM) + f0 + t] = scale_and_norm.y;
+        tiles[record + DJ_RECORD_PEAK(DIM, VALUE_DIM) + f0 + t] = scale_and_norm.x;
     }
 
     const uint row = t / 16, column = t % 16;
