@@ -230,12 +230,15 @@ static void assert_end(const struct problem *p, const float *got, const char *wh
     harness_assert_within(error, p->bound, what);
 }
 
+/* One head remembers everything, one forgets so slowly that it remembers 10000 tokens. */
 static void init_identical_keys(struct problem *p, bool normalise)
 {
-    problem_init(p, &(struct problem_params){SHAPE(1, 65536, 1, 4, 4), .normalise = normalise});
-    for (size_t i = 4; i < 4 * p->twin.tokens; i++)
-        p->k[i] = p->k[i - 4];
-    for (size_t i = 0; i < 4 * p->twin.tokens; i++) /* a mean that does not vanish */
+    static const float decays[] = {1, 0.9999f};
+    problem_init(p, &(struct problem_params){SHAPE(1, 65536, 2, 4, 4), .normalise = normalise,
+                                             .decay = decays, .decay_count = 2});
+    for (size_t i = 8; i < 8 * p->twin.tokens; i++)
+        p->k[i] = p->k[i - 8];
+    for (size_t i = 0; i < 8 * p->twin.tokens; i++) /* a mean that does not vanish */
         p->v[i] = 1 + 0.5f * p->v[i];
     problem_solve(p);
 }
@@ -293,6 +296,62 @@ static void identical_keys_in_pieces(void **state)
     problem_finish(&p);
 }
 
+static float *run_once(const struct problem *p)
+{
+    struct placed placed;
+    problem_place(p, harness_context(0), LAYOUT_PLAIN, &placed);
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *got = placed_output(&placed);
+    placed_finish(&placed);
+    return got;
+}
+
+/* Without a causal mask every row is the same mean, too long for the twin and simple enough. */
+static void full_attention_over_identical_keys(void **state)
+{
+    (void)state;
+    struct problem p;
+    problem_init(&p, &(struct problem_params){SHAPE(1, 1 << 19, 1, 4, 4), .full = true,
+                                              .normalise = true});
+    const size_t n = 4 * p.twin.tokens;
+    double mean[4] = {0};
+    for (size_t i = 0; i < n; i++) {
+        p.k[i] = p.k[i % 4];
+        p.v[i] = 1 + 0.5f * p.v[i];
+        mean[i % 4] += p.v[i] / (double)p.twin.tokens;
+    }
+    float *got = run_once(&p);
+    for (size_t i = 0; i < n; i++) {
+        if (!(fabs(got[i] - mean[i % 4]) <= 1e-6))
+            fail_msg("element %zu: %.9g, should be %.9g", i, got[i], mean[i % 4]);
+    }
+    free(got);
+    problem_finish(&p);
+}
+
+/* Values at both ends of what the header promises, under a key that dominates while it decays. */
+static void values_of_any_size(void **state)
+{
+    (void)state;
+    static const float decays[] = {0.75f, 1};
+    static uint64_t (*const ways[])(void) = {one, mixed, all};
+    for (int n = 0; n < 6; n++) {
+        struct problem p;
+        problem_init(&p, &(struct problem_params){SHAPE(1, 160, 2, 64, 8), .normalise = true,
+                                                  .scale = 1, .decay = decays, .decay_count = 2});
+        for (size_t i = 0; i < 160 * 2 * 8; i++)
+            p.v[i] *= n & 1 ? 2e29f : 1e-14f;
+        scale_tokens(&p, p.k, growing);
+        for (size_t c = 0; c < 2 * 64; c++)
+            p.k[3 * 2 * 64 + c] *= 2000;
+        problem_solve(&p);
+        float *got = run_pieces(&p, harness_context(0), ways[n / 2], 160);
+        problem_assert(&p, got, "values");
+        free(got);
+        problem_finish(&p);
+    }
+}
+
 static void long_sequences(void **state)
 {
     (void)state;
@@ -302,16 +361,6 @@ static void long_sequences(void **state)
                                                      .normalise = !map, .decay = decays,
                                                      .decay_count = 2},
                             LAYOUT_PLAIN, "long");
-}
-
-static float *run_once(const struct problem *p)
-{
-    struct placed placed;
-    problem_place(p, harness_context(0), LAYOUT_PLAIN, &placed);
-    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
-    float *got = placed_output(&placed);
-    placed_finish(&placed);
-    return got;
 }
 
 /* A normalised row lies between the least and the greatest value it saw, whatever the exponents. */
@@ -545,6 +594,8 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(identical_keys_at_once),
     HARNESS_TEST(identical_keys_in_steps),
     HARNESS_TEST(identical_keys_in_pieces),
+    HARNESS_TEST(full_attention_over_identical_keys),
+    HARNESS_TEST(values_of_any_size),
     HARNESS_TEST(long_sequences),
     HARNESS_TEST(huge_inputs_stay_finite),
     HARNESS_TEST(overflow_is_only_the_true_one),

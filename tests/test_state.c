@@ -312,6 +312,40 @@ static void fork_continues_twice(void **state)
     pool_finish(&pool);
 }
 
+/* A pool that one binding cannot reach: each sequence's slots are bound by themselves. */
+static void pool_beyond_binding_range(void **state)
+{
+    (void)state;
+    struct problem_params params = variants[1];
+    params.heads = 2;
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(harness_context(0), &info));
+    struct pool small, large;
+    pool_init(&small, harness_context(0), &params, 4);
+    const uint64_t slots = info.max_storage_range / small.needs.slot_size + 2;
+    if (slots * small.needs.slot_size > UINT64_C(1) << 30) {
+        print_message("# a pool beyond this device's %llu bytes of binding range takes too much memory\n",
+                      (unsigned long long)info.max_storage_range);
+        pool_finish(&small);
+        return;
+    }
+    const int32_t last = (int32_t)slots - 1;
+    pool_init(&large, harness_context(0), &params, (uint32_t)slots);
+    run_range(&large, 0, 90, NULL, (const int32_t[]){last, 1});
+    run_range(&large, 90, 1, (const int32_t[]){last, 1}, (const int32_t[]){last, 0});
+    run_range(&large, 91, 59, (const int32_t[]){last, 0}, (const int32_t[]){2, 0});
+    assert_solved(&large, "large pool");
+    assert_tokens(&large, 2, 150);
+    assert_tokens(&large, 0, 150);
+    assert_tokens(&large, 1, 90);
+    assert_tokens(&large, (uint32_t)last, 91);
+    assert_slot_untouched(&large, 3);
+    run_range(&large, 0, 0, (const int32_t[]){last, -1}, (const int32_t[]){4, -1});
+    assert_slots_equal(&large, 4, (uint32_t)last);
+    pool_finish(&large);
+    pool_finish(&small);
+}
+
 /* Each sequence of a batch comes out bit for bit as when it runs alone, and so does its state. */
 static void batch_equals_each_alone(void **state)
 {
@@ -465,7 +499,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(zero_slot_is_empty),         HARNESS_TEST(no_tokens_copy_states),
     HARNESS_TEST(fork_continues_twice),       HARNESS_TEST(batch_equals_each_alone),
     HARNESS_TEST(state_joins_full_attention), HARNESS_TEST(slot_holds_published_sums),
-    HARNESS_TEST(aliased_slots_are_refused),
+    HARNESS_TEST(aliased_slots_are_refused),  HARNESS_TEST(pool_beyond_binding_range),
 };
 
 HARNESS_MAIN(tests)
