@@ -58,8 +58,8 @@ static dj_result check_params(const struct dj_log *log, const struct dj_attentio
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: heads %u is above 65535",
                        params->heads);
     if (!is_head_dim(params->dim))
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: dim %u is not 4 to 256 in steps of 4",
-                       params->dim);
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "attention: dim %u is not 4 to 256 in steps of 4", params->dim);
     if (params->value_dim != 0 && !is_head_dim(params->value_dim))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: value_dim %u is not 4 to 256 in steps of 4", params->value_dim);
@@ -108,22 +108,23 @@ static dj_result create_decay(struct dj_attention *plan, const float *decay)
 static dj_result create_pipelines(struct dj_attention *plan, bool decay)
 {
     struct dj_context *const context = plan->context;
-    const struct dj_constants features = {
-        .count = 2, .values = {plan->dim, plan->map == DJ_MAP_SOFTMAX_DCT}};
+    const struct dj_constants features = {.count = 2,
+                                          .values = {plan->dim, plan->map == DJ_MAP_SOFTMAX_DCT}};
     const struct dj_constants tiles = {
-        .count = 5,
-        .values = {plan->dim, plan->value_dim, decay, plan->causal, plan->normalise}};
+        .count = 5, .values = {plan->dim, plan->value_dim, decay, plan->causal, plan->normalise}};
     const struct dj_constants tiles_only = {.count = 3,
                                             .values = {plan->dim, plan->value_dim, decay}};
-    dj_result result = dj_pipeline_create(context, &dj_shader_features, &features,
-                                          &plan->pipelines.features);
+    dj_result result =
+        dj_pipeline_create(context, &dj_shader_features, &features, &plan->pipelines.features);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_tile_sum, &tiles_only, &plan->pipelines.sum);
+        result =
+            dj_pipeline_create(context, &dj_shader_tile_sum, &tiles_only, &plan->pipelines.sum);
     if (result == DJ_SUCCESS)
         result =
             dj_pipeline_create(context, &dj_shader_tile_scan, &tiles_only, &plan->pipelines.scan);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_tile_output, &tiles, &plan->pipelines.output);
+        result =
+            dj_pipeline_create(context, &dj_shader_tile_output, &tiles, &plan->pipelines.output);
     return result;
 }
 
@@ -192,8 +193,8 @@ static dj_result check_shape(const struct dj_log *log, const char *name,
     const uint64_t *const s = tensor->shape;
     if (s[0] != want[0] || s[1] != want[1] || s[2] != want[2] || s[3] != want[3])
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: %s has shape [%llu,%llu,%llu,%llu], not [%llu,%llu,%llu,%llu]", name,
-                       (unsigned long long)s[0], (unsigned long long)s[1],
+                       "attention: %s has shape [%llu,%llu,%llu,%llu], not [%llu,%llu,%llu,%llu]",
+                       name, (unsigned long long)s[0], (unsigned long long)s[1],
                        (unsigned long long)s[2], (unsigned long long)s[3],
                        (unsigned long long)want[0], (unsigned long long)want[1],
                        (unsigned long long)want[2], (unsigned long long)want[3]);
@@ -222,7 +223,8 @@ static dj_result check_tensors(const struct dj_attention *plan,
         if (result != DJ_SUCCESS)
             return result;
         if (i < 3 && dj_tensor_overlap(rows[i].tensor, &args->o))
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: o overlaps %s", rows[i].name);
+            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: o overlaps %s",
+                           rows[i].name);
     }
     if (tokens > UINT32_MAX - DJ_TILE_TOKENS)
         return dj_fail(log, DJ_ERROR_LIMIT, "attention: %llu tokens in one call, at most 2^32 - 33",
@@ -339,7 +341,8 @@ static dj_result check_scratch(const struct dj_attention *plan,
     const uint64_t slots = args->slot_count * dj_state_slot_size(plan);
     const struct dj_tensor pool = dj_tensor_of_range(args->state, args->state_offset, slots);
     const struct dj_tensor *const tensors[5] = {&args->q, &args->k, &args->v, &args->o, &pool};
-    return dj_scratch_check(plan->context, &args->scratch, need, tensors, dj_slots_used(args) ? 5 : 4);
+    return dj_scratch_check(plan->context, &args->scratch, need, tensors,
+                            dj_slots_used(args) ? 5 : 4);
 }
 
 /* Checks the slot indices and puts them, as pairs (in, out), into the ring. */
@@ -363,8 +366,8 @@ static dj_result push_slots(const struct dj_attention *plan, struct dj_recorder 
     return DJ_SUCCESS;
 }
 
-/* Records parts first .. first + count - 1, which is all that differs between a caller's recording and
- * one submission of run. */
+/* Records parts first .. first + count - 1, which is all that differs between a caller's recording
+ * and one submission of run. */
 static dj_result record_parts(const struct dj_attention *plan, struct dj_recorder *recorder,
                               const struct dj_attention_args *args,
                               const struct dj_tiled_layout *layout, uint64_t first, uint64_t count)
@@ -375,8 +378,7 @@ static dj_result record_parts(const struct dj_attention *plan, struct dj_recorde
     if (ready != DJ_SUCCESS)
         return ready;
     VkDescriptorBufferInfo slots;
-    const dj_result result =
-        count > 0 ? push_slots(plan, recorder, args, &slots) : DJ_SUCCESS;
+    const dj_result result = count > 0 ? push_slots(plan, recorder, args, &slots) : DJ_SUCCESS;
     if (result != DJ_SUCCESS)
         return result;
     dj_recorder_barriers_before(recorder, args->barriers);
@@ -391,7 +393,7 @@ static dj_result record_parts(const struct dj_attention *plan, struct dj_recorde
 
 static dj_result check_barriers(const struct dj_attention *plan, uint32_t barriers)
 {
-    if (barriers > (DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST))
+    if ((barriers & ~(uint32_t)DJ_BARRIERS) != 0)
         return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: barriers 0x%x has unknown bits", barriers);
     return DJ_SUCCESS;

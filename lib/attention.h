@@ -23,18 +23,19 @@ struct dj_attention {
     } pipelines;
 };
 
-/* How a checked call is cut into parts and where its scratch memory lies. A part is one box of sequences,
- * tokens and heads; parts of the same sequences and heads run in order and pass a carry. */
+/* How a checked call is cut into parts and where its scratch memory lies. A part is one box of
+ * sequences, tokens and heads; parts of the same sequences and heads run in order and pass a carry.
+ */
 struct dj_tiled_layout {
-    struct dj_grid grid; /* [sequence][token][head] */
+    struct dj_grid grid;                /* [sequence][token][head] */
     uint64_t keys, tiles, carry, total; /* byte offsets in scratch; queries are at 0 */
     uint64_t passes;                    /* over the tokens: 2 without a causal mask */
     uint64_t parts;
     bool slot_bound; /* the pool is beyond the binding range: one sequence a box, its slot bound */
 };
 
-/* Fills in layout for at most budget bytes of scratch (0: as much as is useful). Returns DJ_SUCCESS;
- * DJ_ERROR_LIMIT; DJ_ERROR_SCRATCH, logged. */
+/* Fills in layout for at most budget bytes of scratch (0: as much as is useful). Returns
+ * DJ_SUCCESS; DJ_ERROR_LIMIT; DJ_ERROR_SCRATCH, logged. */
 dj_result dj_tiled_layout(const struct dj_attention *plan, const struct dj_attention_args *args,
                           uint64_t budget, struct dj_tiled_layout *layout);
 
@@ -43,7 +44,8 @@ uint32_t dj_tiled_dispatches(const struct dj_attention *plan);
 
 /* Records part number `part` of a checked call; slots binds the slot indices pushed to the ring
  * (dj_slots_push), or VK_NULL_HANDLE. Begins and ends with the caller's side of the contract in
- * dijiang/recorder.h; between two parts in one recording the caller puts a write-to-read barrier. */
+ * dijiang/recorder.h; between two parts in one recording the caller puts a write-to-read barrier.
+ */
 void dj_tiled_record(const struct dj_attention *plan, struct dj_recorder *recorder,
                      const struct dj_attention_args *args, const struct dj_tiled_layout *layout,
                      const VkDescriptorBufferInfo *slots, uint64_t part);

@@ -41,8 +41,8 @@ static struct region_sizes region_sizes(const struct dj_attention *plan, const u
         .rows = round_up(round_up(rows, dj_transform_row_multiple(plan->transform)) * plan->dim * 4,
                          alignment),
         .tiles = round_up(heads * tile_count(size[1]) * record_size(plan) * 4, alignment),
-        .carry = round_up(heads * dj_state_block_size(plan) + size[0] * 2 * sizeof(uint32_t),
-                          alignment),
+        .carry =
+            round_up(heads * dj_state_block_size(plan) + size[0] * 2 * sizeof(uint32_t), alignment),
     };
 }
 
@@ -74,7 +74,8 @@ dj_result dj_tiled_layout(const struct dj_attention *plan, const struct dj_atten
 {
     const struct dj_log *log = &plan->context->log;
     const struct dj_tensor *const tensors[4] = {&args->q, &args->k, &args->v, &args->o};
-    /* without tokens the tensors are not touched, and state moves as if there were one tile of none */
+    /* without tokens the tensors are not touched, and state moves as if there were one tile of none
+     */
     const bool tokens = args->q.shape[1] > 0;
     const uint64_t granule[3] = {1, DJ_TILE_TOKENS, 1};
     struct dj_tensor empty = {.shape = {args->q.shape[0], 1, args->q.shape[2], 1}};
@@ -88,7 +89,8 @@ dj_result dj_tiled_layout(const struct dj_attention *plan, const struct dj_atten
         budget = least > USEFUL_SCRATCH ? least : USEFUL_SCRATCH;
     if (budget < least && least < UINT64_MAX)
         return dj_fail(log, DJ_ERROR_SCRATCH,
-                       "attention: one tile needs %" PRIu64 " bytes of scratch, %" PRIu64 " are given",
+                       "attention: one tile needs %" PRIu64 " bytes of scratch, %" PRIu64
+                       " are given",
                        least, budget);
     if (!dj_grid_fit(plan->context, tokens ? tensors : no_tensors, tokens ? 4 : 1, granule, most,
                      scratch_cost, plan, budget, &layout->grid))
@@ -235,8 +237,7 @@ static void record_scan_way(const struct part *part, struct scan_way way, uint32
         .write_slots = way.write_slots,
         .slot_words = part->slot_bound ? 0 : (uint32_t)(dj_state_slot_size(plan) / 4),
         .first_index = (uint32_t)part->box.start[0],
-        .carry_tokens =
-            part->sequences * part->heads * (uint32_t)(dj_state_block_size(plan) / 4),
+        .carry_tokens = part->sequences * part->heads * (uint32_t)(dj_state_block_size(plan) / 4),
         .plan_heads = plan->heads,
         .tokens_added = (uint32_t)args->q.shape[1],
         .map = plan->map,
@@ -262,7 +263,9 @@ static void record_scan(const struct part *part)
     const bool from_slots = slots && args->slots_in != NULL && part->first;
     const bool to_slots = slots && args->slots_out != NULL && part->last;
     struct scan_way way = {
-        .read = !part->first ? DJ_SCAN_CARRY : from_slots ? DJ_SCAN_SLOTS : DJ_SCAN_EMPTY,
+        .read = !part->first ? DJ_SCAN_CARRY
+                : from_slots ? DJ_SCAN_SLOTS
+                             : DJ_SCAN_EMPTY,
         .write_carry = !part->last || !part->plan->causal,
         .write_slots = to_slots,
     };
@@ -324,15 +327,15 @@ static void record_output(const struct part *part)
         push.before_norm = DJ_STATE_NORM(m, e);
         push.before_peak = DJ_STATE_PEAK(m, e);
     }
-    const VkDescriptorBufferInfo bindings[] = {part->queries, part->keys, v.binding,  o.binding,
-                                               part->tile_records, before, part->decay};
+    const VkDescriptorBufferInfo bindings[] = {
+        part->queries, part->keys, v.binding, o.binding, part->tile_records, before, part->decay};
     dj_recorder_dispatch(
         part->recorder, plan->pipelines.output, bindings, 7, &push, sizeof push,
         (uint32_t[3]){part->tiles, part->sequences * part->heads, column_shares(part)});
 }
 
-/* Which box part number `index` is, in which pass (without a causal mask: 0 sums, 1 outputs). Tokens run
- * fastest, then passes, so that a carry lives from one part to the next. */
+/* Which box part number `index` is, in which pass (without a causal mask: 0 sums, 1 outputs).
+ * Tokens run fastest, then passes, so that a carry lives from one part to the next. */
 static struct dj_box find_box(const struct dj_tiled_layout *layout, uint64_t index, uint64_t *pass,
                               bool *first, bool *last)
 {

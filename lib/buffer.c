@@ -90,6 +90,7 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
     if ((chosen->propertyFlags & coherent) != coherent ||
         (memory == DJ_MEMORY_DEVICE && !dj_memory_mapping_is_free(context, chosen->heapIndex)))
         return DJ_SUCCESS;
+    buffer->host_cached = chosen->propertyFlags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
     code = vk->vkMapMemory(context->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->mapped);
     if (code != VK_SUCCESS)
         buffer->mapped = NULL;
@@ -230,7 +231,7 @@ dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_
     dj_result result = range_check(buffer, "dj_buffer_read", offset, data, size);
     if (result != DJ_SUCCESS || size == 0)
         return result;
-    if (buffer->mapped) {
+    if (buffer->mapped && buffer->host_cached) {
         memcpy(data, (const char *)buffer->mapped + offset, size);
         return DJ_SUCCESS;
     }

@@ -12,6 +12,7 @@ struct dj_buffer {
     VkDeviceMemory memory; /* one allocation each */
     uint64_t size;         /* bytes asked for */
     void *mapped;          /* NULL if not host-visible */
+    bool host_cached;      /* mapped memory that the host reads at full speed */
 };
 
 /* As dj_buffer_create, for memory of the library's own: named for debuggers. */

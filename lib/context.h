@@ -11,7 +11,10 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-enum { DJ_BINDINGS = 8, DJ_PUSH_BYTES = 128 };
+enum {
+    DJ_BINDINGS = 8,
+    DJ_PUSH_BYTES = 128
+};
 
 /* Immutable after creation but for the counters, the queue (under its lock) and the pipeline cache
  * (which Vulkan synchronises itself). */
@@ -47,7 +50,8 @@ dj_result dj_context_result(struct dj_context *context, VkResult code, const cha
 /* DJ_ERROR_DEVICE_LOST, with a log line, once the device was lost; else DJ_SUCCESS. */
 dj_result dj_context_check(const struct dj_context *context);
 
-/* Gives an object a name for debuggers and validation messages; does nothing without debug_names. */
+/* Gives an object a name for debuggers and validation messages; does nothing without debug_names.
+ */
 void dj_context_name(const struct dj_context *context, VkObjectType type, uint64_t handle,
                      const char *name);
 

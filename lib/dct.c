@@ -12,7 +12,6 @@ enum {
     MIN_LENGTH = 4,
     MAX_LENGTH = 4096,
     RUN_DISPATCHES = 1536, /* of one submission of dj_dct_run; a multiple of those of one box */
-    ALL_BARRIERS = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST,
 };
 
 /* Scratch memory is worth having up to this size: larger boxes are no faster. */
@@ -111,7 +110,7 @@ static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_ar
     if (args->padding != 0)
         return dj_fail(log, DJ_ERROR_VERSION, "dj_dct_args.padding is %u and must be 0",
                        args->padding);
-    if ((args->barriers & ~(uint32_t)ALL_BARRIERS) != 0)
+    if ((args->barriers & ~(uint32_t)DJ_BARRIERS) != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_dct_args.barriers is %u, with bits that enum dj_barrier does not have",
                        args->barriers);

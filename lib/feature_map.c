@@ -16,15 +16,18 @@ static dj_result check_numbers(const struct dj_log *log, const struct dj_feature
         for (uint32_t i = 0; i < params->dim; i++) {
             const size_t at = (size_t)h * params->dim + i;
             if (!isfinite(params->frequencies[at]))
-                return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: frequency %u of head %u is %g",
-                               i, h, (double)params->frequencies[at]);
+                return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                               "features: frequency %u of head %u is %g", i, h,
+                               (double)params->frequencies[at]);
             if (params->weights != NULL && !isfinite(params->weights[at]))
-                return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: weight %u of head %u is %g", i,
-                               h, (double)params->weights[at]);
+                return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                               "features: weight %u of head %u is %g", i, h,
+                               (double)params->weights[at]);
             kept += params->weights == NULL || params->weights[at] != 0.0f;
         }
         if (kept == 0)
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: all weights of head %u are 0", h);
+            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: all weights of head %u are 0",
+                           h);
     }
     return DJ_SUCCESS;
 }
@@ -38,8 +41,8 @@ static dj_result check_params(const struct dj_log *log, const struct dj_features
     if (params->map > DJ_MAP_SOFTMAX_DCT)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: unknown map %u", params->map);
     if (params->dim < 4 || params->dim > 256 || params->dim % 4 != 0)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: dim %u is not 4 to 256 in steps of 4",
-                       params->dim);
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "features: dim %u is not 4 to 256 in steps of 4", params->dim);
     if (params->heads > 65535)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: heads %u is above 65535",
                        params->heads);
@@ -122,8 +125,8 @@ void dj_features_destroy(dj_features **features)
     *features = NULL;
 }
 
-/* The x > 0 whose upper tail of the normal distribution is p, 0 < p <= 1/2. The tail is convex there,
- * so that Newton's method from 0 rises to the root without passing it. */
+/* The x > 0 whose upper tail of the normal distribution is p, 0 < p <= 1/2. The tail is convex
+ * there, so that Newton's method from 0 rises to the root without passing it. */
 static double normal_upper_tail(double p)
 {
     double x = 0.0;

@@ -28,7 +28,7 @@ static int score(const struct dj_context *context, uint32_t memory, uint32_t ind
         return -1;
     switch (memory) {
     case DJ_MEMORY_DEVICE:
-        return (local ? 8 : 0) + (free_map ? 4 : local && mapped ? 0 : 2);
+        return (local ? 16 : 0) + (free_map ? 8 + (cached ? 1 : 0) : local && mapped ? 0 : 4);
     case DJ_MEMORY_UPLOAD:
         return (free_map ? 8 : local ? 0 : 4) + (cached ? 0 : 1);
     case DJ_MEMORY_DOWNLOAD:

@@ -55,11 +55,8 @@ dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader 
                                         context->allocator, &made);
     result = dj_context_result(context, code, "vkCreateComputePipelines");
     vk->vkDestroyShaderModule(context->device, module, context->allocator);
-    if (result != DJ_SUCCESS) {
-        dj_log_line(&context->log, DJ_LOG_ERROR, "the pipeline of kernel %s was not made",
-                    shader->name);
+    if (result != DJ_SUCCESS)
         return result;
-    }
     dj_context_name(context, VK_OBJECT_TYPE_PIPELINE, (uint64_t)made, shader->name);
     *pipeline = made;
     return DJ_SUCCESS;

@@ -7,8 +7,8 @@
 
 #include <stddef.h>
 
-/* Embedded SPIR-V: shaders/meson.build makes one `const struct dj_shader dj_shader_<name>` per row of
- * its table, declared in the generated "shaders.h". */
+/* Embedded SPIR-V: shaders/meson.build makes one `const struct dj_shader dj_shader_<name>` per row
+ * of its table, declared in the generated "shaders.h". */
 struct dj_shader {
     const char *name;
     const uint32_t *words;

@@ -11,7 +11,6 @@ enum {
     MAX_DISPATCHES = 1 << 20,
     DEFAULT_RING = 65536,
     SETS_AT_ONCE = 64,
-    ALL_BARRIERS = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST,
 };
 
 enum state {
@@ -132,7 +131,7 @@ static dj_result params_check(const struct dj_context *context,
                        "dj_recorder_params.dispatches is %u and must be at most %d",
                        params->dispatches, MAX_DISPATCHES);
     if (params->ring_size > context->info.max_allocation - context->info.offset_alignment)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+        return dj_fail(log, DJ_ERROR_LIMIT,
                        "dj_recorder_params.ring_size is %" PRIu64
                        "; the device's largest allocation is %" PRIu64,
                        params->ring_size, context->info.max_allocation);
@@ -388,12 +387,6 @@ void dj_recorder_write_to_read(struct dj_recorder *recorder)
             VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
 }
 
-void dj_recorder_read_to_write(struct dj_recorder *recorder)
-{
-    barrier(recorder, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-            0);
-}
-
 void dj_recorder_barriers_before(struct dj_recorder *recorder, uint32_t barriers)
 {
     if (barriers & DJ_BARRIER_BEFORE)
@@ -427,10 +420,10 @@ dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers)
 {
     if (!recorder)
         return DJ_ERROR_INVALID_ARGUMENT;
-    if (barriers & ~(uint32_t)ALL_BARRIERS)
+    if (barriers & ~(uint32_t)DJ_BARRIERS)
         return dj_fail(&recorder->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_recorder_barrier: barriers is 0x%x, and enum dj_barrier has 0x%x",
-                       barriers, ALL_BARRIERS);
+                       barriers, DJ_BARRIERS);
     if (recorder->state != RECORDING)
         return state_fail(recorder, "dj_recorder_barrier", "be recording");
     dj_recorder_barriers_before(recorder, barriers);

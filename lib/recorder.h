@@ -13,15 +13,20 @@
 dj_result dj_recorder_reserve(struct dj_recorder *recorder, uint32_t dispatches,
                               uint64_t ring_size);
 
-/* One dispatch: bindings 0 .. binding_count-1 (a VkBuffer of VK_NULL_HANDLE is skipped: the kernel does
- * not touch it), push constants, workgroup counts (none may be 0). */
+/* One dispatch: bindings 0 .. binding_count-1 (a VkBuffer of VK_NULL_HANDLE is skipped: the kernel
+ * does not touch it), push constants, workgroup counts (none may be 0). */
 void dj_recorder_dispatch(struct dj_recorder *recorder, VkPipeline pipeline,
                           const VkDescriptorBufferInfo *bindings, uint32_t binding_count,
                           const void *push, uint32_t push_size, const uint32_t groups[3]);
 
-/* Barriers named by hazard; all are memory barriers of the compute stage. */
-void dj_recorder_write_to_read(struct dj_recorder *recorder); /* also orders writes after writes */
-void dj_recorder_read_to_write(struct dj_recorder *recorder); /* execution only */
+/* The barrier between two dispatches of which the second reads or writes what the first wrote or
+ * read. */
+void dj_recorder_write_to_read(struct dj_recorder *recorder);
+
+/* All bits of enum dj_barrier. */
+enum {
+    DJ_BARRIERS = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST
+};
 
 /* The caller's barriers (enum dj_barrier): those before a call, and those after it. */
 void dj_recorder_barriers_before(struct dj_recorder *recorder, uint32_t barriers);
@@ -33,8 +38,9 @@ VkDescriptorBufferInfo dj_recorder_ring_push(struct dj_recorder *recorder, const
                                              uint64_t size);
 uint64_t dj_recorder_ring_size(const struct dj_context *context, uint64_t size);
 
-/* Host memory for a call's own checks and sorting, as large as the whole ring, aligned for any type;
- * its contents last until the next call. size: bytes wanted, at most what was reserved of the ring. */
+/* Host memory for a call's own checks and sorting, as large as the whole ring, aligned for any
+ * type; its contents last until the next call. size: bytes wanted, at most what was reserved of the
+ * ring. */
 void *dj_recorder_work(struct dj_recorder *recorder, uint64_t size);
 
 /* The context a recorder belongs to. */

@@ -28,7 +28,8 @@ dj_result dj_slots_check(const struct dj_attention *plan, const struct dj_attent
     const struct dj_log *log = &plan->context->log;
     if (args->state == NULL) {
         if (args->slots_in != NULL || args->slots_out != NULL)
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: slots without a state buffer");
+            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                           "attention: slots without a state buffer");
         return DJ_SUCCESS;
     }
     if (args->state->context != plan->context)
@@ -40,19 +41,21 @@ dj_result dj_slots_check(const struct dj_attention *plan, const struct dj_attent
                        (unsigned long long)args->state_offset);
     const uint64_t slot = dj_state_slot_size(plan), size = args->state->size;
     if (args->state_offset > size || args->slot_count > (size - args->state_offset) / slot)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: %u slots of %llu bytes from %llu on exceed the state buffer's %llu",
-                       args->slot_count, (unsigned long long)slot,
-                       (unsigned long long)args->state_offset, (unsigned long long)size);
+        return dj_fail(
+            log, DJ_ERROR_INVALID_ARGUMENT,
+            "attention: %u slots of %llu bytes from %llu on exceed the state buffer's %llu",
+            args->slot_count, (unsigned long long)slot, (unsigned long long)args->state_offset,
+            (unsigned long long)size);
     if (slot > plan->context->info.max_storage_range - plan->context->info.offset_alignment)
-        return dj_fail(log, DJ_ERROR_LIMIT,
-                       "attention: a state slot of %llu bytes exceeds the device's binding range %llu",
-                       (unsigned long long)slot,
-                       (unsigned long long)plan->context->info.max_storage_range);
+        return dj_fail(
+            log, DJ_ERROR_LIMIT,
+            "attention: a state slot of %llu bytes exceeds the device's binding range %llu",
+            (unsigned long long)slot, (unsigned long long)plan->context->info.max_storage_range);
     if (batch > plan->context->info.max_storage_range / (2 * sizeof(int32_t)))
-        return dj_fail(log, DJ_ERROR_LIMIT,
-                       "attention: the slot indices of %llu sequences exceed the device's binding range",
-                       (unsigned long long)batch);
+        return dj_fail(
+            log, DJ_ERROR_LIMIT,
+            "attention: the slot indices of %llu sequences exceed the device's binding range",
+            (unsigned long long)batch);
     return DJ_SUCCESS;
 }
 

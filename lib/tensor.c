@@ -50,8 +50,8 @@ static bool span(const struct dj_tensor *tensor, const uint64_t count[3], uint64
     return !__builtin_add_overflow(last, (uint64_t)1, elements);
 }
 
-/* Sorted by stride, each dimension must step over all that the smaller ones reach. This refuses some
- * exotic interleavings that do not overlap, and no tensor that any model has. */
+/* Sorted by stride, each dimension must step over all that the smaller ones reach. This refuses
+ * some exotic interleavings that do not overlap, and no tensor that any model has. */
 static bool overlaps_itself(const struct dj_tensor *tensor)
 {
     uint32_t order[4] = {0, 1, 2, 3};
@@ -83,6 +83,8 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
                        tensor->type);
     if (tensor->padding != 0)
         return dj_fail(log, DJ_ERROR_VERSION, "%s: padding is %u, not 0", name, tensor->padding);
+    if (!dj_reserved_is_zero(log, tensor->reserved, 2, name))
+        return DJ_ERROR_VERSION;
     if (is_empty(tensor))
         return DJ_SUCCESS;
     if (tensor->buffer == NULL)
@@ -93,8 +95,9 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: offset %llu is no multiple of 4", name,
                        (unsigned long long)tensor->offset);
     if (tensor->shape[3] > 1 && tensor->stride[3] != 1)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the last dimension's stride is %llu, not 1",
-                       name, (unsigned long long)tensor->stride[3]);
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: the last dimension's stride is %llu, not 1", name,
+                       (unsigned long long)tensor->stride[3]);
     uint64_t elements, bytes, end;
     if (!span(tensor, tensor->shape, &elements) ||
         __builtin_mul_overflow(elements, (uint64_t)4, &bytes) ||
@@ -133,7 +136,8 @@ bool dj_tensor_same(const struct dj_tensor *a, const struct dj_tensor *b)
 struct dj_tensor dj_tensor_of_range(dj_buffer *buffer, uint64_t offset, uint64_t size)
 {
     struct dj_tensor tensor;
-    dj_tensor_init(&tensor, buffer, offset, DJ_FLOAT32, (const uint64_t[4]){1, 1, 1, (size + 3) / 4});
+    dj_tensor_init(&tensor, buffer, offset, DJ_FLOAT32,
+                   (const uint64_t[4]){1, 1, 1, (size + 3) / 4});
     return tensor;
 }
 
@@ -143,9 +147,11 @@ dj_result dj_scratch_check(const struct dj_context *context, const struct dj_scr
 {
     const struct dj_log *log = &context->log;
     const uint64_t alignment = context->info.offset_alignment;
+    if (!dj_reserved_is_zero(log, scratch->reserved, 2, "dj_scratch"))
+        return DJ_ERROR_VERSION;
     if (scratch->buffer == NULL)
-        return dj_fail(log, DJ_ERROR_SCRATCH, "no scratch memory was given, %" PRIu64 " bytes are needed",
-                       need);
+        return dj_fail(log, DJ_ERROR_SCRATCH,
+                       "no scratch memory was given, %" PRIu64 " bytes are needed", need);
     if (scratch->buffer->context != context)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "the scratch memory is another context's");
     if (scratch->offset % alignment != 0)
@@ -195,7 +201,8 @@ static bool fit_span(const struct dj_tensor *tensor, const uint64_t granule[3], 
         uint64_t elements;
         if (span(tensor, size, &elements) && elements <= limit)
             return true;
-        const uint64_t weight[3] = {(size[0] - 1) * tensor->stride[0], (size[1] - 1) * tensor->stride[1],
+        const uint64_t weight[3] = {(size[0] - 1) * tensor->stride[0],
+                                    (size[1] - 1) * tensor->stride[1],
                                     (size[2] - 1) * tensor->stride[2]};
         const int i = widest(size, granule, weight);
         if (i < 0 || !halve(size, i, granule))

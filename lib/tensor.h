@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Checks of tensors, and boxes: the pieces in which a tensor too large to bind is worked through. */
+/* Checks of tensors, and boxes: the pieces in which a tensor too large to bind is worked through.
+ */
 #ifndef DJ_LIB_TENSOR_H
 #define DJ_LIB_TENSOR_H
 
@@ -10,9 +11,9 @@
 
 #include <stdbool.h>
 
-/* Checks one tensor of a call: buffer of this context, known type, aligned offset, unit last stride,
- * every element inside the buffer without overflow; an output may not overlap itself. name: as the
- * caller knows it. */
+/* Checks one tensor of a call: buffer of this context, known type, aligned offset, unit last
+ * stride, every element inside the buffer without overflow; an output may not overlap itself. name:
+ * as the caller knows it. */
 dj_result dj_tensor_check(const struct dj_context *context, const char *name,
                           const struct dj_tensor *tensor, bool output);
 
@@ -44,11 +45,12 @@ struct dj_grid {
     uint64_t boxes[3]; /* per dimension */
 };
 
-/* The largest boxes, found by halving, such that each tensor's piece spans at most the device's binding
- * range and cost(user, size) <= budget. tensors have the shape of tensors[0] in their first three
- * dimensions, none 0. granule[i]: sizes are multiples of it (or the whole dimension). most[i]: sizes
- * are at most that; NULL: no such limit. cost may be NULL. Returns false if boxes of one granule are still too large. Halves, in turn, the dimension
- * with the widest span, or for the cost the one with most granules. */
+/* The largest boxes, found by halving, such that each tensor's piece spans at most the device's
+ * binding range and cost(user, size) <= budget. tensors have the shape of tensors[0] in their first
+ * three dimensions, none 0. granule[i]: sizes are multiples of it (or the whole dimension).
+ * most[i]: sizes are at most that; NULL: no such limit. cost may be NULL. Returns false if boxes of
+ * one granule are still too large. Halves, in turn, the dimension with the widest span, or for the
+ * cost the one with most granules. */
 bool dj_grid_fit(const struct dj_context *context, const struct dj_tensor *const *tensors,
                  uint32_t tensor_count, const uint64_t granule[3], const uint64_t most[3],
                  uint64_t (*cost)(const void *user, const uint64_t size[3]), const void *user,

@@ -26,9 +26,9 @@ uint64_t dj_transform_max_rows(const struct dj_transform *transform);
 /* Dispatches per dj_transform_record. */
 uint32_t dj_transform_dispatches(const struct dj_transform *transform);
 
-/* Records packed[row][i] = unscaled transform of factor * x[row], where the rows of x are those of a
- * view, row = (i0 * count[1] + i1) * count[2] + i2, at element base + i0 stride[0] + i1 stride[1] +
- * i2 stride[2]. The orthonormal result is packed[row][i] * scale[i], scale being what
+/* Records packed[row][i] = unscaled transform of factor * x[row], where the rows of x are those of
+ * a view, row = (i0 * count[1] + i1) * count[2] + i2, at element base + i0 stride[0] + i1 stride[1]
+ * + i2 stride[2]. The orthonormal result is packed[row][i] * scale[i], scale being what
  * dj_transform_scale binds. packed holds rows rounded up to the row multiple, length floats each.
  * Begins assuming x is readable and packed writable; ends with packed written, not yet visible. */
 void dj_transform_record(const struct dj_transform *transform, struct dj_recorder *recorder,
@@ -38,8 +38,8 @@ void dj_transform_record(const struct dj_transform *transform, struct dj_recorde
 /* float scale[length], as a binding. */
 VkDescriptorBufferInfo dj_transform_scale(const struct dj_transform *transform);
 
-/* Workgroup counts for kernels that number their groups by y * (groups in x) + x; surplus ones at the end
- * must find nothing to do. */
+/* Workgroup counts for kernels that number their groups by y * (groups in x) + x; surplus ones at
+ * the end must find nothing to do. */
 void dj_transform_fold(const struct dj_context *context, uint64_t count, uint32_t groups[3]);
 
 #endif

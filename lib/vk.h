@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The Vulkan functions of one context. volk fills the table when the context is made; nothing in the
- * library calls volk's process-wide pointers afterwards. */
+/* The Vulkan functions of one context. volk fills the table when the context is made; nothing in
+ * the library calls volk's process-wide pointers afterwards. */
 #ifndef DJ_LIB_VK_H
 #define DJ_LIB_VK_H
 

@@ -19,9 +19,9 @@ enum layout {
 struct problem_params {
     int map; /* enum dj_map */
     size_t batch, tokens, heads, dim, value_dim;
-    bool full;      /* not causal */
-    bool normalise; /* given to the plan as on or off */
-    float scale;    /* 0: the default */
+    bool full;          /* not causal */
+    bool normalise;     /* given to the plan as on or off */
+    float scale;        /* 0: the default */
     const float *decay; /* decay[0 .. decay_count-1] go round the heads */
     size_t decay_count; /* 0: none */
     bool own_numbers;   /* frequencies (and weights) per head */

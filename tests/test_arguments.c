@@ -181,6 +181,8 @@ CALL_MUTATION(state_short, args->slot_count = 5;)
 CALL_MUTATION(state_beyond, args->state_offset = call->needs.slot_alignment << 30;)
 CALL_MUTATION(slot_beyond, static const int32_t slots[2] = {0, 4}; args->slots_out = slots;)
 CALL_MUTATION(reserved_set, args->reserved[2] = 1;)
+CALL_MUTATION(tensor_reserved, args->k.reserved[1] = 1;)
+CALL_MUTATION(scratch_reserved, args->scratch.reserved[0] = 1;)
 
 static const struct call_mutation call_mutations[] = {
     {"q without buffer", DJ_ERROR_INVALID_ARGUMENT, q_no_buffer},
@@ -221,6 +223,8 @@ static const struct call_mutation call_mutations[] = {
     {"state beyond its buffer", DJ_ERROR_INVALID_ARGUMENT, state_beyond},
     {"slot beyond the pool", DJ_ERROR_INVALID_ARGUMENT, slot_beyond},
     {"reserved", DJ_ERROR_VERSION, reserved_set},
+    {"reserved of a tensor", DJ_ERROR_VERSION, tensor_reserved},
+    {"reserved of the scratch memory", DJ_ERROR_VERSION, scratch_reserved},
 };
 enum {
     CALL_MUTATIONS = sizeof(call_mutations) / sizeof(*call_mutations)

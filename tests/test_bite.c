@@ -311,8 +311,8 @@ static void full_attention_over_identical_keys(void **state)
 {
     (void)state;
     struct problem p;
-    problem_init(&p, &(struct problem_params){SHAPE(1, 1 << 19, 1, 4, 4), .full = true,
-                                              .normalise = true});
+    problem_init(
+        &p, &(struct problem_params){SHAPE(1, 1 << 19, 1, 4, 4), .full = true, .normalise = true});
     const size_t n = 4 * p.twin.tokens;
     double mean[4] = {0};
     for (size_t i = 0; i < n; i++) {

@@ -282,7 +282,7 @@ static void test_in_place_in_boxes(void **state)
         HARNESS_OK(dj_dct_needs(plan, &args, &whole));
         assert_true(whole.scratch_size >= (uint64_t)ROWS * D * 4);
         dj_buffer *scratch = harness_poisoned(context, whole.scratch_size);
-        args.scratch = (struct dj_scratch){scratch, 0, 3 * least.scratch_size};
+        args.scratch = (struct dj_scratch){.buffer = scratch, .size = 3 * least.scratch_size};
         HARNESS_OK(dj_dct_needs(plan, &args, &needs));
         assert_true(needs.scratch_size <= args.scratch.size);
         assert_true(needs.dispatches > whole.dispatches);
@@ -469,7 +469,7 @@ static void test_recorders_in_flight(void **state)
             struct dj_needs needs;
             HARNESS_OK(dj_dct_needs(plan, &args, &needs));
             scratch[n] = harness_poisoned(context, needs.scratch_size);
-            args.scratch = (struct dj_scratch){scratch[n], 0, needs.scratch_size};
+            args.scratch = (struct dj_scratch){.buffer = scratch[n], .size = needs.scratch_size};
             HARNESS_OK(dj_recorder_create(context, &params, &recorders[n]));
             HARNESS_OK(dj_recorder_begin(recorders[n]));
             HARNESS_OK(dj_dct_record(plan, recorders[n], &args));

@@ -119,7 +119,7 @@ static const struct layout {
      DJ_DEVICE_INTEGRATED,
      {{16 * GIB, L}},
      {{L | V | C, 0}, {L | V | C | H, 0}},
-     {0, 0, 1, 0}},
+     {1, 0, 1, 0}},
     {"integrated with a carve-out",
      DJ_DEVICE_INTEGRATED,
      {{GIB / 2, L}, {16 * GIB, 0}},

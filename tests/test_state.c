@@ -324,8 +324,9 @@ static void pool_beyond_binding_range(void **state)
     pool_init(&small, harness_context(0), &params, 4);
     const uint64_t slots = info.max_storage_range / small.needs.slot_size + 2;
     if (slots * small.needs.slot_size > UINT64_C(1) << 30) {
-        print_message("# a pool beyond this device's %llu bytes of binding range takes too much memory\n",
-                      (unsigned long long)info.max_storage_range);
+        print_message(
+            "# a pool beyond this device's %llu bytes of binding range takes too much memory\n",
+            (unsigned long long)info.max_storage_range);
         pool_finish(&small);
         return;
     }

@@ -13,11 +13,11 @@ void twin_dct(int type, size_t n, const double *x, double *y);
 
 /* One attention problem on contiguous arrays: q, k [B][T][H][d], v, o [B][T][H][e]. */
 struct twin_attention {
-    int map;            /* enum dj_map */
+    int map; /* enum dj_map */
     size_t batch, tokens, heads, dim, value_dim;
     int causal, normalise;
-    double scale;       /* of q.k; the actual value */
-    const float *decay; /* [H] or NULL */
+    double scale;                       /* of q.k; the actual value */
+    const float *decay;                 /* [H] or NULL */
     const float *frequencies, *weights; /* [H or 1][d]; weights NULL: 1 */
     size_t feature_heads;               /* 0 or 1: shared; else H */
 };

@@ -41,14 +41,15 @@ DJ_API void dj_buffer_destroy(dj_buffer **buffer);
 DJ_API uint64_t dj_buffer_size(const dj_buffer *buffer);
 
 /* The host's address of the buffer, valid until it is destroyed, or NULL where its memory cannot be
- * mapped (DJ_MEMORY_DEVICE only) or its size is 0. The memory is coherent: what was written before a
- * submission is seen by it; what a kernel wrote is seen after a wait, given a barrier to the host
+ * mapped (DJ_MEMORY_DEVICE only) or its size is 0. The memory is coherent: what was written before
+ * a submission is seen by it; what a kernel wrote is seen after a wait, given a barrier to the host
  * (DJ_BARRIER_AFTER_HOST). Thread-safe. */
 DJ_API void *dj_buffer_map(dj_buffer *buffer);
 
 /* Copies size bytes from data into the buffer at offset, or back. Works for every kind of memory
- * (through a staging buffer and the queue where it is not mapped) and returns when it is done.
- * Must not overlap in time with work that uses the range.
+ * (through a staging buffer and the queue where the host cannot copy at full speed) and returns
+ * when it is done. Must not overlap in time with work that uses the range; what recorded work wrote
+ * is read after a wait and with DJ_BARRIER_AFTER_HOST, as by dj_buffer_map.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or a range outside the buffer);
  * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_DEVICE_LOST;
@@ -66,12 +67,13 @@ enum dj_type {
  * l * stride[3]) for DJ_FLOAT32. */
 struct dj_tensor {
     dj_buffer *buffer;
-    uint64_t offset;    /* bytes, a multiple of the element's size */
-    uint64_t shape[4];  /* elements per dimension; any may be 0 */
-    uint64_t stride[4]; /* elements; stride[3] must be 1 where shape[3] > 1. Inputs may repeat
-                         * (stride 0); outputs must not overlap themselves */
-    uint32_t type;      /* enum dj_type */
-    uint32_t padding;   /* 0 */
+    uint64_t offset;      /* bytes, a multiple of the element's size */
+    uint64_t shape[4];    /* elements per dimension; any may be 0 */
+    uint64_t stride[4];   /* elements; stride[3] must be 1 where shape[3] > 1. Inputs may repeat
+                           * (stride 0); outputs must not overlap themselves */
+    uint32_t type;        /* enum dj_type */
+    uint32_t padding;     /* 0 */
+    uint64_t reserved[2]; /* 0 */
 };
 
 /* The tensor that lies in buffer at offset without gaps, last dimension fastest:
@@ -84,9 +86,9 @@ DJ_API void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t
  * dj_buffer_destroy(&tensor->buffer). data: its elements, copied before the call returns, or NULL:
  * undefined contents. On failure tensor->buffer is NULL.
  *
- * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or an unknown type); DJ_ERROR_LIMIT (its size
- * exceeds 64 bits or the device's largest allocation); what dj_buffer_create and dj_buffer_write
- * do. Thread-safe. */
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or an unknown type); DJ_ERROR_LIMIT (its
+ * size exceeds 64 bits or the device's largest allocation); what dj_buffer_create and
+ * dj_buffer_write do. Thread-safe. */
 DJ_API dj_result dj_tensor_create(dj_context *context, uint32_t type, const uint64_t shape[4],
                                   const void *data, struct dj_tensor *tensor);
 

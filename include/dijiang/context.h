@@ -50,39 +50,41 @@ enum dj_device_type { /* the values of VkPhysicalDeviceType */
     DJ_DEVICE_CPU = 4,
 };
 
-/* What a device is, and those limits and features that decide how dijiang uses it. */
+/* What a device is, and those limits and features that decide how kernels are best written for it.
+ */
 struct dj_device_info {
-    char name[256];          /* as the driver reports it, UTF-8 */
-    char driver[256];        /* the driver's name and its own version text */
-    char unsuitable[128];    /* empty, or the one thing dijiang needs and the device lacks */
-    uint32_t index;          /* the device's place in the list, and its number for DIJIANG_DEVICE */
-    uint32_t type;           /* enum dj_device_type */
-    uint32_t vendor_id;      /* PCI vendor, or a Khronos vendor id */
+    char name[256];       /* as the driver reports it, UTF-8 */
+    char driver[256];     /* the driver's name and its own version text */
+    char unsuitable[128]; /* empty, or the one thing dijiang needs and the device lacks */
+    uint32_t index;       /* the device's place in the list, and its number for DIJIANG_DEVICE */
+    uint32_t type;        /* enum dj_device_type */
+    uint32_t vendor_id;   /* PCI vendor, or a Khronos vendor id */
     uint32_t device_id;
     uint32_t api_version;    /* Vulkan's encoding: major << 22 | minor << 12 | patch */
     uint32_t driver_version; /* the vendor's own encoding */
     uint32_t subgroup_size;  /* invocations */
     uint32_t subgroup_size_min, subgroup_size_max; /* equal to the above where it cannot vary */
-    uint32_t max_invocations;     /* of one workgroup */
-    uint32_t shared_memory;       /* bytes for one workgroup */
-    uint32_t storage_buffers;     /* bound to one compute stage at a time */
-    uint32_t push_constants;      /* bytes */
-    uint32_t max_workgroups[3];   /* of one dispatch, per axis */
-    uint64_t max_storage_range;   /* bytes one binding can reach (maxStorageBufferRange) */
-    uint64_t max_allocation;      /* bytes (maxMemoryAllocationSize) */
-    uint64_t offset_alignment;    /* bytes (minStorageBufferOffsetAlignment) */
-    uint64_t device_memory;       /* bytes in the largest device-local heap */
-    uint8_t subgroup_arithmetic;  /* 1 or 0, as all below: reductions within a subgroup in compute */
+    uint32_t max_invocations;                      /* of one workgroup */
+    uint32_t shared_memory;                        /* bytes for one workgroup */
+    uint32_t storage_buffers;                      /* bound to one compute stage at a time */
+    uint32_t push_constants;                       /* bytes */
+    uint32_t max_workgroups[3];                    /* of one dispatch, per axis */
+    uint64_t max_storage_range;  /* bytes one binding can reach (maxStorageBufferRange) */
+    uint64_t max_allocation;     /* bytes (maxMemoryAllocationSize) */
+    uint64_t offset_alignment;   /* bytes (minStorageBufferOffsetAlignment) */
+    uint64_t device_memory;      /* bytes in the largest device-local heap */
+    uint8_t subgroup_arithmetic; /* 1 or 0, as all below: reductions within a subgroup in compute */
     uint8_t subgroup_size_control; /* a kernel may ask for its subgroup size */
-    uint8_t push_descriptor;      /* VK_KHR_push_descriptor */
+    uint8_t push_descriptor;       /* VK_KHR_push_descriptor */
     uint8_t buffer_device_address; /* shaders may use addresses */
-    uint8_t storage_16bit;        /* 16-bit types in storage buffers */
-    uint8_t float16;              /* 16-bit float arithmetic */
-    uint8_t cooperative_matrix;   /* VK_KHR_cooperative_matrix */
-    uint8_t signed_zero_inf_nan;  /* float32 kernels treat NaN and Inf as IEEE 754 does */
-    uint8_t mappable;             /* some device-local memory can be mapped by the host */
+    uint8_t storage_16bit;         /* 16-bit types in storage buffers */
+    uint8_t float16;               /* 16-bit float arithmetic */
+    uint8_t cooperative_matrix;    /* VK_KHR_cooperative_matrix */
+    uint8_t signed_zero_inf_nan;   /* the driver can promise IEEE 754's rules for NaN and Inf in
+                                    * float32 (shaderSignedZeroInfNanPreserveFloat32) */
+    uint8_t mappable;              /* some device-local memory can be mapped by the host */
     uint8_t padding[7];
-    uint64_t reserved[8];         /* 0 */
+    uint64_t reserved[8]; /* 0 */
 };
 
 /* Lists the Vulkan devices of this system, suitable or not, in the loader's order.
@@ -97,7 +99,7 @@ struct dj_device_info {
 DJ_API dj_result dj_device_list(const struct dj_context_params *params,
                                 struct dj_device_info *infos, uint32_t *count);
 
-/* Creates a context: an instance, the chosen device with one compute queue, and its memory pools.
+/* Creates a context: an instance, the chosen device with one compute queue.
  *
  * params: NULL for defaults. *context: the new context, to be given to dj_context_destroy.
  *
@@ -108,8 +110,8 @@ DJ_API dj_result dj_device_list(const struct dj_context_params *params,
  * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_context_create(const struct dj_context_params *params, dj_context **context);
 
-/* Waits for the device to be idle and destroys the context; sets *context to NULL. Every object made
- * from it must have been destroyed before. NULL, and a pointer to NULL, are accepted. */
+/* Waits for the device to be idle and destroys the context; sets *context to NULL. Every object
+ * made from it must have been destroyed before. NULL, and a pointer to NULL, are accepted. */
 DJ_API void dj_context_destroy(dj_context **context);
 
 /* The device of a context, as dj_device_list describes it. Thread-safe. Returns DJ_SUCCESS, or

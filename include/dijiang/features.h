@@ -30,10 +30,10 @@ struct dj_features_params {
     uint32_t heads;           /* 0: one set of numbers shared by all heads; else one per head */
     uint32_t padding;         /* 0 */
     const float *frequencies; /* t[heads or 1][d], finite; required. Read during the call only */
-    const float *weights;     /* D[heads or 1][d], finite; NULL: all 1. Only D*D enters attention, so
-                               * signs do not matter; a feature with D = 0 is dropped, but every
-                               * head must keep one. WDCF only */
-    uint64_t reserved[4];     /* 0 */
+    const float *weights; /* D[heads or 1][d], finite; NULL: all 1. Only D*D enters attention, so
+                           * signs do not matter; a feature with D = 0 is dropped, but every
+                           * head must keep one. WDCF only */
+    uint64_t reserved[4]; /* 0 */
 };
 
 /* Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (a rule above); DJ_ERROR_VERSION;
@@ -49,8 +49,9 @@ DJ_API void dj_features_destroy(dj_features **features);
 /* Draws frequencies as the paper does: frequencies[i] = Phi^-1(u[i]), Phi^-1 the inverse of the
  * normal distribution function, u[i] = (pi(i) + 1/2) / count the midpoints of count equal cells (a
  * one-dimensional quasi-Monte Carlo sequence) in an order pi shuffled by seed. The same on every
- * platform. count 0 writes nothing. Returns DJ_SUCCESS or DJ_ERROR_INVALID_ARGUMENT (frequencies is
- * NULL and count is not 0). Thread-safe. */
+ * platform, but for the last bit of some where the C library's erfc and exp round otherwise. count
+ * 0 writes nothing. Returns DJ_SUCCESS or DJ_ERROR_INVALID_ARGUMENT (frequencies is NULL and count
+ * is not 0). Thread-safe. */
 DJ_API dj_result dj_frequencies_draw(uint32_t count, uint64_t seed, float *frequencies);
 
 #ifdef __cplusplus

@@ -4,10 +4,10 @@
  * The contract of every dj_*_record function:
  *   begin: inputs, state and indices are visible to COMPUTE_SHADER / SHADER_READ; earlier accesses
  *          to outputs, state and scratch are ordered before COMPUTE_SHADER.
- *   end:   outputs and state were written in COMPUTE_SHADER / SHADER_WRITE and are visible to nobody
- *          yet.
- * Inside, every hazard is the library's. Two calls that share a state slot or scratch memory need a
- * barrier between them. The flags below record the barriers for the caller. */
+ *   end:   outputs and state were written in COMPUTE_SHADER / SHADER_WRITE and are visible to
+ * nobody yet. A NULL handle gets DJ_ERROR_INVALID_ARGUMENT from every function here. Inside, every
+ * hazard is the library's. Two calls that share a state slot or scratch memory need a barrier
+ * between them. The flags below record the barriers for the caller. */
 #ifndef DIJIANG_RECORDER_H
 #define DIJIANG_RECORDER_H
 
@@ -22,7 +22,7 @@ extern "C" {
 typedef struct dj_recorder dj_recorder;
 
 struct dj_recorder_params {
-    uint32_t dispatches;  /* how many it can hold between two begins; 0: 256 */
+    uint32_t dispatches;  /* how many it can hold between two begins, at most 2^20; 0: 256 */
     uint32_t padding;     /* 0 */
     uint64_t ring_size;   /* bytes for slot indices; 0: 65536 */
     uint64_t reserved[4]; /* 0 */
@@ -36,8 +36,9 @@ enum dj_barrier {
 
 /* Creates an idle recorder. params: NULL for defaults.
  *
- * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_OUT_OF_HOST_MEMORY;
- * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_LIMIT (a ring beyond
+ * the device's largest allocation); DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_params *params,
                                     dj_recorder **recorder);
 
@@ -81,8 +82,9 @@ struct dj_needs {
  * given, which dj_*_run answers by allocating its own. */
 struct dj_scratch {
     dj_buffer *buffer;
-    uint64_t offset; /* bytes */
-    uint64_t size;   /* bytes */
+    uint64_t offset;      /* bytes */
+    uint64_t size;        /* bytes */
+    uint64_t reserved[2]; /* 0 */
 };
 
 #ifdef __cplusplus

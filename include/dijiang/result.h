@@ -22,8 +22,9 @@ extern "C" {
 #endif
 
 /* One row per outcome: name, value, text. Values are pinned: a number is never given a new meaning.
- * Every function that fails leaves the world as it was, sets its output handle to NULL and writes
- * one log line with the rule that was broken and the values that broke it. */
+ * Every function that fails leaves the world as it was, sets its output handle to NULL and logs the
+ * rule that was broken with the values that broke it; where there is no object to log through (a
+ * NULL context or plan) the result is all there is. */
 #define DJ_RESULTS(X) \
     X(DJ_SUCCESS, 0, "success") \
     X(DJ_ERROR_INVALID_ARGUMENT, -1, "an argument breaks a documented rule") \
@@ -41,7 +42,8 @@ extern "C" {
     X(DJ_ERROR_RECORDER_STATE, -13, "the recorder is not in the state this call needs") \
     X(DJ_ERROR_TIMEOUT, -14, "the time given ran out") \
     X(DJ_ERROR_COMPILER, -15, "a kernel could not be generated or failed its self-test") \
-    X(DJ_ERROR_VERSION, -16, "a reserved field is not zero: the program is newer than the library") \
+    X(DJ_ERROR_VERSION, -16, \
+      "a reserved field is not zero: the program is newer than the library") \
     X(DJ_ERROR_VULKAN, -17, "a Vulkan call failed in a way that has no code of its own") \
     X(DJ_ERROR_SCRATCH, -18, "the scratch memory is missing, too small or misaligned")
 
