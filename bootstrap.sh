@@ -413,8 +413,9 @@ do_demo()
 {
     do_build || return 1
     [ "$dry_run" = no ] || return 0
+    cd "$source_dir" || exit 1
     "$build/samples/dijiang-attend" --form reference --check \
-        --input "$source_dir/tests/data/official_h4_d64_t130.safetensors" </dev/null
+        --input tests/data/official_h4_d64_t130.safetensors </dev/null
 }
 
 do_test()
