@@ -166,7 +166,6 @@ static void record_features(const struct part *part, const VkDescriptorBufferInf
         .first_head = (uint32_t)part->box.start[2],
         .head_stride = features->head_stride,
         .weights = features->weights,
-        .factor = 1.0f,
     };
     const VkDescriptorBufferInfo bindings[] = {
         *packed,

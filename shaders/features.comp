@@ -3,7 +3,7 @@
 /* Transformed rows to logarithms of features, in place:
  *   WDCF         a[i] = ln D[i] + t[i] y[i]
  *   softmax-DCT  a[i] = t[i] y[i] - ln sum_f exp(t[f] y[f])
- * with y[i] = factor * scale[i] * row[i] the orthonormal transform. A workgroup maps DJ_FEATURE_ROWS
+ * with y[i] = scale[i] * row[i] the orthonormal transform. A workgroup maps DJ_FEATURE_ROWS
  * rows, DJ_FEATURE_LANES invocations each. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
@@ -22,7 +22,7 @@ shared float partial[DJ_FEATURE_ROWS * DJ_FEATURE_LANES];
 
 float log_feature(uint row, uint i, uint table)
 {
-    const float y = push.factor * scale[i] * rows[row * DIM + i];
+    const float y = scale[i] * rows[row * DIM + i];
     return tables[push.weights + table + i] + tables[table + i] * y;
 }
 

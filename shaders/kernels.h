@@ -109,7 +109,6 @@ DJ_PUSH(features_push,
     uint first_head;
     uint head_stride; /* floats between the numbers of two heads; 0: shared */
     uint weights;     /* floats from the frequencies to ln D */
-    float factor;     /* of the transformed row */
 )
 
 DJ_PUSH(tile_sum_push,
