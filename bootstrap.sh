@@ -53,13 +53,19 @@ die()
 # is shown if it fails.
 step()
 {
-    step_log=$logs/$1.log
+    # what root installs must leave nothing in the build folder of somebody else's checkout
+    case $1 in
+    configure | compile) step_log=$logs/$1.log ;;
+    *) step_log=${TMPDIR:-/tmp}/dijiang-$$-$1.log ;;
+    esac
     printf 'dijiang: %s ... ' "$2"
     shift 2
-    mkdir -p "$logs" || die "cannot create $logs"
+    mkdir -p "$(dirname "$step_log")" || die "cannot create $logs"
+    (: >"$step_log") 2>/dev/null || die "cannot write $step_log"
     step_start=$(date +%s)
     if "$@" >"$step_log" 2>&1 </dev/null; then
         echo "$(($(date +%s) - step_start)) s"
+        case $step_log in "$logs"/*) ;; *) rm -f "$step_log" ;; esac
         return 0
     fi
     echo failed
@@ -424,7 +430,7 @@ do_test()
     do_build || return 1
     [ "$dry_run" = no ] || return 0
     rm -f "$build/meson-logs/testlog.json"
-    say "testing"
+    say "testing (some minutes, more when it is the first time)"
     meson test -C "$build" --no-rebuild --print-errorlogs </dev/null
     tested=$?
     python3 "$source_dir/tests/tally.py" "$tested" "$build/meson-logs/testlog.json"

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char help[] =
     "usage: dijiang-attend --input IN.safetensors [options]\n"
@@ -41,6 +42,9 @@ static const char help[] =
     "examples:\n"
     "  dijiang-attend --input qkv.safetensors --output out.safetensors\n"
     "  dijiang-attend --input official.safetensors --form reference --check\n"
+    "\n"
+    "environment: DIJIANG_DEVICE, as --device; DIJIANG_VALIDATION=1 turns the Vulkan validation\n"
+    "layer on\n"
     "\n"
     "exit codes: 0 success, 1 failure, 2 wrong usage, 3 the check failed\n";
 
@@ -75,6 +79,12 @@ static float scale_of(const struct settings *settings, uint64_t dim)
     if (settings->scale > 0)
         return settings->scale;
     return is_reference(settings) ? 1 : 1 / sqrtf((float)dim);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* "[2,4,130,64]", shortened where a hostile file has many dimensions. */
@@ -454,7 +464,8 @@ static int check(const struct settings *settings, const struct problem *p)
     printf("error %.3g (bound %.3g)\n", value, bound);
     if (value <= bound) /* false for NaN */
         return PROGRAM_SUCCESS;
-    program_fail("the check failed: error %.3g exceeds the bound %.3g", value, bound);
+    program_fail("the check failed: error %.3g exceeds the bound %.3g%s", value, bound,
+                 value > 0.1 ? " (was out computed with another --form or option?)" : "");
     return PROGRAM_CHECK_FAILED;
 }
 
@@ -524,6 +535,8 @@ int main(int argc, char **argv)
         return code;
     if (!settings.input)
         return program_usage("--input is missing");
+    if (settings.output && same_file(settings.input, settings.output))
+        return program_usage("--output is the file of --input");
 
     struct problem problem = {0};
     code = attend(&settings, &problem);

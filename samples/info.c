@@ -154,7 +154,8 @@ static int list(const char *device)
     if (result != DJ_SUCCESS)
         return program_fail_dj("cannot list devices", result);
     if (count == 0)
-        return program_fail("%s; is a driver installed?", dj_result_str(DJ_ERROR_NO_DEVICE));
+        return program_fail("%s; is a driver installed (Debian: mesa-vulkan-drivers)?",
+                            dj_result_str(DJ_ERROR_NO_DEVICE));
     struct dj_device_info *infos = calloc(count, sizeof(*infos));
     if (!infos)
         return program_fail("out of memory");

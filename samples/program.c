@@ -212,7 +212,8 @@ bool program_start(const char *name, const char *help, const struct program_opti
             return false;
         }
         if (!option) {
-            *code = program_usage("there is no option '%s'", argv[i]);
+            *code = argv[i][0] == '-' ? program_usage("there is no option '%s'", argv[i])
+                                      : program_usage("unexpected '%s'", argv[i]);
             return false;
         }
         const char *value = equals ? equals + 1 : NULL;

@@ -308,8 +308,8 @@ static bool read_header(struct safetensors *file, struct safetensors_error *erro
         length = length << 8 | bytes[i];
     if (length > MAX_HEADER || length > size - LENGTH_SIZE)
         return fail(error,
-                    "a header of %" PRIu64 " bytes is announced, in a file of %" PRIu64
-                    " (at most %d are allowed)",
+                    "no safetensors file: a header of %" PRIu64
+                    " bytes is announced, in a file of %" PRIu64 " (at most %d are allowed)",
                     length, size, MAX_HEADER);
 
     char *text = malloc(length + 1);

@@ -19,7 +19,8 @@ static float *allocate(size_t n)
 
 static void draw_numbers(struct problem *problem, const struct problem_params *params)
 {
-    const size_t rows = params->own_numbers ? params->heads : 1, d = params->dim;
+    const size_t rows = params->own_numbers && params->heads > 0 ? params->heads : 1;
+    const size_t d = params->dim;
     problem->frequencies = allocate(rows * d);
     for (size_t r = 0; r < rows; r++)
         HARNESS_OK(

@@ -19,9 +19,10 @@ typedef struct dj_attention dj_attention;
  *   o[i]    = sum_j w[i][j] v[j]                          without the normaliser (eq. 13)
  *   o[i]    = sum_j w[i][j] v[j] / sum_j w[i][j]          with it (eq. 4)
  * over j <= i if causal, else over all j; a state from an earlier call counts as tokens before the
- * first. Sums are float32; an exponential map cannot overflow or lose its denominator at any
- * magnitude (docs/mathematics.md): with the normaliser the result is finite for all
- * |log phi| <= 1e30, |x| <= 1e18 and |v| <= 1e30; values below 1e-14 may count as 0. */
+ * first. The state is held as pairs of float32; an exponential map cannot overflow or lose its
+ * denominator at any magnitude (docs/mathematics.md): with the normaliser the result is finite for
+ * all |log phi| <= 1e30, |x| <= 1e18 and |v| <= 1e30; of a v smaller than 1e-14 less than float32's
+ * precision may be left. */
 struct dj_attention_params {
     uint32_t map;       /* enum dj_map */
     uint32_t heads;     /* H, 0 to 65535; 0 computes nothing */

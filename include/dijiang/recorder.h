@@ -5,9 +5,11 @@
  *   begin: inputs, state and indices are visible to COMPUTE_SHADER / SHADER_READ; earlier accesses
  *          to outputs, state and scratch are ordered before COMPUTE_SHADER.
  *   end:   outputs and state were written in COMPUTE_SHADER / SHADER_WRITE and are visible to
- * nobody yet. A NULL handle gets DJ_ERROR_INVALID_ARGUMENT from every function here. Inside, every
- * hazard is the library's. Two calls that share a state slot or scratch memory need a barrier
- * between them. The flags below record the barriers for the caller. */
+ *          nobody yet.
+ * Inside, every hazard is the library's. Two calls that share a state slot or scratch memory need a
+ * barrier between them. The flags below record the barriers for the caller.
+ *
+ * A NULL handle gets DJ_ERROR_INVALID_ARGUMENT from every function here. */
 #ifndef DIJIANG_RECORDER_H
 #define DIJIANG_RECORDER_H
 
