@@ -610,8 +610,10 @@ static void test_tensors_beyond_any_buffer(void **state)
                                            "", 0);
     size_t header;
     free(files_read(path, &header));
-    if (truncate(path, (off_t)(header + 206158430208)) != 0)
-        skip();
+    if (truncate(path, (off_t)(header + 206158430208)) != 0) {
+        print_message("# not tested: this file system has no sparse files of 192 GiB\n");
+        return;
+    }
     RUN(attend, "--output", files_path("none"), "--input", path);
     assert_nothing_but(1, "can hold in one buffer");
     files_remove("sparse");
