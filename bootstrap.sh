@@ -56,7 +56,7 @@ step()
     # what root installs must leave nothing in the build folder of somebody else's checkout
     case $1 in
     configure | compile) step_log=$logs/$1.log ;;
-    *) step_log=${TMPDIR:-/tmp}/dijiang-$$-$1.log ;;
+    *) step_log=$(mktemp "${TMPDIR:-/tmp}/dijiang-$1.XXXXXX") || die "cannot make a log file" ;;
     esac
     printf 'dijiang: %s ... ' "$2"
     shift 2

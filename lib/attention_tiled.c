@@ -83,7 +83,9 @@ dj_result dj_tiled_layout(const struct dj_attention *plan, const struct dj_atten
 
     layout->slot_bound = pool_is_large(plan, args);
     const uint64_t most[3] = {layout->slot_bound ? 1 : UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    const uint64_t one[3] = {1, DJ_TILE_TOKENS, 1};
+    /* the smallest box there can be: a tile, or all tokens where they are fewer */
+    const uint64_t shortest = args->q.shape[1] < DJ_TILE_TOKENS ? args->q.shape[1] : DJ_TILE_TOKENS;
+    const uint64_t one[3] = {1, shortest > 0 ? shortest : 1, 1};
     const uint64_t least = scratch_cost(plan, one);
     if (budget == 0)
         budget = least > USEFUL_SCRATCH ? least : USEFUL_SCRATCH;

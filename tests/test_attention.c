@@ -269,6 +269,34 @@ static void dct_paths_agree(void **state)
 }
 
 /* The smallest scratch that is accepted, and sizes between: more pieces, the same answer. */
+/* Fewer tokens than a tile: what needs asks for is enough, and dj_attention_run gives itself that.
+ */
+static void needs_are_enough_for_few_tokens(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {1, 2, 31, 32, 33};
+    for (size_t n = 0; n < 5; n++) {
+        struct problem p;
+        struct placed placed;
+        struct dj_needs needs;
+        problem_init(&p,
+                     &(struct problem_params){SHAPE(1, tokens[n], 1, 256, 4), .normalise = true});
+        p.plan_params.dct_path = DJ_DCT_PATH_DENSE; /* its rows come one by one, not in groups */
+        problem_test(&p, LAYOUT_PLAIN, "few tokens");
+        problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+        HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+        dj_buffer *scratch = harness_poisoned(harness_context(0), needs.scratch_size);
+        placed.args.scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
+        HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+        float *got = placed_output(&placed);
+        problem_assert(&p, got, "few tokens, given scratch");
+        free(got);
+        dj_buffer_destroy(&scratch);
+        placed_finish(&placed);
+        problem_finish(&p);
+    }
+}
+
 static void small_scratch_gives_the_same(void **state)
 {
     (void)state;
@@ -452,6 +480,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(repeats_are_bit_identical),
     HARNESS_TEST(push_descriptors_change_nothing),
     HARNESS_TEST(dct_paths_agree),
+    HARNESS_TEST(needs_are_enough_for_few_tokens),
     HARNESS_TEST(small_scratch_gives_the_same),
     HARNESS_TEST(recorders_in_flight),
     HARNESS_TEST(barriers_order_calls),
