@@ -2,44 +2,36 @@
 /* Attention plans: their checks, their creation, and the public calls. */
 #include "attention.h"
 
-#include "feature_map.h"
-#include "kernels.h"
 #include "pipeline.h"
 #include "shaders.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-static dj_result check_options(const struct dj_log *log, const struct dj_attention_params *params)
+static dj_result check_switches(const struct dj_log *log, const struct dj_attention_params *params)
 {
-    if (params->causal > DJ_OFF)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: causal is %u, no dj_switch",
-                       params->causal);
-    if (params->normalise > DJ_OFF)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: normalise is %u, no dj_switch",
-                       params->normalise);
-    if (params->dct_path > DJ_DCT_PATH_DENSE)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: unknown dct_path %u",
-                       params->dct_path);
+    const struct {
+        const char *name;
+        uint32_t value, most;
+    } fields[] = {
+        {"causal", params->causal, DJ_OFF},
+        {"normalise", params->normalise, DJ_OFF},
+        {"key_normalise", params->key_normalise, DJ_OFF},
+        {"dct_path", params->dct_path, DJ_DCT_PATH_DENSE},
+        {"family", params->family, DJ_FAMILY_TILED},
+        {"q_type", params->q_type, DJ_BFLOAT16},
+        {"k_type", params->k_type, DJ_BFLOAT16},
+        {"v_type", params->v_type, DJ_BFLOAT16},
+        {"o_type", params->o_type, DJ_BFLOAT16},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (fields[i].value > fields[i].most)
+            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: %s is %u, at most %u",
+                           fields[i].name, fields[i].value, fields[i].most);
+    }
     if (!isfinite(params->scale) || params->scale < 0.0f)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: scale %g is not above 0",
                        (double)params->scale);
-    return DJ_SUCCESS;
-}
-
-static dj_result check_decay(const struct dj_log *log, const struct dj_attention_params *params)
-{
-    if (params->decay == NULL)
-        return DJ_SUCCESS;
-    if (params->causal == DJ_OFF)
-        return dj_fail(log, DJ_ERROR_UNSUPPORTED, "attention: a decay needs causal attention");
-    for (uint32_t h = 0; h < params->heads; h++) {
-        const float gamma = params->decay[h];
-        if (!(gamma >= 0x1p-126f && gamma <= 1.0f))
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                           "attention: decay of head %u is %g, outside 2^-126 to 1", h,
-                           (double)gamma);
-    }
     return DJ_SUCCESS;
 }
 
@@ -48,14 +40,21 @@ static bool is_head_dim(uint32_t dim)
     return dim >= 4 && dim <= 256 && dim % 4 == 0;
 }
 
-static dj_result check_params(const struct dj_log *log, const struct dj_attention_params *params)
+/* The features that 0 stands for. */
+static uint32_t standard_features(const struct dj_map_kind *kind, uint32_t dim)
 {
-    if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_attention_params"))
-        return DJ_ERROR_VERSION;
-    if (params->map > DJ_MAP_SOFTMAX_DCT)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: unknown map %u", params->map);
+    return kind->fixed_per_dim > 0 ? kind->fixed_per_dim * dim : dim;
+}
+
+static dj_result check_sizes(const struct dj_log *log, const struct dj_attention_params *params,
+                             const struct dj_map_kind *kind)
+{
     if (params->heads > 65535)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: heads %u is above 65535",
+                       params->heads);
+    if (params->key_heads != 0 && params->heads % params->key_heads != 0)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "attention: key_heads %u is no divisor of heads %u", params->key_heads,
                        params->heads);
     if (!is_head_dim(params->dim))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
@@ -63,69 +62,121 @@ static dj_result check_params(const struct dj_log *log, const struct dj_attentio
     if (params->value_dim != 0 && !is_head_dim(params->value_dim))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: value_dim %u is not 4 to 256 in steps of 4", params->value_dim);
-    const dj_result result = check_options(log, params);
-    return result != DJ_SUCCESS ? result : check_decay(log, params);
+    if (params->features != 0 && !dj_map_allows(kind, params->dim, params->features))
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "attention: %u features are not what %s may have with dim %u",
+                       params->features, kind->name, params->dim);
+    const bool bounded = kind->places || kind->projections;
+    if (bounded != (params->max_tokens > 0) ||
+        (kind->places && params->max_tokens > DJ_MOST_PLACES))
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: max_tokens is %u for %s",
+                       params->max_tokens, kind->name);
+    return DJ_SUCCESS;
 }
 
-/* gamma^n as mantissa in [1, 2), exponent, and what the mantissa lacks. In double with the exponent
- * kept apart: gamma^-32 may be beyond a double's range. */
-static void decay_power(double gamma, int n, float power[4])
+static dj_result check_decay(const struct dj_log *log, const struct dj_attention_params *params,
+                             uint32_t heads)
 {
-    double mantissa = 1.0;
-    int exponent = 0, step;
-    const double factor = n < 0 ? 1.0 / gamma : gamma;
-    for (int i = abs(n); i > 0; i--) {
-        mantissa = 2.0 * frexp(mantissa * factor, &step);
-        exponent += step - 1;
+    for (uint32_t h = 0; params->decay != NULL && h < heads; h++) {
+        const float gamma = params->decay[h];
+        if (!(gamma >= 0x1p-126f && gamma <= 1.0f))
+            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                           "attention: decay of key head %u is %g, outside 2^-126 to 1", h,
+                           (double)gamma);
     }
-    power[0] = (float)mantissa;
-    power[1] = (float)exponent;
-    power[2] = (float)(mantissa - (double)power[0]);
-    power[3] = 0.0f;
+    return DJ_SUCCESS;
 }
 
-static dj_result create_decay(struct dj_attention *plan, const float *decay)
+/* What each switch comes to. */
+struct options {
+    bool causal, normalise, key_normalise;
+};
+
+static struct options resolve(const struct dj_attention_params *params,
+                              const struct dj_map_kind *kind)
 {
-    /* a binding is never empty, even if no kernel reads it */
-    const size_t heads = decay != NULL && plan->heads > 0 ? plan->heads : 1;
-    float(*const powers)[4] = malloc(heads * DJ_DECAY_POWERS * sizeof *powers);
-    if (powers == NULL)
-        return dj_fail(&plan->context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
-                       "attention: no host memory for the decay of %zu heads", heads);
-    for (size_t h = 0; h < heads; h++) {
-        const double gamma = decay != NULL && plan->heads > 0 ? (double)decay[h] : 1.0;
-        for (int n = 0; n <= DJ_TILE_TOKENS; n++) {
-            decay_power(gamma, n, powers[h * DJ_DECAY_POWERS + n]);
-            decay_power(gamma, -n, powers[h * DJ_DECAY_POWERS + DJ_TILE_TOKENS + 1 + n]);
-        }
-    }
-    const dj_result result = dj_buffer_create_table(
-        plan->context, powers, heads * DJ_DECAY_POWERS * sizeof *powers, "decay", &plan->decay);
-    free(powers);
+    return (struct options){
+        .causal = params->causal == DJ_DEFAULT ? !kind->projections : params->causal == DJ_ON,
+        .normalise =
+            params->normalise == DJ_DEFAULT ? kind->normalised : params->normalise == DJ_ON,
+        .key_normalise = params->key_normalise == DJ_ON,
+    };
+}
+
+static dj_result check_combination(const struct dj_log *log,
+                                   const struct dj_attention_params *params,
+                                   const struct dj_map_kind *kind)
+{
+    const struct options options = resolve(params, kind);
+    if (kind->softmax && params->decay != NULL)
+        return dj_fail(log, DJ_ERROR_STATELESS, "attention: a decay for %s", kind->name);
+    if (kind->never_normalised && options.normalise)
+        return dj_fail(log, DJ_ERROR_NORMALISER, "attention: a normaliser for %s", kind->name);
+    if (params->decay != NULL && !options.causal)
+        return dj_fail(log, DJ_ERROR_UNSUPPORTED, "attention: a decay needs causal attention");
+    if (kind->projections && options.causal)
+        return dj_fail(log, DJ_ERROR_UNSUPPORTED, "attention: %s cannot be causal", kind->name);
+    if (kind->softmax && !options.normalise)
+        return dj_fail(log, DJ_ERROR_UNSUPPORTED, "attention: %s is always normalised", kind->name);
+    if (options.key_normalise && !(kind->exponential && options.normalise))
+        return dj_fail(log, DJ_ERROR_UNSUPPORTED,
+                       "attention: key_normalise for %s%s, which needs an exponential map and the "
+                       "normaliser",
+                       kind->name, options.normalise ? "" : " without a normaliser");
+    if (kind->softmax && params->family != DJ_FAMILY_DEFAULT)
+        return dj_fail(log, DJ_ERROR_UNSUPPORTED, "attention: %s has no family %u", kind->name,
+                       params->family);
+    return DJ_SUCCESS;
+}
+
+static dj_result check_params(const struct dj_log *log, const struct dj_attention_params *params)
+{
+    if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_attention_params"))
+        return DJ_ERROR_VERSION;
+    if (params->padding != 0)
+        return dj_fail(log, DJ_ERROR_VERSION, "dj_attention_params.padding is %u, not 0",
+                       params->padding);
+    const struct dj_map_kind *const kind = dj_map_find(params->map);
+    if (kind == NULL)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: unknown map %u", params->map);
+    dj_result result = check_switches(log, params);
+    if (result == DJ_SUCCESS)
+        result = check_sizes(log, params, kind);
+    if (result == DJ_SUCCESS)
+        result = check_combination(log, params, kind);
+    if (result == DJ_SUCCESS)
+        result = check_decay(log, params, params->key_heads ? params->key_heads : params->heads);
     return result;
 }
 
-static dj_result create_pipelines(struct dj_attention *plan, bool decay)
+static struct dj_attention describe(dj_context *context, const struct dj_attention_params *params)
 {
-    struct dj_context *const context = plan->context;
-    const struct dj_constants features = {.count = 2,
-                                          .values = {plan->dim, plan->map == DJ_MAP_SOFTMAX_DCT}};
-    const struct dj_constants tiles = {
-        .count = 5, .values = {plan->dim, plan->value_dim, decay, plan->causal, plan->normalise}};
-    const struct dj_constants tiles_only = {.count = 3,
-                                            .values = {plan->dim, plan->value_dim, decay}};
-    dj_result result =
-        dj_pipeline_create(context, &dj_shader_features, &features, &plan->pipelines.features);
-    if (result == DJ_SUCCESS)
-        result =
-            dj_pipeline_create(context, &dj_shader_tile_sum, &tiles_only, &plan->pipelines.sum);
-    if (result == DJ_SUCCESS)
-        result =
-            dj_pipeline_create(context, &dj_shader_tile_scan, &tiles_only, &plan->pipelines.scan);
-    if (result == DJ_SUCCESS)
-        result =
-            dj_pipeline_create(context, &dj_shader_tile_output, &tiles, &plan->pipelines.output);
-    return result;
+    const struct dj_map_kind *const kind = dj_map_find(params->map);
+    const struct options options = resolve(params, kind);
+    const uint32_t key_heads = params->key_heads != 0 ? params->key_heads : params->heads;
+    const float standard_scale = kind->unit_scale ? 1.0f : (float)(1.0 / sqrt((double)params->dim));
+    return (struct dj_attention){
+        .context = context,
+        .family = kind->softmax ? &dj_family_softmax : &dj_family_tiled,
+        .kind = kind,
+        .map = params->map,
+        .heads = params->heads,
+        .key_heads = key_heads,
+        .group = key_heads > 0 ? params->heads / key_heads : 1,
+        .dim = params->dim,
+        .value_dim = params->value_dim != 0 ? params->value_dim : params->dim,
+        .features = params->features != 0 ? params->features : standard_features(kind, params->dim),
+        .max_tokens = params->max_tokens,
+        .causal = options.causal,
+        .normalise = options.normalise,
+        .key_normalise = options.key_normalise,
+        .linear = options.normalise ? kind->linear : kind->linear || kind->plain_linear,
+        .q_type = params->q_type,
+        .k_type = params->k_type,
+        .v_type = params->v_type,
+        .o_type = params->o_type,
+        .scale = params->scale != 0.0f ? params->scale : standard_scale,
+    };
 }
 
 dj_result dj_attention_create(dj_context *context, const struct dj_attention_params *params,
@@ -141,29 +192,13 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
     dj_result result = check_params(&context->log, params);
     if (result != DJ_SUCCESS)
         return result;
-
-    const bool softmax = params->map == DJ_MAP_SOFTMAX_DCT;
-    struct dj_attention *made = calloc(1, sizeof *made);
+    struct dj_attention *made = malloc(sizeof *made);
     if (made == NULL)
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "attention: no host memory");
-    *made = (struct dj_attention){
-        .context = context,
-        .map = params->map,
-        .heads = params->heads,
-        .dim = params->dim,
-        .value_dim = params->value_dim != 0 ? params->value_dim : params->dim,
-        .causal = params->causal != DJ_OFF,
-        .normalise = softmax ? params->normalise == DJ_ON : params->normalise != DJ_OFF,
-        .scale = params->scale != 0.0f ? params->scale
-                 : softmax             ? 1.0f
-                                       : (float)(1.0 / sqrt((double)params->dim)),
-    };
-    result = dj_transform_create(context, softmax ? DJ_DCT_3 : DJ_DCT_2, params->dim,
-                                 params->dct_path, &made->transform);
+    *made = describe(context, params);
+    result = dj_pipeline_create(context, &dj_shader_spans, NULL, &made->spans);
     if (result == DJ_SUCCESS)
-        result = create_decay(made, params->decay);
-    if (result == DJ_SUCCESS)
-        result = create_pipelines(made, params->decay != NULL);
+        result = made->family->create(made, params);
     if (result != DJ_SUCCESS) {
         dj_attention_destroy(&made);
         return result;
@@ -177,131 +212,92 @@ void dj_attention_destroy(dj_attention **plan)
     if (plan == NULL || *plan == NULL)
         return;
     struct dj_attention *const old = *plan;
-    dj_pipeline_destroy(old->context, &old->pipelines.output);
-    dj_pipeline_destroy(old->context, &old->pipelines.scan);
-    dj_pipeline_destroy(old->context, &old->pipelines.sum);
-    dj_pipeline_destroy(old->context, &old->pipelines.features);
+    VkPipeline *const pipelines[] = {
+        &old->spans,
+        &old->tiled.query_features,
+        &old->tiled.key_features,
+        &old->tiled.sum,
+        &old->tiled.scan,
+        &old->tiled.output,
+        &old->softmax.attend,
+        &old->softmax.attend_carried,
+        &old->softmax.project_keys,
+        &old->softmax.project_values,
+    };
+    for (size_t i = 0; i < sizeof pipelines / sizeof *pipelines; i++)
+        dj_pipeline_destroy(old->context, pipelines[i]);
     dj_buffer_destroy(&old->decay);
-    dj_transform_destroy(&old->transform);
+    dj_projection_destroy(&old->projection);
     free(old);
     *plan = NULL;
 }
 
-static dj_result check_shape(const struct dj_log *log, const char *name,
-                             const struct dj_tensor *tensor, const uint64_t want[4])
+/* Whether there is nothing to record: state moves even where there are no tokens. */
+static bool is_empty(const struct dj_call *call)
 {
-    const uint64_t *const s = tensor->shape;
-    if (s[0] != want[0] || s[1] != want[1] || s[2] != want[2] || s[3] != want[3])
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: %s has shape [%llu,%llu,%llu,%llu], not [%llu,%llu,%llu,%llu]",
-                       name, (unsigned long long)s[0], (unsigned long long)s[1],
-                       (unsigned long long)s[2], (unsigned long long)s[3],
-                       (unsigned long long)want[0], (unsigned long long)want[1],
-                       (unsigned long long)want[2], (unsigned long long)want[3]);
-    return DJ_SUCCESS;
+    return call->keys.sequences == 0 || call->plan->heads == 0 ||
+           (call->queries.longest == 0 && !call->slots);
 }
 
-static dj_result check_tensors(const struct dj_attention *plan,
-                               const struct dj_attention_args *args)
+/* Arithmetic of one token and query head: softmax attention 2 (d + e) for each key it sees, all
+ * others the state's update and the output 4 m e, and what makes features. */
+static void count_work(const struct dj_call *call, struct dj_needs *needs)
 {
-    const struct dj_log *log = &plan->context->log;
-    const uint64_t batch = args->q.shape[0], tokens = args->q.shape[1];
-    const uint64_t keys[4] = {batch, tokens, plan->heads, plan->dim};
-    const uint64_t values[4] = {batch, tokens, plan->heads, plan->value_dim};
-    const struct {
-        const char *name;
-        const struct dj_tensor *tensor;
-        const uint64_t *shape;
-    } rows[] = {{"q", &args->q, keys},
-                {"k", &args->k, keys},
-                {"v", &args->v, values},
-                {"o", &args->o, values}};
-    for (int i = 0; i < 4; i++) {
-        dj_result result = check_shape(log, rows[i].name, rows[i].tensor, rows[i].shape);
-        if (result == DJ_SUCCESS)
-            result = dj_tensor_check(plan->context, rows[i].name, rows[i].tensor, i == 3);
-        if (result != DJ_SUCCESS)
-            return result;
-        if (i < 3 && dj_tensor_overlap(rows[i].tensor, &args->o))
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: o overlaps %s",
-                           rows[i].name);
+    const struct dj_attention *const plan = call->plan;
+    const struct dj_attention_args *const args = call->args;
+    const uint64_t queries = args->q.shape[0] * args->q.shape[1];
+    const uint64_t keys = args->k.shape[0] * args->k.shape[1];
+    const uint64_t d = plan->dim, e = plan->value_dim, m = plan->features;
+    const uint64_t project = plan->kind->projection == DJ_PROJECTION_DCT      ? d * m
+                             : plan->kind->projection == DJ_PROJECTION_MATRIX ? 2 * d * m
+                                                                              : m;
+    const uint64_t query_rows = queries * plan->heads, key_rows = keys * plan->key_heads;
+    if (plan->map == DJ_MAP_SOFTMAX) {
+        const uint64_t keys_seen = call->keys.longest;
+        const uint64_t seen = plan->causal ? (keys_seen + 1) / 2 : keys_seen;
+        needs->flops = query_rows * seen * 2 * (d + e);
+    } else if (plan->map == DJ_MAP_LINFORMER) {
+        needs->flops = query_rows * m * 2 * (d + e) + key_rows * m * 2 * (d + e);
+    } else {
+        needs->flops = query_rows * (2 * m * e + project) + key_rows * (2 * m * e + project);
     }
-    if (tokens > UINT32_MAX - DJ_TILE_TOKENS)
-        return dj_fail(log, DJ_ERROR_LIMIT, "attention: %llu tokens in one call, at most 2^32 - 33",
-                       (unsigned long long)tokens);
-    return DJ_SUCCESS;
+    needs->bytes = query_rows * (d * dj_type_size(plan->q_type) + e * dj_type_size(plan->o_type)) +
+                   key_rows * (d * dj_type_size(plan->k_type) + e * dj_type_size(plan->v_type));
 }
 
-static dj_result check_features(const struct dj_attention *plan, const struct dj_features *features)
+/* What a checked call takes; layout is filled in unless there is nothing to record. */
+static dj_result find_needs(const struct dj_call *call, struct dj_layout *layout,
+                            struct dj_needs *needs)
 {
-    const struct dj_log *log = &plan->context->log;
-    if (features == NULL)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: features is NULL");
-    if (features->context != plan->context)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: features are another context's");
-    if (features->map != plan->map || features->dim != plan->dim)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: features of map %u and dim %u for a plan of map %u and dim %u",
-                       features->map, features->dim, plan->map, plan->dim);
-    if (features->heads != 0 && features->heads != plan->heads)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: features of %u heads for a plan of %u", features->heads,
-                       plan->heads);
-    return DJ_SUCCESS;
-}
-
-/* The pool may share memory with no tensor. */
-static dj_result check_pool(const struct dj_attention *plan, const struct dj_attention_args *args)
-{
-    const struct dj_tensor *const tensors[4] = {&args->q, &args->k, &args->v, &args->o};
-    const struct dj_tensor pool = dj_tensor_of_range(args->state, args->state_offset,
-                                                     args->slot_count * dj_state_slot_size(plan));
-    for (int i = 0; i < 4; i++) {
-        if (dj_tensor_overlap(&pool, tensors[i]))
-            return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
-                           "attention: the state slots overlap a tensor");
+    const struct dj_attention *const plan = call->plan;
+    if (is_empty(call))
+        return DJ_SUCCESS;
+    dj_result result = plan->family->layout(call, call->args->scratch.size, layout);
+    /* what needs says of memory, given as memory, must come to the same parts */
+    for (uint64_t total = UINT64_MAX; result == DJ_SUCCESS && layout->total < total;) {
+        total = layout->total;
+        if (total > 0)
+            result = plan->family->layout(call, total, layout);
     }
+    if (result != DJ_SUCCESS)
+        return result;
+    const uint32_t each = plan->family->dispatches(call, layout);
+    if (layout->parts > UINT32_MAX / each)
+        return dj_fail(&plan->context->log, DJ_ERROR_LIMIT, "attention: %llu parts are too many",
+                       (unsigned long long)layout->parts);
+    needs->scratch_size = layout->total;
+    needs->parts = (uint32_t)layout->parts;
+    needs->dispatches = needs->parts * each;
+    needs->ring_size = dj_call_ring_size(call);
+    count_work(call, needs);
     return DJ_SUCCESS;
 }
 
-/* The checks that needs and record share. */
-static dj_result check_call(const struct dj_attention *plan, const struct dj_attention_args *args)
+static struct dj_needs plan_needs(const struct dj_attention *plan)
 {
-    if (!dj_reserved_is_zero(&plan->context->log, args->reserved, 4, "dj_attention_args"))
-        return DJ_ERROR_VERSION;
-    dj_result result = check_tensors(plan, args);
-    if (result == DJ_SUCCESS)
-        result = check_features(plan, args->features);
-    if (result == DJ_SUCCESS)
-        result = dj_slots_check(plan, args, args->q.shape[0]);
-    if (result == DJ_SUCCESS && dj_slots_used(args))
-        result = check_pool(plan, args);
-    return result;
-}
-
-/* Whether there is anything to record: state moves even where there are no tokens. */
-static bool is_empty(const struct dj_attention *plan, const struct dj_attention_args *args)
-{
-    return args->q.shape[0] == 0 || plan->heads == 0 ||
-           (args->q.shape[1] == 0 && !dj_slots_used(args));
-}
-
-static uint64_t ring_size(const struct dj_attention *plan, const struct dj_attention_args *args)
-{
-    return dj_slots_used(args)
-               ? dj_recorder_ring_size(plan->context, args->q.shape[0] * 2 * sizeof(int32_t))
-               : 0;
-}
-
-/* Arithmetic of one token and head: state update and output 4 m e, both transforms, as even and odd
- * halves, 2 d^2. */
-static void count_work(const struct dj_attention *plan, const struct dj_attention_args *args,
-                       struct dj_needs *needs)
-{
-    const uint64_t rows = args->q.shape[0] * args->q.shape[1] * plan->heads;
-    const uint64_t dim = plan->dim, value_dim = plan->value_dim;
-    needs->flops = rows * (4 * dim * value_dim + 2 * dim * dim);
-    needs->bytes = rows * 8 * (dim + value_dim);
+    return (struct dj_needs){.scratch_alignment = plan->context->info.offset_alignment,
+                             .slot_size = dj_state_slot_size(plan),
+                             .slot_alignment = 16};
 }
 
 dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention_args *args,
@@ -312,90 +308,63 @@ dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention
     if (needs == NULL)
         return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_attention_needs: needs is NULL");
-    *needs = (struct dj_needs){.scratch_alignment = plan->context->info.offset_alignment,
-                               .slot_size = dj_state_slot_size(plan),
-                               .slot_alignment = 16};
+    *needs = plan_needs(plan);
     if (args == NULL)
         return DJ_SUCCESS;
-    dj_result result = check_call(plan, args);
-    if (result != DJ_SUCCESS || is_empty(plan, args))
-        return result;
-    struct dj_tiled_layout layout;
-    result = dj_tiled_layout(plan, args, args->scratch.size, &layout);
-    if (result != DJ_SUCCESS)
-        return result;
-    if (layout.parts > UINT32_MAX / dj_tiled_dispatches(plan))
-        return dj_fail(&plan->context->log, DJ_ERROR_LIMIT, "attention: %llu parts are too many",
-                       (unsigned long long)layout.parts);
-    needs->scratch_size = layout.total;
-    needs->parts = (uint32_t)layout.parts;
-    needs->dispatches = needs->parts * dj_tiled_dispatches(plan);
-    needs->ring_size = ring_size(plan, args);
-    count_work(plan, args, needs);
-    return DJ_SUCCESS;
+    struct dj_call call;
+    struct dj_layout layout;
+    const dj_result result = dj_call_check(plan, args, &call);
+    return result != DJ_SUCCESS ? result : find_needs(&call, &layout, needs);
 }
 
-static dj_result check_scratch(const struct dj_attention *plan,
-                               const struct dj_attention_args *args, uint64_t need)
+static dj_result check_scratch(const struct dj_call *call, uint64_t need)
 {
-    const uint64_t slots = args->slot_count * dj_state_slot_size(plan);
-    const struct dj_tensor pool = dj_tensor_of_range(args->state, args->state_offset, slots);
-    const struct dj_tensor *const tensors[5] = {&args->q, &args->k, &args->v, &args->o, &pool};
-    return dj_scratch_check(plan->context, &args->scratch, need, tensors,
-                            dj_slots_used(args) ? 5 : 4);
-}
-
-/* Checks the slot indices and puts them, as pairs (in, out), into the ring. */
-static dj_result push_slots(const struct dj_attention *plan, struct dj_recorder *recorder,
-                            const struct dj_attention_args *args, VkDescriptorBufferInfo *slots)
-{
-    const uint64_t batch = args->q.shape[0];
-    *slots = (VkDescriptorBufferInfo){0};
-    if (!dj_slots_used(args))
-        return DJ_SUCCESS;
-    void *const work = dj_recorder_work(recorder, batch * sizeof(uint64_t));
-    const dj_result result = dj_slots_check_indices(plan, args, batch, work);
-    if (result != DJ_SUCCESS)
-        return result;
-    int32_t *const pairs = work;
-    for (uint64_t b = 0; b < batch; b++) {
-        pairs[2 * b] = args->slots_in != NULL ? args->slots_in[b] : -1;
-        pairs[2 * b + 1] = args->slots_out != NULL ? args->slots_out[b] : -1;
-    }
-    *slots = dj_recorder_ring_push(recorder, pairs, batch * 2 * sizeof(int32_t));
-    return DJ_SUCCESS;
+    const struct dj_attention_args *const args = call->args;
+    const struct dj_tensor pool = dj_tensor_of_range(
+        args->state, args->state_offset, args->slot_count * dj_state_slot_size(call->plan));
+    struct dj_tensor ranges[DJ_INDEX_RANGES];
+    dj_call_index_ranges(call, ranges);
+    const struct dj_tensor *tensors[7 + DJ_INDEX_RANGES] = {
+        &args->q, &args->k, &args->v, &args->o, &args->query_scales, &args->key_scales};
+    uint32_t count = 6;
+    for (int i = 0; i < DJ_INDEX_RANGES; i++)
+        tensors[count++] = &ranges[i];
+    if (call->slots)
+        tensors[count++] = &pool;
+    return dj_scratch_check(call->plan->context, &args->scratch, need, tensors, count);
 }
 
 /* Records parts first .. first + count - 1, which is all that differs between a caller's recording
  * and one submission of run. */
-static dj_result record_parts(const struct dj_attention *plan, struct dj_recorder *recorder,
-                              const struct dj_attention_args *args,
-                              const struct dj_tiled_layout *layout, uint64_t first, uint64_t count)
+static dj_result record_parts(const struct dj_call *call, struct dj_recorder *recorder,
+                              struct dj_layout *layout, uint64_t first, uint64_t count)
 {
-    const dj_result ready =
-        dj_recorder_reserve(recorder, (uint32_t)count * dj_tiled_dispatches(plan),
-                            count > 0 ? ring_size(plan, args) : 0);
-    if (ready != DJ_SUCCESS)
-        return ready;
-    VkDescriptorBufferInfo slots;
-    const dj_result result = count > 0 ? push_slots(plan, recorder, args, &slots) : DJ_SUCCESS;
+    const struct dj_kernel_family *const family = call->plan->family;
+    const struct dj_attention_args *const args = call->args;
+    dj_result result = DJ_SUCCESS;
+    if (count > 0)
+        result = dj_recorder_reserve(recorder, (uint32_t)count * family->dispatches(call, layout),
+                                     dj_call_ring_size(call));
+    else
+        result = dj_recorder_reserve(recorder, 0, 0);
+    if (result == DJ_SUCCESS && count > 0 && dj_slots_used(args)) {
+        const uint64_t written =
+            call->slots && args->slots_out.host != NULL ? call->keys.sequences : 0;
+        result = dj_slots_check_indices(
+            call, dj_recorder_work(recorder, written * call->snapshots * sizeof(uint64_t)));
+    }
     if (result != DJ_SUCCESS)
         return result;
+    struct dj_call_indices indices = {0};
+    if (count > 0)
+        indices = dj_call_bind(call, recorder);
     dj_recorder_barriers_before(recorder, args->barriers);
     for (uint64_t i = 0; i < count; i++) {
         if (i > 0)
             dj_recorder_write_to_read(recorder);
-        dj_tiled_record(plan, recorder, args, layout, &slots, first + i);
+        family->record(call, recorder, layout, &indices, first + i);
     }
     dj_recorder_barriers_after(recorder, args->barriers);
-    return DJ_SUCCESS;
-}
-
-static dj_result check_barriers(const struct dj_attention *plan, uint32_t barriers)
-{
-    if ((barriers & ~(uint32_t)DJ_BARRIERS) != 0)
-        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: barriers 0x%x has unknown bits", barriers);
     return DJ_SUCCESS;
 }
 
@@ -410,41 +379,34 @@ dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
     if (dj_recorder_context(recorder) != plan->context)
         return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: the recorder is another context's");
-    struct dj_needs needs;
-    dj_result result = dj_attention_needs(plan, args, &needs);
+    struct dj_call call;
+    struct dj_layout layout = {0};
+    struct dj_needs needs = plan_needs(plan);
+    dj_result result = dj_call_check(plan, args, &call);
     if (result == DJ_SUCCESS)
-        result = check_barriers(plan, args->barriers);
-    if (result == DJ_SUCCESS && needs.parts > 0)
-        result = check_scratch(plan, args, needs.scratch_size);
+        result = find_needs(&call, &layout, &needs);
+    if (result == DJ_SUCCESS && needs.scratch_size > 0)
+        result = check_scratch(&call, needs.scratch_size);
     if (result != DJ_SUCCESS)
         return result;
-    struct dj_tiled_layout layout = {0};
-    if (needs.parts > 0)
-        result = dj_tiled_layout(plan, args, args->scratch.size, &layout);
-    if (result != DJ_SUCCESS)
-        return result;
-    return record_parts(plan, recorder, args, &layout, 0, needs.parts);
+    return record_parts(&call, recorder, &layout, 0, needs.parts);
 }
 
 /* One part a submission: no submission grows with the number of tokens. */
-static dj_result run_parts(const struct dj_attention *plan, const struct dj_attention_args *args,
+static dj_result run_parts(const struct dj_call *call, struct dj_layout *layout,
                            const struct dj_needs *needs)
 {
-    struct dj_tiled_layout layout;
-    dj_result result = dj_tiled_layout(plan, args, args->scratch.size, &layout);
-    if (result != DJ_SUCCESS)
-        return result;
     dj_recorder *recorder;
-    result = dj_recorder_create(plan->context,
-                                &(struct dj_recorder_params){
-                                    .dispatches = dj_tiled_dispatches(plan),
-                                    .ring_size = needs->ring_size,
-                                },
-                                &recorder);
-    for (uint64_t part = 0; result == DJ_SUCCESS && part < layout.parts; part++) {
+    dj_result result = dj_recorder_create(call->plan->context,
+                                          &(struct dj_recorder_params){
+                                              .dispatches = needs->dispatches / needs->parts,
+                                              .ring_size = needs->ring_size,
+                                          },
+                                          &recorder);
+    for (uint64_t part = 0; result == DJ_SUCCESS && part < layout->parts; part++) {
         result = dj_recorder_begin(recorder);
         if (result == DJ_SUCCESS)
-            result = record_parts(plan, recorder, args, &layout, part, 1);
+            result = record_parts(call, recorder, layout, part, 1);
         if (result == DJ_SUCCESS)
             result = dj_recorder_submit(recorder);
         if (result == DJ_SUCCESS)
@@ -462,25 +424,27 @@ dj_result dj_attention_run(const dj_attention *plan, const struct dj_attention_a
         return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_attention_run: args is NULL");
     struct dj_attention_args own = *args;
-    own.barriers = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
+    own.barriers |= DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
     if (own.scratch.buffer == NULL)
         own.scratch = (struct dj_scratch){0};
-    struct dj_needs needs;
-    dj_result result = dj_attention_needs(plan, &own, &needs);
+    struct dj_call call;
+    struct dj_layout layout;
+    struct dj_needs needs = plan_needs(plan);
+    dj_result result = dj_call_check(plan, &own, &call);
     if (result == DJ_SUCCESS)
-        result = check_barriers(plan, args->barriers);
+        result = find_needs(&call, &layout, &needs);
     if (result != DJ_SUCCESS || needs.parts == 0)
         return result;
     struct dj_buffer *scratch = NULL;
-    if (own.scratch.buffer == NULL) {
+    if (own.scratch.buffer == NULL && needs.scratch_size > 0) {
         result = dj_buffer_create_named(plan->context, needs.scratch_size, DJ_MEMORY_DEVICE,
                                         "attention scratch", &scratch);
         own.scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
     }
+    if (result == DJ_SUCCESS && needs.scratch_size > 0)
+        result = check_scratch(&call, needs.scratch_size);
     if (result == DJ_SUCCESS)
-        result = check_scratch(plan, &own, needs.scratch_size);
-    if (result == DJ_SUCCESS)
-        result = run_parts(plan, &own, &needs);
+        result = run_parts(&call, &layout, &needs);
     dj_buffer_destroy(&scratch);
     return result;
 }

@@ -1,67 +1,193 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of an attention plan, shared by its checks (attention.c), the recording of its kernels
- * (attention_tiled.c) and the state slots (state.c). */
+/* The inside of an attention plan, shared by its checks, the kernel families and the state slots.
+ */
 #ifndef DJ_LIB_ATTENTION_H
 #define DJ_LIB_ATTENTION_H
 
 #include "buffer.h"
+#include "map.h"
+#include "projection.h"
+#include "spans.h"
 #include "tensor.h"
-#include "transform.h"
 
 #include <dijiang/attention.h>
 
+struct dj_kernel_family;
+
+enum {
+    DJ_MOST_SNAPSHOTS = 64,
+    DJ_MOST_PLACES = 1 << 30 /* of cosFormer and of position scales: sums of two fit 32 bits */
+};
+
 struct dj_attention {
     struct dj_context *context;
-    uint32_t map;
-    uint32_t heads, dim, value_dim;
-    bool causal, normalise;
-    float scale;                    /* of q.k; never 0 */
-    struct dj_transform *transform; /* of queries and keys */
-    struct dj_buffer *decay;        /* DJ_DECAY_POWERS of every head; of one if there is none */
+    const struct dj_kernel_family *family;
+    const struct dj_map_kind *kind;
+    uint32_t map, heads, key_heads, group, dim, value_dim;
+    uint32_t features; /* m, or n' */
+    uint32_t max_tokens;
+    bool causal, normalise, key_normalise;
+    bool linear; /* features are values, not logarithms */
+    uint32_t q_type, k_type, v_type, o_type;
+    float scale;                      /* of q.k; never 0 */
+    struct dj_projection *projection; /* of queries and keys; NULL: softmax */
+    struct dj_buffer *decay; /* DJ_DECAY_POWERS of every key head; of one if there is none */
+    VkPipeline spans;        /* the kernel that fills tables of spans */
     struct {
-        VkPipeline features, sum, scan, output;
-    } pipelines;
+        VkPipeline query_features, key_features, sum, scan, output;
+    } tiled;
+    struct {
+        VkPipeline attend, attend_carried, project_keys, project_values;
+    } softmax;
 };
 
-/* How a checked call is cut into parts and where its scratch memory lies. A part is one box of
- * sequences, tokens and heads; parts of the same sequences and heads run in order and pass a carry.
- */
-struct dj_tiled_layout {
-    struct dj_grid grid;                /* [sequence][token][head] */
-    uint64_t keys, tiles, carry, total; /* byte offsets in scratch; queries are at 0 */
-    uint64_t passes;                    /* over the tokens: 2 without a causal mask */
+/* A call whose arguments were checked, and what follows from them alone. */
+struct dj_call {
+    const struct dj_attention *plan;
+    const struct dj_attention_args *args;
+    struct dj_span_set keys, queries; /* equal if causal */
+    uint32_t snapshots;               /* K, at least 1: how indices lie */
+    uint32_t states;                  /* that slots_out receives of each sequence; else 1 */
+    bool slots;                       /* there are slots that state comes from or goes to */
+    bool seen;                        /* places need the tokens that the states have seen */
+};
+
+/* Where a call's numbers lie in the recorder's ring, or in the caller's buffers. */
+struct dj_call_indices {
+    struct dj_bound_indices spans, query_spans, slots_in, accepted, slots_out;
+};
+
+/* How a call is cut into parts and where its scratch memory lies; families use what they need. A
+ * part is one box of sequences, tokens and heads. */
+struct dj_layout {
+    struct dj_grid grid;       /* of keys; softmax: of queries */
+    struct dj_grid query_grid; /* of queries, without a causal mask; softmax: of keys */
+    uint64_t region[7];        /* byte offsets in scratch */
+    uint64_t total;            /* bytes of scratch */
     uint64_t parts;
     bool slot_bound; /* the pool is beyond the binding range: one sequence a box, its slot bound */
+    bool apart;      /* a group's query heads are too far apart to be bound together */
+    struct {
+        uint64_t box, first;
+    } cursor; /* the box of sequences, and its first part, that was last asked for */
 };
 
-/* Fills in layout for at most budget bytes of scratch (0: as much as is useful). Returns
- * DJ_SUCCESS; DJ_ERROR_LIMIT; DJ_ERROR_SCRATCH, logged. */
-dj_result dj_tiled_layout(const struct dj_attention *plan, const struct dj_attention_args *args,
-                          uint64_t budget, struct dj_tiled_layout *layout);
+/* A family of kernels: what it makes for a plan, and three functions of a checked call. */
+struct dj_kernel_family {
+    /* The most dispatches that one part takes. */
+    uint32_t (*dispatches)(const struct dj_call *call, const struct dj_layout *layout);
 
-/* The most dispatches one part takes. */
-uint32_t dj_tiled_dispatches(const struct dj_attention *plan);
+    /* Fills in layout for at most budget bytes of scratch (0: as much as is useful). Returns
+     * DJ_SUCCESS; DJ_ERROR_LIMIT; DJ_ERROR_SCRATCH, logged. */
+    dj_result (*layout)(const struct dj_call *call, uint64_t budget, struct dj_layout *layout);
 
-/* Records part number `part` of a checked call; slots binds the slot indices pushed to the ring
- * (dj_slots_push), or VK_NULL_HANDLE. Begins and ends with the caller's side of the contract in
- * dijiang/recorder.h; between two parts in one recording the caller puts a write-to-read barrier.
+    /* Records part number `part`; quickest in order. Begins and ends with the caller's side of the
+     * contract in dijiang/recorder.h; between two parts in one recording the caller puts a
+     * write-to-read barrier. */
+    void (*record)(const struct dj_call *call, struct dj_recorder *recorder,
+                   struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t part);
+
+    /* Creates the family's pipelines and tables. */
+    dj_result (*create)(struct dj_attention *plan, const struct dj_attention_params *params);
+};
+extern const struct dj_kernel_family dj_family_tiled;
+extern const struct dj_kernel_family dj_family_softmax;
+
+/* Bytes of a table of spans. */
+uint64_t dj_spans_table_size(uint64_t sequences);
+
+/* Whether the kernels of one side (call->keys or call->queries) read a table. */
+bool dj_call_has_table(const struct dj_call *call, const struct dj_span_set *set);
+
+/* Bytes of the ring that the call's indices take, and their bindings: the host's are pushed to it.
  */
-void dj_tiled_record(const struct dj_attention *plan, struct dj_recorder *recorder,
-                     const struct dj_attention_args *args, const struct dj_tiled_layout *layout,
-                     const VkDescriptorBufferInfo *slots, uint64_t part);
+uint64_t dj_call_ring_size(const struct dj_call *call);
+struct dj_call_indices dj_call_bind(const struct dj_call *call, struct dj_recorder *recorder);
 
-/* Bytes of one head's block and of a whole slot. */
+/* Whether all slots can be bound at once, or none are used. */
+bool dj_call_pool_fits(const struct dj_call *call);
+
+/* The pool, or the slot that is to be bound where the pool is beyond the binding range (slot_bound;
+ * -1: any); *base: words to slot 0 or to that slot; *words: from slot to slot. */
+VkDescriptorBufferInfo dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
+                                     uint32_t *base, uint32_t *words);
+
+/* Records the kernel that fills a table of one side's spans, uvec4 for each of `count` sequences
+ * from `sequence` on, as DJ_SPAN_BOX reads them; snapshot: as struct spans_push says, snapshots
+ * being the call's. */
+void dj_call_record_spans(const struct dj_call *call, struct dj_recorder *recorder,
+                          const struct dj_call_indices *indices, const struct dj_span_set *set,
+                          uint64_t sequence, uint64_t count, uint32_t snapshot, bool fresh,
+                          VkDescriptorBufferInfo table);
+
+/* A box of sequences, tokens and heads of a tensor of one side as rows for kernels: i0 = sequence,
+ * i1 = head, i2 = token. Where the side has a table it must be given. snapshot > 0: instead of the
+ * box's tokens those that the table for that snapshot names. */
+struct dj_rows dj_call_rows(const struct dj_call *call, const struct dj_span_set *set,
+                            const struct dj_tensor *tensor, const struct dj_box *box,
+                            uint32_t snapshot, VkDescriptorBufferInfo table);
+
+/* What families need to cut a call into boxes.
+ *
+ * Whether a whole tensor can be bound. */
+bool dj_call_binds(const struct dj_call *call, const struct dj_tensor *tensor);
+
+/* Sequences that lie anywhere in their rows are bound together only as whole tensors: *most becomes
+ * 1 where those are too large; DJ_ERROR_LIMIT, logged, if the host cannot know where they lie. */
+dj_result dj_call_most_sequences(const struct dj_call *call, const struct dj_span_set *set,
+                                 const struct dj_tensor *a, const struct dj_tensor *b,
+                                 uint64_t *most);
+
+/* A tensor as boxes see it: sequences, tokens of them, units of `unit` heads; its last dimension is
+ * what a unit's token spans. */
+struct dj_tensor dj_call_boxed(const struct dj_span_set *set, const struct dj_tensor *tensor,
+                               uint64_t tokens, uint64_t unit);
+
+/* DJ_ERROR_LIMIT: the smallest box is too large. */
+dj_result dj_call_fail_limit(const struct dj_call *call);
+
+/* The box of sequences that has part number *index of a call, which becomes its number among that
+ * box's; count: parts of one box of sequences and one of heads. */
+uint64_t dj_layout_find(const struct dj_call *call, struct dj_layout *layout,
+                        uint64_t (*count)(const struct dj_call *call,
+                                          const struct dj_layout *layout, uint64_t box),
+                        uint64_t *index);
+
+/* Bytes of `count` regions of scratch memory; UINT64_MAX if one is too large to be bound. */
+uint64_t dj_regions_cost(const struct dj_device_info *info, const uint64_t *sizes, int count);
+
+/* Places them one behind another: layout->region and layout->total. */
+void dj_regions_place(const uint64_t *sizes, int count, struct dj_layout *layout);
+
+/* A region of a call's scratch memory as a binding. */
+VkDescriptorBufferInfo dj_scratch_region(const struct dj_attention_args *args, uint64_t offset,
+                                         uint64_t end);
+
+/* Where a call's indices lie in buffers, as tensors; those of the host are empty. */
+enum {
+    DJ_INDEX_RANGES = 5
+};
+void dj_call_index_ranges(const struct dj_call *call, struct dj_tensor ranges[DJ_INDEX_RANGES]);
+
+/* Every check of a call but those of scratch memory and slot indices. */
+dj_result dj_call_check(const struct dj_attention *plan, const struct dj_attention_args *args,
+                        struct dj_call *call);
+
+/* Bytes of one key head's block and of a whole slot. */
 uint64_t dj_state_block_size(const struct dj_attention *plan);
 uint64_t dj_state_slot_size(const struct dj_attention *plan);
 
 /* Whether the call takes or leaves state. */
 bool dj_slots_used(const struct dj_attention_args *args);
 
-/* Checks the pool and, with batch numbers to work in, the slot indices. */
+/* Checks the pool and where indices lie. */
 dj_result dj_slots_check(const struct dj_attention *plan, const struct dj_attention_args *args,
-                         uint64_t batch);
-dj_result dj_slots_check_indices(const struct dj_attention *plan,
-                                 const struct dj_attention_args *args, uint64_t batch,
-                                 uint64_t *work);
+                         uint64_t sequences);
+
+/* Checks the host's slot indices, with sequences * snapshots numbers to work in. */
+dj_result dj_slots_check_indices(const struct dj_call *call, uint64_t *work);
+
+/* The slot that sequence n continues, by the host's indices; -1: none. */
+int32_t dj_slot_in(const struct dj_call *call, uint64_t n);
 
 #endif

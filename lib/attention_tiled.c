@@ -2,219 +2,162 @@
 /* The tiled kernel family: how a call is cut into parts, and the three phases of each. */
 #include "attention.h"
 
-#include "feature_map.h"
 #include "kernels.h"
+#include "pipeline.h"
+#include "shaders.h"
+#include "tiled.h"
 
-#include <assert.h>
-#include <inttypes.h>
 #include <math.h>
-
-/* Scratch memory that is useful: enough for any GPU to be busy, little enough for caches. */
-static const uint64_t USEFUL_SCRATCH = (uint64_t)64 << 20;
-
-static uint64_t round_up(uint64_t value, uint64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
-/* Floats of a tile's record. */
-static uint64_t record_size(const struct dj_attention *plan)
-{
-    return DJ_RECORD_SIZE((uint64_t)plan->dim, plan->value_dim);
-}
-
-static uint64_t tile_count(uint64_t tokens)
-{
-    return (tokens + DJ_TILE_TOKENS - 1) / DJ_TILE_TOKENS;
-}
-
-/* Bytes of each region for boxes of this size. */
-struct region_sizes {
-    uint64_t rows, tiles, carry;
-};
-
-static struct region_sizes region_sizes(const struct dj_attention *plan, const uint64_t size[3])
-{
-    const uint64_t alignment = plan->context->info.offset_alignment;
-    const uint64_t heads = size[0] * size[2], rows = heads * size[1];
-    return (struct region_sizes){
-        .rows = round_up(round_up(rows, dj_transform_row_multiple(plan->transform)) * plan->dim * 4,
-                         alignment),
-        .tiles = round_up(heads * tile_count(size[1]) * record_size(plan) * 4, alignment),
-        .carry =
-            round_up(heads * dj_state_block_size(plan) + size[0] * 2 * sizeof(uint32_t), alignment),
-    };
-}
-
-/* Bytes of scratch for boxes of this size; UINT64_MAX if they are beyond a limit of the device. */
-static uint64_t scratch_cost(const void *user, const uint64_t size[3])
-{
-    const struct dj_attention *const plan = user;
-    const struct dj_device_info *const info = &plan->context->info;
-    const struct region_sizes sizes = region_sizes(plan, size);
-    const uint64_t range = info->max_storage_range, heads = size[0] * size[2];
-    if (sizes.rows > range || sizes.tiles > range || sizes.carry > range ||
-        heads > info->max_workgroups[1] || tile_count(size[1]) > info->max_workgroups[0] ||
-        heads * size[1] > dj_transform_max_rows(plan->transform))
-        return UINT64_MAX;
-    return 2 * sizes.rows + sizes.tiles + sizes.carry;
-}
-
-/* Whether all slots cannot be bound at once. */
-static bool pool_is_large(const struct dj_attention *plan, const struct dj_attention_args *args)
-{
-    const struct dj_device_info *const info = &plan->context->info;
-    return dj_slots_used(args) &&
-           args->slot_count * dj_state_slot_size(plan) + info->offset_alignment >
-               info->max_storage_range;
-}
-
-dj_result dj_tiled_layout(const struct dj_attention *plan, const struct dj_attention_args *args,
-                          uint64_t budget, struct dj_tiled_layout *layout)
-{
-    const struct dj_log *log = &plan->context->log;
-    const struct dj_tensor *const tensors[4] = {&args->q, &args->k, &args->v, &args->o};
-    /* without tokens the tensors are not touched, and state moves as if there were one tile of none
-     */
-    const bool tokens = args->q.shape[1] > 0;
-    const uint64_t granule[3] = {1, DJ_TILE_TOKENS, 1};
-    struct dj_tensor empty = {.shape = {args->q.shape[0], 1, args->q.shape[2], 1}};
-    const struct dj_tensor *const no_tensors[1] = {&empty};
-
-    layout->slot_bound = pool_is_large(plan, args);
-    const uint64_t most[3] = {layout->slot_bound ? 1 : UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    /* the smallest box there can be: a tile, or all tokens where they are fewer */
-    const uint64_t shortest = args->q.shape[1] < DJ_TILE_TOKENS ? args->q.shape[1] : DJ_TILE_TOKENS;
-    const uint64_t one[3] = {1, shortest > 0 ? shortest : 1, 1};
-    const uint64_t least = scratch_cost(plan, one);
-    if (budget == 0)
-        budget = least > USEFUL_SCRATCH ? least : USEFUL_SCRATCH;
-    if (budget < least && least < UINT64_MAX)
-        return dj_fail(log, DJ_ERROR_SCRATCH,
-                       "attention: one tile needs %" PRIu64 " bytes of scratch, %" PRIu64
-                       " are given",
-                       least, budget);
-    if (!dj_grid_fit(plan->context, tokens ? tensors : no_tensors, tokens ? 4 : 1, granule, most,
-                     scratch_cost, plan, budget, &layout->grid))
-        return dj_fail(log, DJ_ERROR_LIMIT,
-                       "attention: %d tokens of one head span more than the %" PRIu64
-                       " bytes that the device can bind",
-                       DJ_TILE_TOKENS, plan->context->info.max_storage_range);
-    const struct region_sizes sizes = region_sizes(plan, layout->grid.size);
-    layout->keys = sizes.rows;
-    layout->tiles = 2 * sizes.rows;
-    layout->carry = layout->tiles + sizes.tiles;
-    layout->total = layout->carry + sizes.carry;
-    const uint64_t *const boxes = layout->grid.boxes;
-    layout->passes = plan->causal || !tokens ? 1 : 2;
-    layout->parts = layout->passes * boxes[0] * boxes[1] * boxes[2];
-    return DJ_SUCCESS;
-}
-
-uint32_t dj_tiled_dispatches(const struct dj_attention *plan)
-{
-    /* both transforms, both feature maps, sum, scan, output; state from a slot and to a slot */
-    return 2 * dj_transform_dispatches(plan->transform) + 7;
-}
+#include <stdlib.h>
 
 /* What the steps of a part share. */
 struct part {
+    const struct dj_call *call;
     const struct dj_attention *plan;
     struct dj_recorder *recorder;
-    const struct dj_attention_args *args;
-    const VkDescriptorBufferInfo *slots;
-    struct dj_box box;
-    uint32_t sequences, tokens, heads, tiles;
-    bool first, last; /* of its sequences' parts along the tokens */
-    bool slot_bound;
-    VkDescriptorBufferInfo queries, keys, tile_records, carry, decay;
+    const struct dj_layout *layout;
+    const struct dj_call_indices *indices;
+    struct dj_tiled_part cut;
+    uint32_t sequences, tokens, heads, tiles; /* of the box; key heads */
+    VkDescriptorBufferInfo projected, queries, keys, records, carry, table, decay;
 };
 
-static VkDescriptorBufferInfo scratch_region(const struct dj_attention_args *args, uint64_t offset,
-                                             uint64_t size)
+static VkDescriptorBufferInfo region(const struct part *part, enum dj_tiled_region which)
 {
-    return (VkDescriptorBufferInfo){.buffer = args->scratch.buffer->handle,
-                                    .offset = args->scratch.offset + offset,
-                                    .range = size};
+    const struct dj_layout *const layout = part->layout;
+    return dj_scratch_region(part->call->args, layout->region[which],
+                             which + 1 < DJ_TILED_REGIONS ? layout->region[which + 1]
+                                                          : layout->total);
 }
 
-/* A view in the order of packed rows: sequence, head, token. */
-static struct dj_view packed_view(const struct dj_tensor *tensor, const struct dj_box *box)
+static const struct dj_span_set *side(const struct part *part, bool queries)
 {
-    struct dj_view view = dj_tensor_view(tensor, box);
-    const uint32_t token = view.stride[1];
-    view.stride[1] = view.stride[2];
-    view.stride[2] = token;
-    return view;
+    return queries ? &part->call->queries : &part->call->keys;
 }
 
-static void record_transform(const struct part *part, const struct dj_tensor *x,
-                             const VkDescriptorBufferInfo *packed)
+/* The rows of one of the call's tensors in the part's box. Of q and o those of all query heads, or
+ * where they are apart those of number `member` of every group. */
+static struct dj_rows find_rows(const struct part *part, const struct dj_tensor *tensor,
+                                bool queries, uint32_t member)
 {
-    const struct dj_view view = packed_view(x, &part->box);
-    const uint32_t count[3] = {part->sequences, part->heads, part->tokens};
-    dj_transform_record(part->plan->transform, part->recorder, &view, count,
-                        sqrtf(part->plan->scale), packed);
+    struct dj_tensor view = *tensor;
+    struct dj_box box = part->cut.box;
+    const uint32_t group = part->plan->group;
+    if (queries && part->layout->apart) {
+        view.offset += member * view.stride[2] * dj_type_size(view.type);
+        view.stride[2] *= group;
+        view.shape[2] = part->plan->key_heads;
+    } else if (queries) {
+        box.start[2] *= group;
+        box.count[2] *= group;
+    }
+    return dj_call_rows(part->call, side(part, queries), &view, &box, part->cut.snapshot,
+                        part->table);
 }
 
-static void record_features(const struct part *part, const VkDescriptorBufferInfo *packed)
+/* Members of a group that take dispatches of their own. */
+static uint32_t member_count(const struct dj_call *call, const struct dj_layout *layout)
 {
-    const struct dj_features *const features = part->args->features;
-    const uint32_t rows = part->sequences * part->heads * part->tokens;
-    const struct features_push push = {
+    return layout->apart ? call->plan->group : 1;
+}
+
+/* Packed features of one member. */
+static VkDescriptorBufferInfo member_features(const struct part *part, uint32_t member)
+{
+    VkDescriptorBufferInfo features = part->queries;
+    features.range /= member_count(part->call, part->layout);
+    features.offset += member * features.range;
+    return features;
+}
+
+/* Rows projected -> features. */
+static void record_features(const struct part *part, const struct dj_rows *x, bool queries,
+                            uint32_t member, VkDescriptorBufferInfo out)
+{
+    const struct dj_attention *const plan = part->plan;
+    const struct dj_attention_args *const args = part->call->args;
+    const struct dj_features *const numbers = args->features;
+    const struct dj_tensor *const scales = queries ? &args->query_scales : &args->key_scales;
+    const uint32_t rows = x->count[0] * x->count[1] * x->count[2];
+    const uint32_t group = queries && !part->layout->apart ? plan->group : 1;
+    struct features_push push = {
+        .tokens = x->count[2],
+        .ragged = x->ragged,
+        .start = x->start,
+        .origin = x->origin,
         .rows = rows,
-        .tokens = part->tokens,
-        .heads = part->heads,
-        .first_head = (uint32_t)part->box.start[2],
-        .head_stride = features->head_stride,
-        .weights = features->weights,
+        .heads = x->count[1],
+        .group = group,
+        .first_head = (uint32_t)part->cut.box.start[2],
+        .head_stride = numbers != NULL ? numbers->head_stride : 0,
+        .weights = numbers != NULL ? numbers->weights : 0,
+        .block_stride = dj_projection_block_stride(plan->projection, rows),
+        .squares = dj_projection_squares(plan->projection, rows),
+        .square_factor = numbers != NULL ? numbers->square_factor : 0.0f,
+        .max_tokens = plan->max_tokens,
     };
-    const VkDescriptorBufferInfo bindings[] = {
-        *packed,
-        dj_transform_scale(part->plan->transform),
-        {.buffer = features->tables->handle, .range = features->tables->size},
-    };
+    VkDescriptorBufferInfo bindings[6] = {part->projected,
+                                          dj_projection_scale(plan->projection),
+                                          dj_projection_scale(plan->projection),
+                                          out,
+                                          x->ragged ? x->spans : part->projected,
+                                          part->projected};
+    if (numbers != NULL)
+        bindings[2] = (VkDescriptorBufferInfo){.buffer = numbers->tables->handle,
+                                               .range = numbers->tables->size};
+    if (scales->buffer != NULL) {
+        const struct dj_box all = {.count = {1, 1, scales->shape[2]}};
+        const struct dj_view view = dj_tensor_view(scales, &all);
+        const uint32_t step = queries && part->layout->apart ? plan->group : 1;
+        push.scales = (uint32_t)scales->shape[3];
+        push.scales_base = view.base + member * view.stride[2];
+        push.scales_stride = view.stride[2] * step;
+        push.scales_head = push.first_head * group;
+        bindings[5] = view.binding;
+    }
     uint32_t groups[3];
-    dj_transform_fold(part->plan->context, (rows + DJ_FEATURE_ROWS - 1) / DJ_FEATURE_ROWS, groups);
-    dj_recorder_dispatch(part->recorder, part->plan->pipelines.features, bindings, 3, &push,
-                         sizeof push, groups);
+    dj_transform_fold(plan->context, (rows + DJ_FEATURE_ROWS - 1) / DJ_FEATURE_ROWS, groups);
+    dj_recorder_dispatch(part->recorder,
+                         queries ? plan->tiled.query_features : plan->tiled.key_features, bindings,
+                         6, &push, sizeof push, groups);
+}
+
+/* A tensor of queries or keys -> features: the projection's memory is free before and after. */
+static void record_side(const struct part *part, const struct dj_tensor *tensor, bool queries,
+                        uint32_t member, VkDescriptorBufferInfo out)
+{
+    const struct dj_attention *const plan = part->plan;
+    const struct dj_rows x = find_rows(part, tensor, queries, member);
+    dj_projection_record(plan->projection, part->recorder, &x, sqrtf(plan->scale),
+                         (uint32_t)part->cut.box.start[2],
+                         queries && !part->layout->apart ? plan->group : 1,
+                         part->call->args->features, &part->projected);
+    dj_recorder_write_to_read(part->recorder);
+    record_features(part, &x, queries, member, out);
+    dj_recorder_write_to_read(part->recorder);
 }
 
 static void record_sum(const struct part *part)
 {
     const struct dj_attention *const plan = part->plan;
-    const struct dj_view v = packed_view(&part->args->v, &part->box);
+    const struct dj_rows v = find_rows(part, &part->call->args->v, false, 0);
     const struct tile_sum_push push = {
         .tokens = part->tokens,
+        .ragged = v.ragged,
+        .start = v.start,
+        .origin = v.origin,
         .tiles = part->tiles,
         .heads = part->heads,
-        .first_head = (uint32_t)part->box.start[2],
-        .v_base = v.base,
-        .v_stride = {v.stride[0], v.stride[1], v.stride[2]},
+        .first_head = (uint32_t)part->cut.box.start[2],
+        .v_base = v.view.base,
+        .v_stride = {v.view.stride[0], v.view.stride[1], v.view.stride[2]},
     };
-    const VkDescriptorBufferInfo bindings[] = {part->keys, v.binding, part->tile_records,
-                                               part->decay};
-    const uint32_t blocks = ((plan->dim + DJ_TILE_FEATURES - 1) / DJ_TILE_FEATURES) *
+    const VkDescriptorBufferInfo bindings[] = {part->keys, v.view.binding, part->records,
+                                               part->decay, v.ragged ? v.spans : part->keys};
+    const uint32_t blocks = ((plan->features + DJ_TILE_FEATURES - 1) / DJ_TILE_FEATURES) *
                             ((plan->value_dim + DJ_TILE_VALUES - 1) / DJ_TILE_VALUES);
-    dj_recorder_dispatch(part->recorder, plan->pipelines.sum, bindings, 4, &push, sizeof push,
+    dj_recorder_dispatch(part->recorder, plan->tiled.sum, bindings, 5, &push, sizeof push,
                          (uint32_t[3]){part->tiles, part->sequences * part->heads, blocks});
-}
-
-/* The pool, or slot number `slot` of it, as a binding; *base: words to slot 0 or to that slot. */
-static VkDescriptorBufferInfo bind_slots(const struct part *part, int32_t slot, uint32_t *base)
-{
-    const struct dj_attention_args *const args = part->args;
-    const uint64_t size = dj_state_slot_size(part->plan);
-    const uint64_t alignment = part->plan->context->info.offset_alignment;
-    uint64_t first = args->state_offset, length = args->slot_count * size;
-    if (part->slot_bound) {
-        first += slot >= 0 ? (uint64_t)slot * size : 0;
-        length = size;
-    }
-    const uint64_t aligned = first / alignment * alignment;
-    *base = (uint32_t)((first - aligned) / 4);
-    return (VkDescriptorBufferInfo){
-        .buffer = args->state->handle, .offset = aligned, .range = first - aligned + length};
 }
 
 /* Where one scan takes the state from and leaves it. */
@@ -227,56 +170,73 @@ struct scan_way {
 static void record_scan_way(const struct part *part, struct scan_way way, uint32_t tiles)
 {
     const struct dj_attention *const plan = part->plan;
-    const struct dj_attention_args *const args = part->args;
+    const struct dj_call *const call = part->call;
+    const struct dj_call_indices *const indices = part->indices;
     struct tile_scan_push push = {
         .tokens = part->tokens,
+        .ragged = part->table.buffer != VK_NULL_HANDLE,
+        .start = (uint32_t)part->cut.box.start[1],
         .tiles = tiles,
         .heads = part->heads,
-        .first_head = (uint32_t)part->box.start[2],
+        .first_head = (uint32_t)part->cut.box.start[2],
         .read = way.read,
         .write_carry = way.write_carry,
         .write_slots = way.write_slots,
-        .slot_words = part->slot_bound ? 0 : (uint32_t)(dj_state_slot_size(plan) / 4),
-        .first_index = (uint32_t)part->box.start[0],
+        .slot_count = call->args->slot_count,
+        .first_index = (uint32_t)part->cut.box.start[0],
+        .snapshots = call->snapshots,
+        .snapshot = part->cut.snapshot,
+        .accepted = indices->accepted.binding.buffer != VK_NULL_HANDLE,
+        .in_base = indices->slots_in.base,
+        .accepted_base = indices->accepted.base,
+        .out_base = indices->slots_out.base,
         .carry_tokens = part->sequences * part->heads * (uint32_t)(dj_state_block_size(plan) / 4),
-        .plan_heads = plan->heads,
-        .tokens_added = (uint32_t)args->q.shape[1],
+        .plan_heads = plan->key_heads,
+        .dim = plan->dim,
         .map = plan->map,
     };
     /* what the kernel will not touch is bound to something harmless all the same */
-    VkDescriptorBufferInfo bindings[] = {part->tile_records, part->carry, part->carry, part->carry,
-                                         part->decay};
-    if (way.read == DJ_SCAN_SLOTS || way.write_slots) {
-        bindings[1] = bind_slots(part, way.slot, &push.slots_base);
-        bindings[3] = *part->slots;
-    }
-    dj_recorder_dispatch(part->recorder, plan->pipelines.scan, bindings, 5, &push, sizeof push,
-                         (uint32_t[3]){plan->dim, part->sequences * part->heads, 1});
+    VkDescriptorBufferInfo bindings[8] = {part->records, part->carry, part->carry, part->carry,
+                                          part->decay,   part->carry, part->carry, part->carry};
+    if (way.read == DJ_SCAN_SLOTS || way.write_slots)
+        bindings[1] = dj_call_slots(call, part->layout->slot_bound, way.slot, &push.slots_base,
+                                    &push.slot_words);
+    if (indices->slots_in.binding.buffer != VK_NULL_HANDLE)
+        bindings[3] = indices->slots_in.binding;
+    if (push.ragged)
+        bindings[5] = part->table;
+    if (indices->slots_out.binding.buffer != VK_NULL_HANDLE)
+        bindings[6] = indices->slots_out.binding;
+    if (push.accepted)
+        bindings[7] = indices->accepted.binding;
+    dj_recorder_dispatch(part->recorder, plan->tiled.scan, bindings, 8, &push, sizeof push,
+                         (uint32_t[3]){plan->features, part->sequences * part->heads, 1});
 }
 
 /* One dispatch; three where the slots that are read and written cannot be bound together, the state
  * then going by the carry. */
 static void record_scan(const struct part *part)
 {
-    const struct dj_attention_args *const args = part->args;
-    const uint64_t sequence = part->box.start[0];
-    const bool slots = part->slots->buffer != VK_NULL_HANDLE && args->slot_count > 0;
-    const bool from_slots = slots && args->slots_in != NULL && part->first;
-    const bool to_slots = slots && args->slots_out != NULL && part->last;
+    const struct dj_call *const call = part->call;
+    const struct dj_indices *const out = &call->args->slots_out;
+    const bool from_slots =
+        part->cut.first && call->slots && dj_indices_given(&call->args->slots_in);
+    const bool to_slots = part->cut.publishes && call->slots && dj_indices_given(out);
     struct scan_way way = {
-        .read = !part->first ? DJ_SCAN_CARRY
-                : from_slots ? DJ_SCAN_SLOTS
-                             : DJ_SCAN_EMPTY,
-        .write_carry = !part->last || !part->plan->causal,
+        .read = !part->cut.first ? DJ_SCAN_CARRY
+                : from_slots     ? DJ_SCAN_SLOTS
+                                 : DJ_SCAN_EMPTY,
+        .write_carry = !part->cut.last || !part->plan->causal,
         .write_slots = to_slots,
     };
-    if (!part->slot_bound) {
+    if (!part->layout->slot_bound) {
         record_scan_way(part, way, part->tiles);
         return;
     }
+    const uint64_t sequence = part->cut.box.start[0];
     if (from_slots) {
         const struct scan_way in = {
-            .read = DJ_SCAN_SLOTS, .write_carry = true, .slot = args->slots_in[sequence]};
+            .read = DJ_SCAN_SLOTS, .write_carry = true, .slot = dj_slot_in(call, sequence)};
         record_scan_way(part, in, 0);
         dj_recorder_write_to_read(part->recorder);
         way.read = DJ_SCAN_CARRY;
@@ -285,10 +245,12 @@ static void record_scan(const struct part *part)
     way.write_slots = false;
     record_scan_way(part, way, part->tiles);
     if (to_slots) {
-        const struct scan_way out = {
-            .read = DJ_SCAN_CARRY, .write_slots = true, .slot = args->slots_out[sequence]};
+        const struct scan_way last = {
+            .read = DJ_SCAN_CARRY,
+            .write_slots = true,
+            .slot = out->host[sequence * call->snapshots + part->cut.snapshot]};
         dj_recorder_write_to_read(part->recorder);
-        record_scan_way(part, out, 0);
+        record_scan_way(part, last, 0);
     }
 }
 
@@ -300,120 +262,204 @@ static uint32_t column_shares(const struct part *part)
     return (uint64_t)part->tiles * part->sequences * part->heads < 1024 ? blocks : 1;
 }
 
-static void record_output(const struct part *part)
+static void record_output(const struct part *part, uint32_t member)
 {
     const struct dj_attention *const plan = part->plan;
-    const struct dj_view v = packed_view(&part->args->v, &part->box);
-    const struct dj_view o = packed_view(&part->args->o, &part->box);
-    const uint32_t m = plan->dim, e = plan->value_dim;
+    const struct dj_attention_args *const args = part->call->args;
+    const struct dj_rows o = find_rows(part, &args->o, true, member);
+    const uint32_t m = plan->features, e = plan->value_dim;
+    const uint32_t group = part->layout->apart ? 1 : plan->group;
     struct tile_output_push push = {
         .tokens = part->tokens,
+        .ragged = o.ragged,
+        .start = o.start,
+        .origin = o.origin,
         .tiles = part->tiles,
         .heads = part->heads,
-        .first_head = (uint32_t)part->box.start[2],
-        .v_base = v.base,
-        .v_stride = {v.stride[0], v.stride[1], v.stride[2]},
-        .o_base = o.base,
-        .o_stride = {o.stride[0], o.stride[1], o.stride[2]},
+        .first_head = (uint32_t)part->cut.box.start[2],
+        .group = group,
+        .o_base = o.view.base,
+        .o_stride = {o.view.stride[0], o.view.stride[1], o.view.stride[2]},
         .before = DJ_RECORD_SIZE(m, e),
         .before_head = part->tiles * DJ_RECORD_SIZE(m, e),
         .before_norm = DJ_RECORD_BEFORE_NORM(m, e),
         .before_peak = DJ_RECORD_BEFORE_PEAK(m, e),
     };
-    VkDescriptorBufferInfo before = part->tile_records;
-    if (!plan->causal) { /* the whole state, as the scan left it in the carry */
-        before = part->carry;
+    const VkDescriptorBufferInfo queries = member_features(part, member);
+    VkDescriptorBufferInfo bindings[8] = {
+        queries,       part->keys,    queries,     o.view.binding,
+        part->records, part->records, part->decay, o.ragged ? o.spans : queries};
+    if (plan->causal) {
+        const struct dj_rows v = find_rows(part, &args->v, false, 0);
+        push.v_base = v.view.base;
+        for (int i = 0; i < 3; i++)
+            push.v_stride[i] = v.view.stride[i];
+        bindings[2] = v.view.binding;
+    } else { /* the whole state, as the scan left it in the carry */
+        bindings[5] = part->carry;
         push.before = 0;
         push.before_head = DJ_STATE_SIZE(m, e);
         push.before_norm = DJ_STATE_NORM(m, e);
         push.before_peak = DJ_STATE_PEAK(m, e);
     }
-    const VkDescriptorBufferInfo bindings[] = {
-        part->queries, part->keys, v.binding, o.binding, part->tile_records, before, part->decay};
     dj_recorder_dispatch(
-        part->recorder, plan->pipelines.output, bindings, 7, &push, sizeof push,
-        (uint32_t[3]){part->tiles, part->sequences * part->heads, column_shares(part)});
+        part->recorder, plan->tiled.output, bindings, 8, &push, sizeof push,
+        (uint32_t[3]){part->tiles, part->sequences * part->heads * group, column_shares(part)});
 }
 
-/* Which box part number `index` is, in which pass (without a causal mask: 0 sums, 1 outputs).
- * Tokens run fastest, then passes, so that a carry lives from one part to the next. */
-static struct dj_box find_box(const struct dj_tiled_layout *layout, uint64_t index, uint64_t *pass,
-                              bool *first, bool *last)
+static struct part make_part(const struct dj_call *call, struct dj_recorder *recorder,
+                             struct dj_layout *layout, const struct dj_call_indices *indices,
+                             uint64_t index)
 {
-    const uint64_t *const boxes = layout->grid.boxes;
-    const uint64_t token = index % boxes[1];
-    *pass = index / boxes[1] % layout->passes;
-    const uint64_t rest = index / boxes[1] / layout->passes;
-    *first = token == 0;
-    *last = token == boxes[1] - 1;
-    return dj_grid_box(&layout->grid, rest / boxes[2], token, rest % boxes[2]);
-}
-
-static struct part make_part(const struct dj_attention *plan, struct dj_recorder *recorder,
-                             const struct dj_attention_args *args,
-                             const struct dj_tiled_layout *layout,
-                             const VkDescriptorBufferInfo *slots, struct dj_box box)
-{
-    const uint32_t tokens = args->q.shape[1] > 0 ? (uint32_t)box.count[1] : 0;
-    return (struct part){
+    const struct dj_attention *const plan = call->plan;
+    struct part part = {
+        .call = call,
         .plan = plan,
         .recorder = recorder,
-        .args = args,
-        .slots = slots,
-        .box = box,
-        .sequences = (uint32_t)box.count[0],
-        .tokens = tokens,
-        .heads = (uint32_t)box.count[2],
-        .tiles = (uint32_t)tile_count(tokens),
-        .slot_bound = layout->slot_bound,
-        .queries = scratch_region(args, 0, layout->keys),
-        .keys = scratch_region(args, layout->keys, layout->keys),
-        .tile_records = scratch_region(args, layout->tiles, layout->carry - layout->tiles),
-        .carry = scratch_region(args, layout->carry, layout->total - layout->carry),
+        .layout = layout,
+        .indices = indices,
+        .cut = dj_tiled_cut(call, layout, index),
         .decay = {.buffer = plan->decay->handle, .range = plan->decay->size},
     };
+    part.sequences = (uint32_t)part.cut.box.count[0];
+    part.heads = (uint32_t)part.cut.box.count[2];
+    part.tokens = (uint32_t)part.cut.tokens;
+    part.tiles = (part.tokens + DJ_TILE_TOKENS - 1) / DJ_TILE_TOKENS;
+    part.projected = region(&part, DJ_TILED_PROJECTED);
+    part.queries = region(&part, DJ_TILED_QUERIES);
+    part.keys = region(&part, DJ_TILED_KEYS);
+    part.records = region(&part, DJ_TILED_RECORDS);
+    part.carry = region(&part, DJ_TILED_CARRY);
+    if (dj_call_has_table(call, side(&part, part.cut.queries)))
+        part.table = region(&part, DJ_TILED_TABLE);
+    return part;
 }
 
-/* 1. queries and keys -> logarithms of features, packed;  2. sums of every tile;
- * 3. scan over tiles, state in and out;                   4. outputs of every tile.
- * Causal: all four. Otherwise 1 to 3 for the keys in the first pass, 1 and 4 for the queries in the
+/* 1. spans of the box's sequences, where they differ;
+ * 2. keys and queries -> features, packed;  3. sums of every tile;
+ * 4. scan over tiles, state in and out;     5. outputs of every tile.
+ * Causal: all. Otherwise 2 to 4 for the keys in the first pass, 2 and 5 for the queries in the
  * second, when the carry holds all keys. */
-void dj_tiled_record(const struct dj_attention *plan, struct dj_recorder *recorder,
-                     const struct dj_attention_args *args, const struct dj_tiled_layout *layout,
-                     const VkDescriptorBufferInfo *slots, uint64_t index)
+static void record(const struct dj_call *call, struct dj_recorder *recorder,
+                   struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
-    assert(index < layout->parts);
-    const bool tokens = args->q.shape[1] > 0;
-    uint64_t pass;
-    bool first, last;
-    const struct dj_box box = find_box(layout, index, &pass, &first, &last);
-    struct part part = make_part(plan, recorder, args, layout, slots, box);
-    part.first = first;
-    part.last = last;
-
-    const bool keys = pass == 0, queries = plan->causal || pass == 1;
-    if (tokens) {
-        if (queries)
-            record_transform(&part, &args->q, &part.queries);
-        if (keys)
-            record_transform(&part, &args->k, &part.keys);
+    const struct part part = make_part(call, recorder, layout, indices, index);
+    const bool keys = !part.cut.queries, queries = call->plan->causal || part.cut.queries;
+    const uint32_t members = member_count(call, layout);
+    if (part.table.buffer != VK_NULL_HANDLE) {
+        dj_call_record_spans(call, recorder, indices, side(&part, part.cut.queries),
+                             part.cut.box.start[0], part.cut.box.count[0], part.cut.snapshot,
+                             part.cut.fresh, part.table);
         dj_recorder_write_to_read(recorder);
-        if (queries)
-            record_features(&part, &part.queries);
-        if (keys)
-            record_features(&part, &part.keys);
-        dj_recorder_write_to_read(recorder);
+    }
+    if (keys && part.tokens > 0) {
+        record_side(&part, &call->args->k, false, 0, part.keys);
+        record_sum(&part);
     }
     if (keys) {
-        if (tokens) {
-            record_sum(&part);
-            dj_recorder_write_to_read(recorder);
-        }
+        dj_recorder_write_to_read(recorder);
         record_scan(&part);
     }
-    if (tokens && queries) {
-        if (keys)
-            dj_recorder_write_to_read(recorder);
-        record_output(&part);
-    }
+    for (uint32_t member = 0; queries && part.tokens > 0 && member < members; member++)
+        record_side(&part, &call->args->q, true, member, member_features(&part, member));
+    for (uint32_t member = 0; queries && part.tokens > 0 && member < members; member++)
+        record_output(&part, member);
 }
+
+static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *layout)
+{
+    /* the table; projection and features; the sum, the scan with state from and to a slot; output
+     */
+    const uint32_t side_count = dj_projection_dispatches(call->plan->projection) + 1;
+    return 1 + side_count + 4 + member_count(call, layout) * (side_count + 1);
+}
+
+/* gamma^n as mantissa in [1, 2), exponent, and what the mantissa lacks. In double with the exponent
+ * kept apart: gamma^-32 may be beyond a double's range. */
+static void decay_power(double gamma, int n, float power[4])
+{
+    double mantissa = 1.0;
+    int exponent = 0, step;
+    const double factor = n < 0 ? 1.0 / gamma : gamma;
+    for (int i = abs(n); i > 0; i--) {
+        mantissa = 2.0 * frexp(mantissa * factor, &step);
+        exponent += step - 1;
+    }
+    power[0] = (float)mantissa;
+    power[1] = (float)exponent;
+    power[2] = (float)(mantissa - (double)power[0]);
+    power[3] = 0.0f;
+}
+
+static dj_result create_decay(struct dj_attention *plan, const float *decay)
+{
+    /* a binding is never empty, even if no kernel reads it */
+    const size_t heads = decay != NULL && plan->key_heads > 0 ? plan->key_heads : 1;
+    float(*const powers)[4] = malloc(heads * DJ_DECAY_POWERS * sizeof *powers);
+    if (powers == NULL)
+        return dj_fail(&plan->context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
+                       "attention: no host memory for the decay of %zu heads", heads);
+    for (size_t h = 0; h < heads; h++) {
+        const double gamma = decay != NULL && plan->key_heads > 0 ? (double)decay[h] : 1.0;
+        for (int n = 0; n <= DJ_TILE_TOKENS; n++) {
+            decay_power(gamma, n, powers[h * DJ_DECAY_POWERS + n]);
+            decay_power(gamma, -n, powers[h * DJ_DECAY_POWERS + DJ_TILE_TOKENS + 1 + n]);
+        }
+    }
+    const dj_result result = dj_buffer_create_table(
+        plan->context, powers, heads * DJ_DECAY_POWERS * sizeof *powers, "decay", &plan->decay);
+    free(powers);
+    return result;
+}
+
+static dj_result create_pipelines(struct dj_attention *plan, bool decay)
+{
+    struct dj_context *const context = plan->context;
+    const struct dj_map_kind *const kind = plan->kind;
+    const bool plain = !plan->normalise && kind->plain_feature != 0;
+    struct dj_constants features = {.count = 4,
+                                    .values = {dj_projection_width(plan->projection),
+                                               plan->features,
+                                               plain ? kind->plain_feature : kind->feature, 0}};
+    const uint32_t denominator = plan->normalise ? kind->denominator : DJ_DENOMINATOR_NONE;
+    struct dj_constants tiles = {.count = 3, .values = {plan->features, plan->value_dim, decay}};
+    dj_result result =
+        dj_pipeline_create(context, &dj_shader_features, &features, &plan->tiled.query_features);
+    features.values[3] = plan->key_normalise;
+    if (result == DJ_SUCCESS)
+        result =
+            dj_pipeline_create(context, &dj_shader_features, &features, &plan->tiled.key_features);
+    if (result == DJ_SUCCESS)
+        result = dj_pipeline_create(context, &dj_shader_tile_scan, &tiles, &plan->tiled.scan);
+    tiles =
+        (struct dj_constants){.count = 8,
+                              .values = {plan->features, plan->value_dim, decay, plan->linear,
+                                         plan->v_type, plan->o_type, plan->causal, denominator}};
+    const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
+    if (result == DJ_SUCCESS)
+        result =
+            dj_pipeline_create(context, halves ? &dj_shader_tile_output_16 : &dj_shader_tile_output,
+                               &tiles, &plan->tiled.output);
+    tiles.count = 5;
+    if (result == DJ_SUCCESS)
+        result = dj_pipeline_create(context, &dj_shader_tile_sum, &tiles, &plan->tiled.sum);
+    return result;
+}
+
+static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    dj_result result = dj_projection_create(plan->context, plan->kind, plan->dim, plan->features,
+                                            params->dct_path, &plan->projection);
+    if (result == DJ_SUCCESS)
+        result = create_decay(plan, params->decay);
+    if (result == DJ_SUCCESS)
+        result = create_pipelines(plan, params->decay != NULL);
+    return result;
+}
+
+const struct dj_kernel_family dj_family_tiled = {
+    .dispatches = dispatches,
+    .layout = dj_tiled_layout,
+    .record = record,
+    .create = create,
+};

@@ -56,7 +56,7 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
     const struct VolkDeviceTable *vk = &context->vk.device;
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-        .size = buffer->size,
+        .size = (buffer->size + 3) / 4 * 4, /* kernels read whole words */
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT,
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
@@ -260,11 +260,11 @@ dj_result dj_tensor_create(dj_context *context, uint32_t type, const uint64_t sh
     if (shape == NULL || tensor == NULL)
         return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "dj_tensor_create: %s is NULL",
                        shape == NULL ? "shape" : "tensor");
-    if (type != DJ_FLOAT32)
+    if (dj_type_size(type) == 0)
         return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "tensor: unknown element type %u",
                        type);
     const bool empty = shape[0] == 0 || shape[1] == 0 || shape[2] == 0 || shape[3] == 0;
-    uint64_t size = empty ? 0 : 4;
+    uint64_t size = empty ? 0 : dj_type_size(type);
     for (int i = 0; i < 4; i++) {
         if (!empty && __builtin_mul_overflow(size, shape[i], &size))
             return dj_fail(&context->log, DJ_ERROR_LIMIT, "tensor: its size exceeds 64 bits");

@@ -46,6 +46,9 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     context->push_descriptors = chosen->info.push_descriptor &&
                                 dj_switch_resolve(params ? params->push_descriptors : DJ_DEFAULT,
                                                   true, "DIJIANG_PUSH_DESCRIPTORS", "0");
+    context->storage_16bit =
+        chosen->info.storage_16bit && dj_switch_resolve(params ? params->storage_16bit : DJ_DEFAULT,
+                                                        true, "DIJIANG_16BIT_STORAGE", "0");
 
     const char *extensions[2];
     uint32_t extension_count = 0;
@@ -60,8 +63,13 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
         .queueCount = 1,
         .pQueuePriorities = &priority,
     };
+    VkPhysicalDevice16BitStorageFeatures storage = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+        .storageBuffer16BitAccess = VK_TRUE,
+    };
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .pNext = context->storage_16bit ? &storage : NULL,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
         .enabledExtensionCount = extension_count,
@@ -179,10 +187,11 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s", info->index,
+    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s", info->index,
                 info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
                 context->push_descriptors ? ", push descriptors" : ", descriptor sets",
+                context->storage_16bit ? ", 16-bit storage" : "",
                 context->messenger ? ", validation" : "");
 }
 

@@ -2,8 +2,7 @@
 #ifndef DJ_LIB_CONTEXT_H
 #define DJ_LIB_CONTEXT_H
 
-#include "log.h"
-#include "vk.h"
+#include "vk_result.h"
 
 #include <dijiang/context.h>
 
@@ -32,6 +31,7 @@ struct dj_context {
     struct dj_device_info info;
     const VkAllocationCallbacks *allocator; /* of every create and destroy; NULL */
     bool push_descriptors;                  /* recorders bind by vkCmdPushDescriptorSetKHR */
+    bool storage_16bit;                     /* kernels may store single 2-byte elements */
     bool debug_names;                       /* VK_EXT_debug_utils is enabled */
 
     /* What every pipeline shares: one set of DJ_BINDINGS storage buffers, DJ_PUSH_BYTES of push

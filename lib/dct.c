@@ -72,9 +72,8 @@ dj_result dj_dct_create(dj_context *context, const struct dj_dct_params *params,
     made->length = params->length;
     result =
         dj_transform_create(context, params->type, params->length, params->path, &made->transform);
-    const struct dj_constants constants = {.count = 1, .values = {params->length}};
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_rows_store, &constants, &made->store);
+        result = dj_pipeline_create(context, &dj_shader_rows_store, NULL, &made->store);
     if (result != DJ_SUCCESS)
         goto fail;
     if (dj_transform_max_rows(made->transform) == 0) {
@@ -114,9 +113,9 @@ static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_ar
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_dct_args.barriers is %u, with bits that enum dj_barrier does not have",
                        args->barriers);
-    dj_result result = dj_tensor_check(plan->context, "input", &args->input, false);
+    dj_result result = dj_tensor_check(plan->context, "input", &args->input, DJ_FLOAT32, false);
     if (result == DJ_SUCCESS)
-        result = dj_tensor_check(plan->context, "output", &args->output, true);
+        result = dj_tensor_check(plan->context, "output", &args->output, DJ_FLOAT32, true);
     if (result != DJ_SUCCESS)
         return result;
     for (int i = 0; i < 4; i++) {
@@ -253,29 +252,24 @@ dj_result dj_dct_needs(const dj_dct *plan, const struct dj_dct_args *args, struc
 static void record_box(const struct dj_dct *plan, struct dj_recorder *recorder,
                        const struct dj_dct_args *args, const struct dj_box *box)
 {
-    const uint32_t count[3] = {(uint32_t)box->count[0], (uint32_t)box->count[1],
-                               (uint32_t)box->count[2]};
-    const struct dj_view x = dj_tensor_view(&args->input, box);
-    const struct dj_view y = dj_tensor_view(&args->output, box);
+    struct dj_rows rows = {
+        .view = dj_tensor_view(&args->input, box),
+        .count = {(uint32_t)box->count[0], (uint32_t)box->count[1], (uint32_t)box->count[2]},
+    };
     const VkDescriptorBufferInfo packed = {.buffer = args->scratch.buffer->handle,
                                            .offset = args->scratch.offset,
                                            .range = box_cost(plan, box->count)};
-    dj_transform_record(plan->transform, recorder, &x, count, 1.0f, &packed);
+    dj_transform_record(plan->transform, recorder, &rows, 1.0f, &packed);
     dj_recorder_write_to_read(recorder);
-    const struct rows_store_push push = {
-        .rows = count[0] * count[1] * count[2],
-        .count1 = count[1],
-        .count2 = count[2],
-        .base = y.base,
-        .stride = {y.stride[0], y.stride[1], y.stride[2]},
-    };
-    const VkDescriptorBufferInfo bindings[3] = {packed, dj_transform_scale(plan->transform),
-                                                y.binding};
+    rows.view = dj_tensor_view(&args->output, box);
+    const struct rows_store_push push = {DJ_ROWS_PUSH(&rows), .row_length = plan->length};
+    const VkDescriptorBufferInfo bindings[4] = {packed, dj_transform_scale(plan->transform),
+                                                rows.view.binding, packed};
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
     uint32_t groups[3];
     dj_transform_fold(plan->context, ((uint64_t)push.rows * plan->length + each - 1) / each,
                       groups);
-    dj_recorder_dispatch(recorder, plan->store, bindings, 3, &push, sizeof push, groups);
+    dj_recorder_dispatch(recorder, plan->store, bindings, 4, &push, sizeof push, groups);
 }
 
 /* Boxes first .. first + count - 1, in order, with barriers between those that share the scratch.

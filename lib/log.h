@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Log lines, and the step from VkResult to dj_result. */
+/* Log lines. */
 #ifndef DJ_LIB_LOG_H
 #define DJ_LIB_LOG_H
-
-#include "vk.h"
 
 #include <dijiang/context.h>
 
@@ -22,9 +20,6 @@ __attribute__((format(printf, 3, 4))) void dj_log_line(const struct dj_log *log,
 /* Logs an error line and returns result: `return dj_fail(log, DJ_ERROR_..., "...", ...);` */
 __attribute__((format(printf, 3, 4))) dj_result dj_fail(const struct dj_log *log, dj_result result,
                                                         const char *format, ...);
-
-/* The result for a VkResult; anything but VK_SUCCESS is logged as "<call>: <name of the code>". */
-dj_result dj_vk_result(const struct dj_log *log, VkResult code, const char *call);
 
 /* Whether all count reserved words are zero, else logs. what: the struct's name. */
 bool dj_reserved_is_zero(const struct dj_log *log, const uint64_t *reserved, uint32_t count,

@@ -34,7 +34,7 @@ struct dj_recorder {
     uint32_t dispatches, dispatches_used;
     struct dj_buffer *ring; /* mapped */
     uint64_t ring_used;     /* a multiple of the offset alignment */
-    void *work;             /* as large as the ring */
+    void *work;             /* twice as large as the ring */
 };
 
 static dj_result sets_create(struct dj_recorder *recorder)
@@ -163,7 +163,7 @@ dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_param
     result = dj_buffer_create_named(context, dj_recorder_ring_size(context, ring), DJ_MEMORY_UPLOAD,
                                     "dijiang ring", &made->ring);
     if (result == DJ_SUCCESS) {
-        made->work = calloc(1, made->ring->size);
+        made->work = calloc(2, made->ring->size);
         if (!made->work)
             result = dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
                              "no memory for %" PRIu64 " bytes beside the ring", made->ring->size);
@@ -452,7 +452,7 @@ VkDescriptorBufferInfo dj_recorder_ring_push(struct dj_recorder *recorder, const
 
 void *dj_recorder_work(struct dj_recorder *recorder, uint64_t size)
 {
-    assert(size <= recorder->ring->size);
+    assert(size <= 2 * recorder->ring->size);
     (void)size;
     return recorder->work;
 }

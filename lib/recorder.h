@@ -38,9 +38,8 @@ VkDescriptorBufferInfo dj_recorder_ring_push(struct dj_recorder *recorder, const
                                              uint64_t size);
 uint64_t dj_recorder_ring_size(const struct dj_context *context, uint64_t size);
 
-/* Host memory for a call's own checks and sorting, as large as the whole ring, aligned for any
- * type; its contents last until the next call. size: bytes wanted, at most what was reserved of the
- * ring. */
+/* Host memory for a call's own checks and sorting, aligned for any type; its contents last until
+ * the next call. size: bytes wanted, at most twice what was reserved of the ring. */
 void *dj_recorder_work(struct dj_recorder *recorder, uint64_t size);
 
 /* The context a recorder belongs to. */

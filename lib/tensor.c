@@ -4,6 +4,19 @@
 #include <assert.h>
 #include <inttypes.h>
 
+uint64_t dj_type_size(uint32_t type)
+{
+    switch (type) {
+    case DJ_FLOAT32:
+        return 4;
+    case DJ_FLOAT16:
+    case DJ_BFLOAT16:
+        return 2;
+    default:
+        return 0;
+    }
+}
+
 void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t offset, uint32_t type,
                     const uint64_t shape[4])
 {
@@ -74,13 +87,34 @@ static bool overlaps_itself(const struct dj_tensor *tensor)
     return false;
 }
 
+/* Without 16-bit storage two invocations would share the words at the ends of rows of 2-byte
+ * elements.
+ */
+static dj_result check_words(const struct dj_context *context, const char *name,
+                             const struct dj_tensor *tensor)
+{
+    if (dj_type_size(tensor->type) == 4 || context->storage_16bit)
+        return DJ_SUCCESS;
+    bool odd = tensor->offset % 4 != 0;
+    for (int i = 0; i < 3; i++)
+        odd = odd || (tensor->shape[i] > 1 && tensor->stride[i] % 2 != 0);
+    if (odd)
+        return dj_fail(
+            &context->log, DJ_ERROR_UNSUPPORTED,
+            "%s: without 16-bit storage, 2-byte elements need an offset in steps of 4 "
+            "bytes and even strides; these are %" PRIu64 " and %" PRIu64 ", %" PRIu64 ", %" PRIu64,
+            name, tensor->offset, tensor->stride[0], tensor->stride[1], tensor->stride[2]);
+    return DJ_SUCCESS;
+}
+
 dj_result dj_tensor_check(const struct dj_context *context, const char *name,
-                          const struct dj_tensor *tensor, bool output)
+                          const struct dj_tensor *tensor, uint32_t type, bool output)
 {
     const struct dj_log *log = &context->log;
-    if (tensor->type != DJ_FLOAT32)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: unknown element type %u", name,
-                       tensor->type);
+    if (tensor->type != type)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: element type %u, must be %u", name,
+                       tensor->type, type);
+    const uint64_t element = dj_type_size(type);
     if (tensor->padding != 0)
         return dj_fail(log, DJ_ERROR_VERSION, "%s: padding is %u, not 0", name, tensor->padding);
     if (!dj_reserved_is_zero(log, tensor->reserved, 2, name))
@@ -91,16 +125,17 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is NULL", name);
     if (tensor->buffer->context != context)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is another context's", name);
-    if (tensor->offset % 4 != 0)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: offset %llu is no multiple of 4", name,
-                       (unsigned long long)tensor->offset);
+    if (tensor->offset % element != 0)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: offset %" PRIu64 " is no multiple of %" PRIu64, name, tensor->offset,
+                       element);
     if (tensor->shape[3] > 1 && tensor->stride[3] != 1)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "%s: the last dimension's stride is %llu, not 1", name,
                        (unsigned long long)tensor->stride[3]);
     uint64_t elements, bytes, end;
     if (!span(tensor, tensor->shape, &elements) ||
-        __builtin_mul_overflow(elements, (uint64_t)4, &bytes) ||
+        __builtin_mul_overflow(elements, element, &bytes) ||
         __builtin_add_overflow(bytes, tensor->offset, &end))
         return dj_fail(log, DJ_ERROR_LIMIT, "%s: its size exceeds 64 bits", name);
     if (end > tensor->buffer->size)
@@ -109,7 +144,7 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
                        (unsigned long long)end - 1, (unsigned long long)tensor->buffer->size);
     if (output && overlaps_itself(tensor))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: an output overlaps itself", name);
-    return DJ_SUCCESS;
+    return check_words(context, name, tensor);
 }
 
 bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b)
@@ -119,7 +154,8 @@ bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b)
     uint64_t a_span, b_span;
     if (!span(a, a->shape, &a_span) || !span(b, b->shape, &b_span))
         return true;
-    return a->offset < b->offset + b_span * 4 && b->offset < a->offset + a_span * 4;
+    return a->offset < b->offset + b_span * dj_type_size(b->type) &&
+           b->offset < a->offset + a_span * dj_type_size(a->type);
 }
 
 bool dj_tensor_same(const struct dj_tensor *a, const struct dj_tensor *b)
@@ -168,7 +204,8 @@ dj_result dj_scratch_check(const struct dj_context *context, const struct dj_scr
         dj_tensor_of_range(scratch->buffer, scratch->offset, scratch->size);
     for (uint32_t i = 0; i < tensor_count; i++) {
         if (dj_tensor_overlap(&range, tensors[i]))
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "the scratch memory overlaps a tensor");
+            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                           "the scratch memory overlaps a tensor, state slots or indices");
     }
     return DJ_SUCCESS;
 }
@@ -225,7 +262,7 @@ bool dj_grid_fit(const struct dj_context *context, const struct dj_tensor *const
             size[i] = most[i];
     }
     for (uint32_t t = 0; t < tensor_count; t++) {
-        if (!fit_span(tensors[t], granule, range / 4, size))
+        if (!fit_span(tensors[t], granule, range / dj_type_size(tensors[t]->type), size))
             return false;
     }
     while (cost != NULL && cost(user, size) > budget) {
@@ -253,21 +290,35 @@ struct dj_box dj_grid_box(const struct dj_grid *grid, uint64_t i, uint64_t j, ui
     return box;
 }
 
+bool dj_tensor_binds(const struct dj_context *context, const struct dj_tensor *tensor,
+                     const uint64_t count[3])
+{
+    uint64_t elements;
+    uint64_t range = context->info.max_storage_range - context->info.offset_alignment;
+    if (range > UINT32_MAX)
+        range = UINT32_MAX;
+    return is_empty(tensor) ||
+           (span(tensor, count, &elements) && elements <= range / dj_type_size(tensor->type));
+}
+
 struct dj_view dj_tensor_view(const struct dj_tensor *tensor, const struct dj_box *box)
 {
     const uint64_t alignment = tensor->buffer->context->info.offset_alignment;
+    const uint64_t element = dj_type_size(tensor->type);
     uint64_t first = tensor->offset, elements = 0;
     for (int i = 0; i < 3; i++)
-        first += box->start[i] * tensor->stride[i] * 4;
+        first += box->start[i] * tensor->stride[i] * element;
     const bool fits = span(tensor, box->count, &elements);
     assert(fits);
     (void)fits;
     const uint64_t aligned = first / alignment * alignment;
     struct dj_view view = {
+        /* whole words: kernels read 2-byte elements by them */
         .binding = {.buffer = tensor->buffer->handle,
                     .offset = aligned,
-                    .range = first - aligned + elements * 4},
-        .base = (uint32_t)((first - aligned) / 4),
+                    .range = (first - aligned + elements * element + 3) / 4 * 4},
+        .base = (uint32_t)((first - aligned) / element),
+        .type = tensor->type,
     };
     /* a dimension of one element may have any stride, which need not fit */
     for (int i = 0; i < 3; i++)

@@ -11,11 +11,11 @@
 
 #include <stdbool.h>
 
-/* Checks one tensor of a call: buffer of this context, known type, aligned offset, unit last
- * stride, every element inside the buffer without overflow; an output may not overlap itself. name:
- * as the caller knows it. */
+/* Checks one tensor of a call: buffer of this context, that type, aligned offset, unit last stride,
+ * every element inside the buffer without overflow; an output may not overlap itself. name: as the
+ * caller knows it. */
 dj_result dj_tensor_check(const struct dj_context *context, const char *name,
-                          const struct dj_tensor *tensor, bool output);
+                          const struct dj_tensor *tensor, uint32_t type, bool output);
 
 /* Whether two checked tensors may share a byte: the ranges from first to last element intersect. */
 bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b);
@@ -64,7 +64,12 @@ struct dj_view {
     VkDescriptorBufferInfo binding; /* aligned as the device wants it */
     uint32_t base;                  /* elements from the binding's start to the box's first one */
     uint32_t stride[3];             /* elements */
+    uint32_t type;
 };
+
+/* Whether a piece of `count` of a tensor's first three dimensions can be bound at once. */
+bool dj_tensor_binds(const struct dj_context *context, const struct dj_tensor *tensor,
+                     const uint64_t count[3]);
 struct dj_view dj_tensor_view(const struct dj_tensor *tensor, const struct dj_box *box);
 
 #endif

@@ -15,6 +15,7 @@
 struct dj_transform {
     struct dj_context *context;
     uint32_t type, length;
+    float *scale;                 /* [length] */
     struct dj_recipe *recipe;     /* NULL: dense */
     VkPipeline load;              /* packs rows for the recipe; not for dense */
     VkPipeline kernel;            /* the recipe's, or the matrix product */
@@ -22,9 +23,9 @@ struct dj_transform {
     VkDescriptorBufferInfo table; /* the recipe's table or the matrix; no buffer: none */
 };
 
-/* Uploads scale and table as one buffer. */
-static dj_result tables_create(struct dj_transform *transform, const float *scale,
-                               const void *table, uint64_t table_size)
+/* Uploads the scales and a table as one buffer. */
+static dj_result tables_create(struct dj_transform *transform, const void *table,
+                               uint64_t table_size)
 {
     struct dj_context *const context = transform->context;
     const uint64_t alignment = context->info.offset_alignment;
@@ -33,7 +34,7 @@ static dj_result tables_create(struct dj_transform *transform, const float *scal
     unsigned char *const data = calloc(1, start + table_size);
     if (data == NULL)
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT tables: out of memory");
-    memcpy(data, scale, scale_size);
+    memcpy(data, transform->scale, scale_size);
     if (table_size > 0)
         memcpy(data + start, table, table_size);
     const dj_result result = dj_buffer_create_table(context, data, start + table_size,
@@ -72,19 +73,14 @@ static dj_result generated_create(struct dj_transform *transform)
     if (result != DJ_SUCCESS)
         return result;
     const struct dj_recipe *const recipe = transform->recipe;
-    float *const scale = malloc(transform->length * sizeof(float));
-    if (scale == NULL)
-        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT tables: out of memory");
-    dj_dct_scales(transform->type, transform->length, scale);
-    result = tables_create(transform, scale, recipe->table, recipe->table_size);
-    free(scale);
+    dj_dct_scales(transform->type, transform->length, transform->scale);
+    result = tables_create(transform, recipe->table, recipe->table_size);
     const struct dj_shader shader = {
         .name = "dct_generated", .words = recipe->words, .size = recipe->words_size};
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &shader, NULL, &transform->kernel);
-    const struct dj_constants constants = {.count = 1, .values = {transform->length}};
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_rows_load, &constants, &transform->load);
+        result = dj_pipeline_create(context, &dj_shader_rows_load, NULL, &transform->load);
     if (result == DJ_SUCCESS)
         result = dj_transform_check(transform, context, transform->type, transform->length);
     return result;
@@ -93,19 +89,18 @@ static dj_result generated_create(struct dj_transform *transform)
 static dj_result dense_create(struct dj_transform *transform)
 {
     struct dj_context *const context = transform->context;
-    const uint64_t length = transform->length;
-    float *const data = malloc((length + 1) * length * sizeof(float));
-    if (data == NULL)
+    const uint32_t length = transform->length;
+    float *const matrix = malloc((uint64_t)length * length * sizeof(float));
+    if (matrix == NULL)
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT tables: out of memory");
-    float *const matrix = data + length;
-    for (uint64_t i = 0; i < length; i++)
-        data[i] = 1.0f;
+    for (uint32_t i = 0; i < length; i++)
+        transform->scale[i] = 1.0f;
     dj_result result = DJ_ERROR_OUT_OF_HOST_MEMORY;
-    if (dj_dct_matrix(transform->type, transform->length, matrix))
-        result = tables_create(transform, data, matrix, length * length * sizeof(float));
+    if (dj_dct_matrix(transform->type, length, matrix))
+        result = tables_create(transform, matrix, (uint64_t)length * length * sizeof(float));
     else
         dj_log_line(&context->log, DJ_LOG_ERROR, "DCT tables: out of memory");
-    free(data);
+    free(matrix);
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &dj_shader_rows_dense, NULL, &transform->kernel);
     return result;
@@ -153,7 +148,11 @@ dj_result dj_transform_create(struct dj_context *context, uint32_t type, uint32_
     made->context = context;
     made->type = type;
     made->length = length;
-    const dj_result result = path_create(made, path);
+    made->scale = malloc(length * sizeof(float));
+    const dj_result result =
+        made->scale != NULL
+            ? path_create(made, path)
+            : dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT tables: out of memory");
     if (result != DJ_SUCCESS)
         dj_transform_destroy(&made);
     *transform = made;
@@ -165,6 +164,7 @@ void dj_transform_destroy(struct dj_transform **transform)
     if (transform == NULL || *transform == NULL)
         return;
     reset(*transform);
+    free((*transform)->scale);
     free(*transform);
     *transform = NULL;
 }
@@ -196,49 +196,47 @@ uint32_t dj_transform_dispatches(const struct dj_transform *transform)
 }
 
 static void record_dense(const struct dj_transform *transform, struct dj_recorder *recorder,
-                         const struct dj_view *x, const uint32_t count[3], float factor,
+                         const struct dj_rows *x, float factor,
                          const VkDescriptorBufferInfo *packed)
 {
-    const struct rows_dense_push push = {
-        .rows = count[0] * count[1] * count[2],
-        .count1 = count[1],
-        .count2 = count[2],
-        .base = x->base,
-        .stride = {x->stride[0], x->stride[1], x->stride[2]},
-        .dim = transform->length,
+    struct rows_dense_push push = {
+        DJ_ROWS_PUSH(x),
+        .terms = transform->length,
+        .columns = transform->length,
         .factor = factor,
     };
-    const VkDescriptorBufferInfo bindings[3] = {x->binding, *packed, transform->table};
+    memcpy(push.signs, x->signs, sizeof push.signs);
+    const VkDescriptorBufferInfo bindings[4] = {x->view.binding, *packed, transform->table,
+                                                x->ragged ? x->spans : *packed};
     const uint32_t groups[3] = {(transform->length + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE,
                                 (push.rows + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE, 1};
-    dj_recorder_dispatch(recorder, transform->kernel, bindings, 3, &push, sizeof push, groups);
+    dj_recorder_dispatch(recorder, transform->kernel, bindings, 4, &push, sizeof push, groups);
 }
 
 /* 1. The view's rows, times the factors, to packed rows; rows of zeros up to a whole group.
  * 2. The generated kernel, in place. */
 static void record_generated(const struct dj_transform *transform, struct dj_recorder *recorder,
-                             const struct dj_view *x, const uint32_t count[3], float factor,
+                             const struct dj_rows *x, float factor,
                              const VkDescriptorBufferInfo *packed)
 {
     const struct dj_recipe *const recipe = transform->recipe;
-    const uint32_t rows = count[0] * count[1] * count[2];
+    const uint32_t rows = x->count[0] * x->count[1] * x->count[2];
     const uint32_t row_groups = (rows + recipe->rows_per_group - 1) / recipe->rows_per_group;
-    const struct rows_load_push push = {
-        .rows = rows,
-        .count1 = count[1],
-        .count2 = count[2],
-        .base = x->base,
-        .stride = {x->stride[0], x->stride[1], x->stride[2]},
+    struct rows_load_push push = {
+        DJ_ROWS_PUSH(x),
+        .row_length = transform->length,
         .padded = row_groups * recipe->rows_per_group,
         .factor = factor,
         .first = factor * (float)dj_dct_first(transform->type),
     };
-    const VkDescriptorBufferInfo load[2] = {x->binding, *packed};
+    memcpy(push.signs, x->signs, sizeof push.signs);
+    const VkDescriptorBufferInfo load[3] = {x->view.binding, *packed,
+                                            x->ragged ? x->spans : *packed};
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
     const uint64_t load_groups = ((uint64_t)push.padded * transform->length + each - 1) / each;
     uint32_t groups[3];
     dj_transform_fold(transform->context, load_groups, groups);
-    dj_recorder_dispatch(recorder, transform->load, load, 2, &push, sizeof push, groups);
+    dj_recorder_dispatch(recorder, transform->load, load, 3, &push, sizeof push, groups);
     dj_recorder_write_to_read(recorder);
 
     VkDescriptorBufferInfo bindings[4] = {{0}};
@@ -254,15 +252,20 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
 }
 
 void dj_transform_record(const struct dj_transform *transform, struct dj_recorder *recorder,
-                         const struct dj_view *x, const uint32_t count[3], float factor,
+                         const struct dj_rows *x, float factor,
                          const VkDescriptorBufferInfo *packed)
 {
-    assert(count[0] > 0 && count[1] > 0 && count[2] > 0);
-    assert((uint64_t)count[0] * count[1] * count[2] <= dj_transform_max_rows(transform));
+    assert(x->count[0] > 0 && x->count[1] > 0 && x->count[2] > 0);
+    assert((uint64_t)x->count[0] * x->count[1] * x->count[2] <= dj_transform_max_rows(transform));
     if (transform->recipe != NULL)
-        record_generated(transform, recorder, x, count, factor, packed);
+        record_generated(transform, recorder, x, factor, packed);
     else
-        record_dense(transform, recorder, x, count, factor, packed);
+        record_dense(transform, recorder, x, factor, packed);
+}
+
+const float *dj_transform_scales(const struct dj_transform *transform)
+{
+    return transform->scale;
 }
 
 VkDescriptorBufferInfo dj_transform_scale(const struct dj_transform *transform)

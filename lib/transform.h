@@ -26,14 +26,36 @@ uint64_t dj_transform_max_rows(const struct dj_transform *transform);
 /* Dispatches per dj_transform_record. */
 uint32_t dj_transform_dispatches(const struct dj_transform *transform);
 
-/* Records packed[row][i] = unscaled transform of factor * x[row], where the rows of x are those of
- * a view, row = (i0 * count[1] + i1) * count[2] + i2, at element base + i0 stride[0] + i1 stride[1]
- * + i2 stride[2]. The orthonormal result is packed[row][i] * scale[i], scale being what
- * dj_transform_scale binds. packed holds rows rounded up to the row multiple, length floats each.
- * Begins assuming x is readable and packed writable; ends with packed written, not yet visible. */
+/* Rows of a view: row = (i0 * count[1] + i1) * count[2] + i2 starts at element base + i0 stride[0]
+ * + i1 stride[1] + i2 stride[2] of the view, where i2 is a token: if ragged, of a sequence i0 that
+ * the table spans and DJ_SPAN_BOX describe. */
+struct dj_rows {
+    struct dj_view view;
+    uint32_t count[3];
+    uint32_t ragged, start, origin;
+    VkDescriptorBufferInfo spans; /* no buffer unless ragged */
+    uint32_t signs[8]; /* bit i % 32 of word i / 32: element i of each row, up to 256, changes its
+                        * sign first */
+};
+
+/* The members of a DJ_ROWS_VIEW. */
+#define DJ_ROWS_PUSH(r) \
+    .tokens = (r)->count[2], .ragged = (r)->ragged, .start = (r)->start, .origin = (r)->origin, \
+    .rows = (r)->count[0] * (r)->count[1] * (r)->count[2], .count1 = (r)->count[1], \
+    .base = (r)->view.base, \
+    .stride = {(r)->view.stride[0], (r)->view.stride[1], (r)->view.stride[2]}, \
+    .type = (r)->view.type
+
+/* Records packed[row][i] = unscaled transform of factor * x[row]. The orthonormal result is
+ * packed[row][i] * scale[i], scale being what dj_transform_scale binds. packed holds rows rounded
+ * up to the row multiple, length floats each. Begins assuming x is readable and packed writable;
+ * ends with packed written, not yet visible. */
 void dj_transform_record(const struct dj_transform *transform, struct dj_recorder *recorder,
-                         const struct dj_view *x, const uint32_t count[3], float factor,
+                         const struct dj_rows *x, float factor,
                          const VkDescriptorBufferInfo *packed);
+
+/* float scale[length], on the host. */
+const float *dj_transform_scales(const struct dj_transform *transform);
 
 /* float scale[length], as a binding. */
 VkDescriptorBufferInfo dj_transform_scale(const struct dj_transform *transform);

@@ -41,12 +41,14 @@ static dj_result trial_run(const struct dj_transform *transform, struct dj_conte
     if (result != DJ_SUCCESS)
         return result;
     fill(trial->input->mapped, (uint64_t)trial->rows * trial->length);
-    const struct dj_view view = {.binding = {.buffer = trial->input->handle, .range = bytes},
-                                 .stride = {0, 0, trial->length}};
+    const struct dj_rows rows = {
+        .view = {.binding = {.buffer = trial->input->handle, .range = bytes},
+                 .stride = {0, 0, trial->length}},
+        .count = {1, 1, trial->rows},
+    };
     const VkDescriptorBufferInfo packed = {.buffer = trial->output->handle, .range = bytes};
-    const uint32_t count[3] = {1, 1, trial->rows};
     dj_recorder_barriers_before(trial->recorder, DJ_BARRIER_BEFORE);
-    dj_transform_record(transform, trial->recorder, &view, count, 1.0f, &packed);
+    dj_transform_record(transform, trial->recorder, &rows, 1.0f, &packed);
     dj_recorder_barriers_after(trial->recorder, DJ_BARRIER_AFTER_HOST);
     result = dj_recorder_submit(trial->recorder);
     return result != DJ_SUCCESS ? result : dj_recorder_wait(trial->recorder, UINT64_MAX);
@@ -97,17 +99,8 @@ dj_result dj_transform_check(const struct dj_transform *transform, struct dj_con
     struct trial trial = {
         .type = type, .length = length, .rows = dj_transform_row_multiple(transform)};
     dj_result result = trial_run(transform, context, &trial);
-    if (result == DJ_SUCCESS) {
-        float *const scale = malloc(length * sizeof(float));
-        if (scale == NULL) {
-            result =
-                dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory to check a kernel");
-        } else {
-            dj_dct_scales(type, length, scale);
-            result = trial_compare(context, &trial, scale);
-        }
-        free(scale);
-    }
+    if (result == DJ_SUCCESS)
+        result = trial_compare(context, &trial, dj_transform_scales(transform));
     dj_recorder_destroy(&trial.recorder);
     dj_buffer_destroy(&trial.output);
     dj_buffer_destroy(&trial.input);

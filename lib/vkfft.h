@@ -4,7 +4,7 @@
 #ifndef DJ_LIB_VKFFT_H
 #define DJ_LIB_VKFFT_H
 
-#include "log.h"
+#include "vk_result.h"
 
 #include <dijiang/dct.h>
 

@@ -68,15 +68,25 @@ static void print_device(const struct dj_device_info *info)
            info->signed_zero_inf_nan ? "as IEEE 754 says" : "not promised: finite inputs only");
 }
 
-static void print_binding(const struct dj_device_info *info)
+/* A choice that the device allows or not, and that an environment variable takes back with 0. */
+static void print_switch(const char *label, const char *variable, uint8_t offered, const char *with,
+                         const char *without, const char *what)
 {
-    const char *variable = getenv("DIJIANG_PUSH_DESCRIPTORS");
-    const char *how = "push descriptors (the device has VK_KHR_push_descriptor)";
-    if (!info->push_descriptor)
-        how = "preallocated descriptor sets (the device lacks VK_KHR_push_descriptor)";
-    else if (variable && strcmp(variable, "0") == 0)
-        how = "preallocated descriptor sets (DIJIANG_PUSH_DESCRIPTORS=0)";
-    printf("    %-19s %s\n", "  binding", how);
+    const char *value = getenv(variable);
+    if (!offered)
+        printf("    %-19s %s (the device lacks %s)\n", label, without, what);
+    else if (value && strcmp(value, "0") == 0)
+        printf("    %-19s %s (%s=0)\n", label, without, variable);
+    else
+        printf("    %-19s %s (the device has %s)\n", label, with, what);
+}
+
+static void print_switches(const struct dj_device_info *info)
+{
+    print_switch("  binding", "DIJIANG_PUSH_DESCRIPTORS", info->push_descriptor, "push descriptors",
+                 "preallocated descriptor sets", "VK_KHR_push_descriptor");
+    print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit, "one by one",
+                 "in pairs, as 32-bit words: even strides and offsets only", "16-bit storage");
 }
 
 /* Whether a transform can be generated is best told by generating one. */
@@ -115,7 +125,7 @@ static void print_use(const struct dj_device_info *info)
     printf("    dijiang uses\n");
     printf("    %-19s tiled: three passes over tiles of tokens (needs Vulkan 1.1 alone)\n",
            "  kernels");
-    print_binding(info);
+    print_switches(info);
     print_transform(context);
     dj_context_destroy(&context);
 }

@@ -155,7 +155,7 @@ static bool set_text(const struct program_option *option, const char *text, int 
     if (!known && !option->choices) {
         *code = program_usage("%s needs a value, not an empty text", option->name);
     } else if (!known) {
-        char list[128] = "";
+        char list[256] = "";
         for (const char *const *choice = option->choices; *choice; choice++) {
             strncat(list, choice == option->choices ? "" : " or ", sizeof(list) - strlen(list) - 1);
             strncat(list, *choice, sizeof(list) - strlen(list) - 1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "safetensors.h"
+#include "element.h"
 
 #include <cjson/cJSON.h>
 
@@ -248,6 +249,24 @@ static bool check_text(const char *text, size_t length, struct safetensors_error
     return true;
 }
 
+static bool read_metadata(struct safetensors *file, const cJSON *object,
+                          struct safetensors_error *error)
+{
+    file->metadata = calloc((size_t)cJSON_GetArraySize(object) + 1, sizeof(*file->metadata));
+    if (!file->metadata)
+        return fail(error, "out of memory");
+    for (const cJSON *value = object->child; value; value = value->next) {
+        if (!cJSON_IsString(value) || !value->string)
+            continue;
+        struct safetensors_metadata *to = &file->metadata[file->metadata_count++];
+        to->key = strdup(value->string);
+        to->value = strdup(value->valuestring);
+        if (!to->key || !to->value)
+            return fail(error, "out of memory");
+    }
+    return true;
+}
+
 static bool read_members(struct safetensors *file, const cJSON *root, uint64_t data_size,
                          struct safetensors_error *error)
 {
@@ -260,6 +279,8 @@ static bool read_members(struct safetensors *file, const cJSON *root, uint64_t d
             if (metadata)
                 return fail(error, "__metadata__ stands there twice");
             metadata = true;
+            if (!read_metadata(file, member, error))
+                return false;
             continue;
         }
         if (!read_tensor(&file->tensors[file->count++], member, data_size, error))
@@ -353,6 +374,11 @@ void safetensors_close(struct safetensors **file)
         free((*file)->tensors[i].shape);
     }
     free((*file)->tensors);
+    for (uint32_t i = 0; i < (*file)->metadata_count; i++) {
+        free((char *)(*file)->metadata[i].key);
+        free((char *)(*file)->metadata[i].value);
+    }
+    free((*file)->metadata);
     if ((*file)->descriptor >= 0)
         close((*file)->descriptor);
     free(*file);
@@ -367,6 +393,14 @@ const struct safetensors_tensor *safetensors_find(const struct safetensors *file
     return NULL;
 }
 
+const char *safetensors_find_metadata(const struct safetensors *file, const char *key)
+{
+    for (uint32_t i = 0; i < file->metadata_count; i++)
+        if (strcmp(file->metadata[i].key, key) == 0)
+            return file->metadata[i].value;
+    return NULL;
+}
+
 static float from_bits(uint32_t bits)
 {
     float value;
@@ -374,23 +408,12 @@ static float from_bits(uint32_t bits)
     return value;
 }
 
-static float from_half(uint32_t half)
-{
-    const uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
-    if (exponent == 31)
-        return from_bits(sign | 0x7f800000 | fraction << 13);
-    if (exponent > 0)
-        return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    const float magnitude = (float)fraction * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-}
-
 static float element(const unsigned char *bytes, bool wide, bool half)
 {
     const uint32_t low = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8;
     if (wide)
         return from_bits(low | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24);
-    return half ? from_half(low) : from_bits(low << 16);
+    return half ? element_from_half((uint16_t)low) : from_bits(low << 16);
 }
 
 bool safetensors_read(const struct safetensors *file, const struct safetensors_tensor *tensor,
@@ -424,10 +447,27 @@ static uint64_t output_count(const struct safetensors_output *tensor)
     return count;
 }
 
-static void write_header(FILE *stream, const struct safetensors_output *tensors, uint32_t count)
+static void write_metadata(FILE *stream, const struct safetensors_metadata *metadata,
+                           uint32_t count)
+{
+    fputs("\"__metadata__\":{", stream);
+    for (uint32_t i = 0; i < count; i++) {
+        assert(!strpbrk(metadata[i].key, "\"\\") && !strpbrk(metadata[i].value, "\"\\"));
+        fprintf(stream, "%s\"%s\":\"%s\"", i ? "," : "", metadata[i].key, metadata[i].value);
+    }
+    fputc('}', stream);
+}
+
+static void write_header(FILE *stream, const struct safetensors_metadata *metadata,
+                         uint32_t metadata_count, const struct safetensors_output *tensors,
+                         uint32_t count)
 {
     uint64_t offset = 0;
     fputc('{', stream);
+    if (metadata_count > 0) {
+        write_metadata(stream, metadata, metadata_count);
+        fputs(count > 0 ? "," : "", stream);
+    }
     for (uint32_t i = 0; i < count; i++) {
         assert(!strpbrk(tensors[i].name, "\"\\"));
         fprintf(stream, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "", tensors[i].name);
@@ -459,14 +499,16 @@ static void write_floats(FILE *stream, const float *data, uint64_t count)
 }
 
 /* Errors stay in the stream, to be asked once at the end. */
-static bool write_content(FILE *stream, const struct safetensors_output *tensors, uint32_t count)
+static bool write_content(FILE *stream, const struct safetensors_metadata *metadata,
+                          uint32_t metadata_count, const struct safetensors_output *tensors,
+                          uint32_t count)
 {
     char *header = NULL;
     size_t length = 0;
     FILE *memory = open_memstream(&header, &length);
     if (!memory)
         return false;
-    write_header(memory, tensors, count);
+    write_header(memory, metadata, metadata_count, tensors, count);
     if (fclose(memory) != 0) {
         free(header);
         return false;
@@ -500,8 +542,9 @@ static char *resolve_output(const char *path, struct safetensors_error *error)
     return target;
 }
 
-bool safetensors_write(const char *path, const struct safetensors_output *tensors, uint32_t count,
-                       struct safetensors_error *error)
+bool safetensors_write_described(const char *path, const struct safetensors_metadata *metadata,
+                                 uint32_t metadata_count, const struct safetensors_output *tensors,
+                                 uint32_t count, struct safetensors_error *error)
 {
     static const char suffix[] = ".XXXXXX";
     char *temporary = NULL;
@@ -526,8 +569,8 @@ bool safetensors_write(const char *path, const struct safetensors_output *tensor
     const mode_t mask = umask(0);
     umask(mask);
     stream = fchmod(descriptor, 0666 & ~mask) == 0 ? fdopen(descriptor, "wb") : NULL;
-    if (!stream || !write_content(stream, tensors, count) || fsync(descriptor) != 0 ||
-        rename(temporary, target) != 0) {
+    if (!stream || !write_content(stream, metadata, metadata_count, tensors, count) ||
+        fsync(descriptor) != 0 || rename(temporary, target) != 0) {
         fail(error, "cannot be written: %s", strerror(errno));
         goto fail;
     }
@@ -546,4 +589,10 @@ fail:
     free(temporary);
     free(target);
     return false;
+}
+
+bool safetensors_write(const char *path, const struct safetensors_output *tensors, uint32_t count,
+                       struct safetensors_error *error)
+{
+    return safetensors_write_described(path, NULL, 0, tensors, count, error);
 }

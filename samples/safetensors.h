@@ -21,6 +21,11 @@ struct safetensors_tensor {
     uint64_t begin, end; /* bytes, from the start of the data */
 };
 
+/* A member of the header's __metadata__ whose value is a string, as all should be. */
+struct safetensors_metadata {
+    const char *key, *value;
+};
+
 /* An open file. Its header was checked in full: the tensors' names differ, and their bytes match
  * their shapes, lie inside the file, and cover its data exactly once. */
 struct safetensors {
@@ -28,6 +33,8 @@ struct safetensors {
     uint64_t data_start; /* bytes */
     uint32_t count;
     struct safetensors_tensor *tensors; /* sorted by name */
+    uint32_t metadata_count;
+    struct safetensors_metadata *metadata;
 };
 
 /* Opens a file and checks its header. Returns NULL with error filled in if it cannot be opened or
@@ -39,6 +46,9 @@ void safetensors_close(struct safetensors **file);
 
 /* The tensor of that name, or NULL. */
 const struct safetensors_tensor *safetensors_find(const struct safetensors *file, const char *name);
+
+/* The value of that key of the metadata, or NULL; of two the first. */
+const char *safetensors_find_metadata(const struct safetensors *file, const char *key);
 
 /* Reads tensor->count elements of an F32, F16 or BF16 tensor as float32, which holds all of them
  * exactly. Returns false with error filled in for another type, or if the file cannot be read. */
@@ -57,5 +67,10 @@ struct safetensors_output {
  * that exists and is no regular file is refused. Returns false with error filled in. */
 bool safetensors_write(const char *path, const struct safetensors_output *tensors, uint32_t count,
                        struct safetensors_error *error);
+
+/* The same with metadata; keys and values: printable ASCII without quotes and backslashes. */
+bool safetensors_write_described(const char *path, const struct safetensors_metadata *metadata,
+                                 uint32_t metadata_count, const struct safetensors_output *tensors,
+                                 uint32_t count, struct safetensors_error *error);
 
 #endif

@@ -1,47 +1,76 @@
 #version 450
 /* SPDX-License-Identifier: MIT */
-/* Transformed rows to logarithms of features, in place:
- *   WDCF         a[i] = ln D[i] + t[i] y[i]
- *   softmax-DCT  a[i] = t[i] y[i] - ln sum_f exp(t[f] y[f])
- * with y[i] = scale[i] * row[i] the orthonormal transform. A workgroup maps DJ_FEATURE_ROWS
- * rows, DJ_FEATURE_LANES invocations each. */
+/* Projected rows to features (maps.glsl): logarithms, or values where the map is linear. On top of that
+ *   softmax        a[i] -= ln sum_f exp(a[f])
+ *   key-normalised a[i] -= ln sum_f D[f] exp(a[f]), so that phi(0) . phi(k) = 1
+ *   position scales multiply values by a number of the row's head and place.
+ * A workgroup maps DJ_FEATURE_ROWS rows, DJ_FEATURE_LANES invocations each. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
 #include "logscale.glsl"
 
 layout(local_size_x = DJ_FEATURE_ROWS * DJ_FEATURE_LANES) in;
-layout(constant_id = 0) const uint DIM = 64;
-layout(constant_id = 1) const bool SOFTMAX = false;
+layout(constant_id = 0) const uint WIDTH = 64; /* of a projected row */
+layout(constant_id = 1) const uint FEATURES = 64;
+layout(constant_id = 2) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
+layout(constant_id = 3) const bool KEY_NORMALISE = false;
 
 layout(push_constant) uniform Push { features_push push; };
-layout(set = 0, binding = 0) buffer Rows { float rows[]; };
+layout(set = 0, binding = 0) readonly buffer Projected { float projected_rows[]; };
 layout(set = 0, binding = 1) readonly buffer Scale { float scale[]; };
 layout(set = 0, binding = 2) readonly buffer Tables { float tables[]; };
+layout(set = 0, binding = 3) writeonly buffer Features { float features[]; };
+layout(set = 0, binding = 5) readonly buffer Positions { float position_scale[]; };
+#define SPANS 4
+#include "spans.glsl"
+
+const bool SUMMED =
+    KEY_NORMALISE || FEATURE == DJ_FEATURE_SOFTMAX || FEATURE == DJ_FEATURE_SOFTMAX_VALUE;
 
 shared float partial[DJ_FEATURE_ROWS * DJ_FEATURE_LANES];
 
-float log_feature(uint row, uint i, uint table)
+uint table; /* of the row's head */
+
+float frequency(uint i)
 {
-    const float y = scale[i] * rows[row * DIM + i];
-    return tables[push.weights + table + i] + tables[table + i] * y;
+    return tables[table + i];
 }
 
-/* ln s for s in [1, 2^10]: the built-in is only good to 2^-21 near 1; one Newton step mends it. */
-float precise_log(float s)
+float log_weight(uint i)
 {
-    const float guess = log(s);
-    float n;
-    const float mantissa = split_exp(-guess, n);
-    return guess + (s * (mantissa * exp2i(n)) - 1.0);
+    return tables[push.weights + table + i];
 }
 
-float log_sum_exp(uint row, uint table)
+float projected(uint row, uint i)
+{
+    return scale[i] * projected_rows[i / WIDTH * push.block_stride + row * WIDTH + i % WIDTH];
+}
+
+float square_sum(uint row)
+{
+    return push.squares == 0 ? 0.0 : push.square_factor * projected_rows[push.squares + row];
+}
+
+uint place(uint row)
+{
+    return span_place(row / (push.tokens * push.heads)) + row % push.tokens;
+}
+
+#include "maps.glsl"
+
+/* What the sum is over, as a logarithm. */
+float summand(uint row, uint i)
+{
+    return feature(row, i) + (KEY_NORMALISE ? log_weight(i) : 0.0);
+}
+
+float log_sum_exp(uint row)
 {
     const uint lane = gl_LocalInvocationID.x % DJ_FEATURE_LANES;
     const uint first = gl_LocalInvocationID.x - lane;
     float largest = -3.0e38;
-    for (uint i = lane; i < DIM; i += DJ_FEATURE_LANES)
-        largest = max(largest, log_feature(row, i, table));
+    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
+        largest = max(largest, summand(row, i));
     partial[gl_LocalInvocationID.x] = largest;
     barrier();
     for (uint l = 0; l < DJ_FEATURE_LANES; l++)
@@ -49,8 +78,8 @@ float log_sum_exp(uint row, uint table)
     barrier();
 
     float sum = 0.0;
-    for (uint i = lane; i < DIM; i += DJ_FEATURE_LANES)
-        sum += scaled_exp(max(log_feature(row, i, table) - largest, -1000.0), 0.0, 0.0);
+    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
+        sum += exponential(summand(row, i) - largest);
     partial[gl_LocalInvocationID.x] = sum;
     barrier();
     sum = 0.0;
@@ -59,26 +88,40 @@ float log_sum_exp(uint row, uint table)
     return largest + precise_log(sum);
 }
 
+/* The row's factor; NaN beyond the last place that has one. */
+float position_factor(uint row)
+{
+    if (push.scales == 0)
+        return 1.0;
+    const uint at = place(row);
+    const uint head = push.scales_head + row / push.tokens % push.heads;
+    if (at >= push.scales)
+        return nan();
+    return position_scale[push.scales_base + head * push.scales_stride + at];
+}
+
 void main()
 {
     /* the dispatch is folded into two axes: whole workgroups may be left over */
-    if ((gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * DJ_FEATURE_ROWS >= push.rows)
+    const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    if (group * DJ_FEATURE_ROWS >= push.rows)
         return;
     const uint lane = gl_LocalInvocationID.x % DJ_FEATURE_LANES;
-    const uint row = (gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * DJ_FEATURE_ROWS +
-                     gl_LocalInvocationID.x / DJ_FEATURE_LANES;
+    const uint my_row = group * DJ_FEATURE_ROWS + gl_LocalInvocationID.x / DJ_FEATURE_LANES;
     /* rows beyond the last are read as the last one: barriers below need all invocations */
-    const uint valid_row = min(row, push.rows - 1);
-    const uint head = push.first_head + valid_row / push.tokens % push.heads;
-    const uint table = head * push.head_stride;
+    const uint row = min(my_row, push.rows - 1);
+    table = (push.first_head + row / push.tokens % push.heads / push.group) * push.head_stride;
 
-    float shift = 0.0;
-    if (SOFTMAX) {
-        shift = log_sum_exp(valid_row, table);
-        barrier();
-    }
-    if (row < push.rows) {
-        for (uint i = lane; i < DIM; i += DJ_FEATURE_LANES)
-            rows[row * DIM + i] = log_feature(row, i, table) - shift;
+    const float shift = SUMMED ? log_sum_exp(row) : 0.0;
+    if (my_row >= push.rows)
+        return;
+    const float factor = position_factor(row);
+    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES) {
+        float a = feature(row, i);
+        if (SUMMED)
+            a -= shift;
+        if (FEATURE == DJ_FEATURE_SOFTMAX_VALUE)
+            a = exponential(a);
+        features[row * FEATURES + i] = a * factor;
     }
 }

@@ -43,7 +43,7 @@ typedef uint32_t uint;
 #define DJ_RECORD_BEFORE_PEAK(m, e) ((m) * (e) + 3 * (m)) /* m: M, exponent of all before it */
 #define DJ_RECORD_SIZE(m, e) ((m) * (e) + 4 * (m))
 
-/* A head's block of a state (struct dj_state_header has the words); the carry between parts is such
+/* A key head's block of a state (struct dj_state_header has the words); the carry between parts is such
  * blocks, then two words of tokens seen for each sequence. Memory of zero bytes is the empty state:
  * what has seen a token has a norm.
  *
@@ -69,46 +69,105 @@ typedef uint32_t uint;
 #define DJ_FEATURE_ROWS 8
 #define DJ_FEATURE_LANES 8
 
+/* Invocations of the kernel that finds spans, one per sequence. */
+#define DJ_SPAN_THREADS 64
+
+/* Element types: enum dj_type. */
+#define DJ_ELEMENT_FLOAT32 0
+#define DJ_ELEMENT_FLOAT16 1
+#define DJ_ELEMENT_BFLOAT16 2
+
+/* enum dj_spans_kind */
+#define DJ_KERNEL_SPANS_WHOLE 0
+#define DJ_KERNEL_SPANS_PADDED 1
+
+/* What features.comp does, and how tiles read what it leaves: logarithms, or signed values (LINEAR). */
+#define DJ_FEATURE_EXPONENTIAL 0 /* ln D + t y - c |x|^2 */
+#define DJ_FEATURE_SOFTMAX 1     /* the same less its log-sum-exp */
+#define DJ_FEATURE_SOFTMAX_VALUE 2 /* ... and its exponential */
+#define DJ_FEATURE_PERFORMER_RELU 3
+#define DJ_FEATURE_COSFORMER 4
+#define DJ_FEATURE_ELU 5
+#define DJ_FEATURE_RELU 6
+#define DJ_FEATURE_IDENTITY 7
+#define DJ_FEATURE_ELU_VALUE 8 /* elu's exponential */
+
+/* What becomes of a denominator. */
+#define DJ_DENOMINATOR_NONE 0
+#define DJ_DENOMINATOR_PLAIN 1 /* positive where a key was seen */
+#define DJ_DENOMINATOR_ZERO 2  /* below 1e-6: the result is 0 */
+#define DJ_DENOMINATOR_CLAMP 3 /* below 1e-6: it is 1e-6 */
+
 /* clang-format off */
+/* Tokens of a box. A sequence's token i of the box is token start + i of the sequence and lies in the
+ * tensors at token place spans.x + start + i - origin from the views' base. Not ragged: every sequence
+ * has all tokens of the box, spans.x is 0, and origin is start. */
+#define DJ_SPAN_BOX \
+    uint tokens; /* of each sequence in the box, at most */ \
+    uint ragged; /* 1: the box's sequences are spans[] = (first token, tokens, tokens seen before, 0) */ \
+    uint start; \
+    uint origin;
+
 /* Tiles of a box of sequences x heads x tokens. Packed rows lie as [sequence][head][token]. */
 #define DJ_TILE_BOX \
-    uint tokens;     /* per sequence in the box */ \
-    uint tiles;      /* of them */ \
-    uint heads;      /* in the box */ \
+    DJ_SPAN_BOX \
+    uint tiles;      /* of each sequence in the box, at most */ \
+    uint heads;      /* key heads in the box */ \
     uint first_head; /* of the box, in the plan */
 
-/* The rows of a view: row = (i0 * count1 + i1) * count2 + i2 starts at base + i0 stride0 + .. */
+/* The rows of a view: row = (i0 * count1 + i1) * count2 + i2 starts at base + i0 stride0 + .., its
+ * token i2 taken as DJ_SPAN_BOX says, count2 being its `tokens`. */
 #define DJ_ROWS_VIEW \
+    DJ_SPAN_BOX \
     uint rows; \
     uint count1; \
-    uint count2; \
     uint base;      /* elements, as the strides */ \
-    uint stride[3];
+    uint stride[3]; \
+    uint type;      /* of the view's elements */
 
 DJ_PUSH(rows_load_push,
     DJ_ROWS_VIEW
-    uint padded;  /* rows to write; those beyond the view's are 0 */
+    uint row_length;
+    uint padded;   /* rows to write; those beyond the view's are 0 */
     float factor;
-    float first;  /* factor of each row's first element */
+    float first;   /* factor of each row's first element */
+    uint signs[8]; /* bit i % 32 of word i / 32: element i, up to 256, changes its sign */
 )
 
 DJ_PUSH(rows_store_push,
     DJ_ROWS_VIEW
+    uint row_length;
 )
 
 DJ_PUSH(rows_dense_push,
     DJ_ROWS_VIEW
-    uint dim; /* columns and terms */
+    uint terms;
+    uint columns;
     float factor;
+    uint squares;     /* floats from the packed rows to the rows' sums of squares; 0: not wanted */
+    uint by_head;     /* 1: z is i1, and each key head has a matrix of its own */
+    uint head_stride; /* floats between two key heads' matrices */
+    uint first_head;  /* key head of i1 = 0 */
+    uint group;       /* of i1 to a key head */
+    uint signs[8];    /* as in rows_load_push */
 )
 
 DJ_PUSH(features_push,
+    DJ_SPAN_BOX
     uint rows;
-    uint tokens;
-    uint heads;
-    uint first_head;
-    uint head_stride; /* floats between the numbers of two heads; 0: shared */
-    uint weights;     /* floats from the frequencies to ln D */
+    uint heads;        /* in the box, of queries or keys */
+    uint group;        /* of them to a key head */
+    uint first_head;   /* key head of the box's first */
+    uint head_stride;  /* floats between the numbers of two key heads; 0: shared */
+    uint weights;      /* floats from the frequencies to ln D */
+    uint block_stride; /* floats from one block of projected rows to the next */
+    uint squares;      /* floats from the projected rows to their |x|^2; 0: none */
+    float square_factor; /* c of c |x|^2 */
+    uint max_tokens;   /* M of cosFormer */
+    uint scales;       /* places that have a position scale; 0: there are none */
+    uint scales_base;  /* floats to those of the plan's first head */
+    uint scales_stride; /* ... from head to head */
+    uint scales_head;  /* the box's first head among them */
 )
 
 DJ_PUSH(tile_sum_push,
@@ -124,10 +183,17 @@ DJ_PUSH(tile_scan_push,
     uint write_slots;  /* 1 or 0 */
     uint slots_base;   /* words from the binding's start to slot 0 */
     uint slot_words;   /* from slot to slot; 0: the slot itself is bound */
-    uint first_index;  /* of the box's first sequence in the slot indices */
+    uint slot_count;
+    uint first_index;  /* of the box's first sequence among all */
+    uint snapshots;    /* slots_out per sequence; slots_in too, if accepted */
+    uint snapshot;     /* which of them this is */
+    uint accepted;     /* 1: bound */
+    uint in_base;      /* words to the first number: of slots_in, accepted, slots_out */
+    uint accepted_base;
+    uint out_base;
     uint carry_tokens; /* words from the carry's start to its counts of tokens */
-    uint plan_heads;
-    uint tokens_added; /* to the headers' count */
+    uint plan_heads;   /* key heads */
+    uint dim;          /* d, for the headers */
     uint map;          /* enum dj_map, for the headers */
 )
 #define DJ_SCAN_EMPTY 0
@@ -136,19 +202,83 @@ DJ_PUSH(tile_scan_push,
 
 /* The state slot header's words, and its first one: struct dj_state_header, DJ_STATE_LAYOUT. */
 #define DJ_STATE_HEADER_WORDS 16
-#define DJ_KERNEL_STATE_LAYOUT 0x444a0001u
+#define DJ_KERNEL_STATE_LAYOUT 0x444a0002u
 
 DJ_PUSH(tile_output_push,
     DJ_TILE_BOX
+    uint group;       /* query heads to a key head */
     uint v_base;      /* elements, as all below */
-    uint v_stride[3]; /* sequence, head, token */
+    uint v_stride[3]; /* sequence, key head, token */
     uint o_base;
-    uint o_stride[3];
+    uint o_stride[3]; /* sequence, query head, token */
     uint before;      /* from the sums before one tile to those before the next; 0: one for all */
-    uint before_head; /* ... of one (sequence, head) to the next */
+    uint before_head; /* ... of one (sequence, key head) to the next */
     uint before_norm; /* from those sums to the norms */
     uint before_peak; /* ... to the exponents */
 )
+
+DJ_PUSH(spans_push,
+    uint kind;        /* DJ_KERNEL_SPANS_* */
+    uint sequences;   /* in the box */
+    uint first_index; /* of the first among all */
+    uint row_tokens;  /* of a row of the tensors */
+    uint longest;     /* bound on a sequence's tokens */
+    uint snapshots;   /* slots per sequence, where `accepted` chooses one */
+    uint states;      /* that the call leaves of each sequence */
+    uint snapshot;    /* 0: all but the last `states - 1` tokens; s: the one s - states from the end */
+    uint seen;        /* DJ_SEEN_*: where the counts of tokens seen come from */
+    uint slots_base;
+    uint slot_words;
+    uint slot_count;
+    uint accepted;
+    uint in_base; /* words to the first number: of slots_in, accepted, the spans' indices */
+    uint accepted_base;
+    uint indices_base;
+)
+
+/* The carry of softmax.comp between two boxes of keys, vec4 to a workgroup: of each invocation 8 sums and
+ * what they lack for each block of columns, then of each row (exponent, sum of weights, what that
+ * lacks, 0). */
+#define DJ_SOFTMAX_CARRY_SIZE(blocks) (16 * (blocks) * DJ_TILE_THREADS + DJ_TILE_TOKENS)
+#define DJ_CARRY_READ 1  /* there are earlier keys */
+#define DJ_CARRY_WRITE 2 /* there are later ones: softmax.comp writes the carry, not the outputs */
+
+DJ_PUSH(softmax_push,
+    DJ_SPAN_BOX      /* of queries */
+    uint key_tokens; /* as DJ_SPAN_BOX, of keys */
+    uint key_ragged;
+    uint key_start;
+    uint key_origin;
+    uint heads; /* query heads in the box */
+    uint group; /* of them to a key head */
+    uint shift; /* of a key head's query heads, those before the box */
+    float scale;
+    uint carry;       /* DJ_CARRY_* */
+    uint q_base;      /* elements, as all below */
+    uint q_stride[3]; /* sequence, query head, token */
+    uint k_base;
+    uint k_stride[3]; /* sequence, key head, token */
+    uint v_base;
+    uint v_stride[3];
+    uint o_base;
+    uint o_stride[3];
+)
+
+DJ_PUSH(rows_project_push,
+    uint tokens;      /* in the box */
+    uint heads;       /* key heads in the box */
+    uint first_head;
+    uint matrix;      /* floats to E of the first head, from the box's first token */
+    uint head_stride; /* ... from head to head; 0: shared */
+    uint row_stride;  /* ... from row to row: T */
+    uint carry;       /* DJ_CARRY_* */
+    uint base;        /* elements, as the strides */
+    uint stride[3];   /* sequence, key head, token */
+)
+
+#define DJ_SEEN_NONE 0
+#define DJ_SEEN_SLOTS 1 /* the slots that the sequences continue; they are kept behind the table */
+#define DJ_SEEN_KEPT 2
 
 /* clang-format on */
 

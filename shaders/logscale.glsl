@@ -90,26 +90,19 @@ float product_error(float a, float b, float product)
     return error;
 }
 
-/* exp(a) 2^(plus - minus) for any a; NaN if a is not finite, 0 for a token beyond the end. Where minus
- * is the largest of the sums exponent + plus, the sum is formed here as it was there, so that above
- * 2^24, too, the largest gives 2^0. */
-float scaled_exp(float a, float plus, float minus)
+/* exp(x), 0 below e^-88; NaN if x is not finite. */
+float exponential(float x)
 {
-    if (!is_finite(a))
+    if (!is_finite(x))
         return nan();
-    if (is_masked(a))
-        return 0.0;
     float n;
-    const float mantissa = split_exp(a, n);
-    precise float sum = n + plus;
-    precise float exponent = sum - minus;
-    return mantissa * exp2i(exponent);
+    const float mantissa = split_exp(max(x, -1000.0), n);
+    return mantissa * exp2i(n);
 }
 
-/* The exponent that a has in a maximum: EMPTY unless it is a number. */
-float exponent_for_max(float a)
+/* ln s for a normal s >= 1: the built-in is only good to 2^-21 near 1; one Newton step mends it. */
+float precise_log(float s)
 {
-    if (!is_finite(a) || is_masked(a))
-        return EMPTY;
-    return roundEven(a * 1.44269504);
+    const float guess = log(s);
+    return guess + (s * exponential(-guess) - 1.0);
 }

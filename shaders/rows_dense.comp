@@ -1,6 +1,8 @@
 #version 450
 /* SPDX-License-Identifier: MIT */
-/* Rows of a view times a matrix: packed[row][k] = factor * sum_n x[row][n] matrix[n][k].
+/* Rows of a view times a matrix: packed[row][k] = factor * sum_n x[row][n] matrix[n][k]; if asked, also
+ * the sum of the squares of factor * x[row][n]. A token that its sequence lacks counts as a row of
+ * zeros. The matrix is one for all rows, or one for each key head.
  *
  * A workgroup computes a tile of 64 rows x 64 columns; both factors pass through shared memory, 16 terms
  * at a time:
@@ -24,18 +26,35 @@
 layout(local_size_x = DJ_DENSE_THREADS) in;
 
 layout(push_constant) uniform Push { rows_dense_push push; };
-layout(set = 0, binding = 0) readonly buffer Source { float source[]; };
+layout(set = 0, binding = 0) readonly buffer Source { uint source[]; };
 layout(set = 0, binding = 1) writeonly buffer Packed { float packed[]; };
 layout(set = 0, binding = 2) readonly buffer Matrix { float matrix[]; };
 
+#define SPANS 3
+#include "elements.glsl"
+#include "spans.glsl"
 #include "rows_view.glsl"
 
 #define SIDE (DJ_DENSE_TILE / DJ_DENSE_EACH)
 #define X_STRIDE (DJ_DENSE_STEP + 1) /* not a multiple of the number of banks */
+#define ABSENT 0xffffffffu
 
 shared uint starts[DJ_DENSE_TILE];
 shared float x_tile[DJ_DENSE_TILE * X_STRIDE];                 /* [row][term] */
 shared float matrix_tile[DJ_DENSE_STEP * DJ_DENSE_TILE];       /* [term][column] */
+
+/* Rows that this workgroup's axis y counts, and the packed row of one of them. */
+uint row_count()
+{
+    return push.by_head == 0 ? push.rows : push.rows / push.count1;
+}
+
+uint packed_row(uint row)
+{
+    if (push.by_head == 0)
+        return row;
+    return (row / push.tokens * push.count1 + gl_WorkGroupID.z) * push.tokens + row % push.tokens;
+}
 
 void load_x(uint first_row, uint first_term)
 {
@@ -43,21 +62,35 @@ void load_x(uint first_row, uint first_term)
     for (uint row = gl_LocalInvocationID.x / DJ_DENSE_STEP; row < DJ_DENSE_TILE;
          row += DJ_DENSE_THREADS / DJ_DENSE_STEP) {
         float value = 0.0;
-        if (first_row + row < push.rows && first_term + term < push.dim)
-            value = source[starts[row] + first_term + term] * push.factor;
+        const uint n = first_term + term;
+        if (starts[row] != ABSENT && n < push.terms) {
+            value = ELEMENT(source, push.type, starts[row] + n) * push.factor;
+            value = (push.signs[n / 32 % 8] >> n % 32 & 1) != 0 ? -value : value;
+        }
         x_tile[row * X_STRIDE + term] = value;
     }
 }
 
-void load_matrix(uint first_term, uint first_column)
+void load_matrix(uint base, uint first_term, uint first_column)
 {
     const uint column = gl_LocalInvocationID.x;
     for (uint term = 0; term < DJ_DENSE_STEP; term++) {
         float value = 0.0;
-        if (first_term + term < push.dim && first_column + column < push.dim)
-            value = matrix[(first_term + term) * push.dim + first_column + column];
+        if (first_term + term < push.terms && first_column + column < push.columns)
+            value = matrix[base + (first_term + term) * push.columns + first_column + column];
         matrix_tile[term * DJ_DENSE_TILE + column] = value;
     }
+}
+
+/* Invocation i has the sum of row i's squares. */
+float add_squares(float sum)
+{
+    float part = 0.0;
+    for (uint term = 0; term < DJ_DENSE_STEP; term++) {
+        const float x = x_tile[gl_LocalInvocationID.x * X_STRIDE + term];
+        part += x * x;
+    }
+    return sum + part;
 }
 
 void main()
@@ -65,18 +98,26 @@ void main()
     const uint first_column = gl_WorkGroupID.x * DJ_DENSE_TILE;
     const uint first_row = gl_WorkGroupID.y * DJ_DENSE_TILE;
     const uint tx = gl_LocalInvocationID.x % SIDE, ty = gl_LocalInvocationID.x / SIDE;
-    starts[gl_LocalInvocationID.x] = row_start(min(first_row + gl_LocalInvocationID.x, push.rows - 1));
+    const uint my_row = first_row + gl_LocalInvocationID.x;
+    uint start;
+    const bool there = my_row < row_count() && row_start(packed_row(my_row), start);
+    starts[gl_LocalInvocationID.x] = there ? start : ABSENT;
+    const uint base =
+        push.by_head == 0 ? 0 : (push.first_head + gl_WorkGroupID.z / push.group) * push.head_stride;
+    float squares = 0.0;
 
     float sums[DJ_DENSE_EACH][DJ_DENSE_EACH], step[DJ_DENSE_EACH][DJ_DENSE_EACH];
     for (uint r = 0; r < DJ_DENSE_EACH; r++) {
         for (uint c = 0; c < DJ_DENSE_EACH; c++)
             sums[r][c] = step[r][c] = 0.0;
     }
-    for (uint first_term = 0; first_term < push.dim; first_term += DJ_DENSE_STEP) {
+    for (uint first_term = 0; first_term < push.terms; first_term += DJ_DENSE_STEP) {
         barrier();
         load_x(first_row, first_term);
-        load_matrix(first_term, first_column);
+        load_matrix(base, first_term, first_column);
         barrier();
+        if (push.squares != 0)
+            squares = add_squares(squares);
         for (uint term = 0; term < DJ_DENSE_STEP; term++) {
             float x[DJ_DENSE_EACH], m[DJ_DENSE_EACH];
             for (uint i = 0; i < DJ_DENSE_EACH; i++) {
@@ -99,8 +140,10 @@ void main()
         const uint row = first_row + ty + r * SIDE;
         for (uint c = 0; c < DJ_DENSE_EACH; c++) {
             const uint column = first_column + tx + c * SIDE;
-            if (row < push.rows && column < push.dim)
-                packed[row * push.dim + column] = sums[r][c];
+            if (row < row_count() && column < push.columns)
+                packed[packed_row(row) * push.columns + column] = sums[r][c];
         }
     }
+    if (push.squares != 0 && gl_WorkGroupID.x == 0 && my_row < row_count())
+        packed[push.squares + packed_row(my_row)] = squares;
 }

@@ -5,13 +5,14 @@
 #include "kernels.h"
 
 layout(local_size_x = DJ_ROWS_THREADS) in;
-layout(constant_id = 0) const uint LENGTH = 64;
 
 layout(push_constant) uniform Push { rows_store_push push; };
 layout(set = 0, binding = 0) readonly buffer Packed { float packed[]; };
 layout(set = 0, binding = 1) readonly buffer Scale { float scale[]; };
 layout(set = 0, binding = 2) writeonly buffer Target { float target[]; };
 
+#define SPANS 3
+#include "spans.glsl"
 #include "rows_view.glsl"
 
 void main()
@@ -20,10 +21,12 @@ void main()
     const uint first = group * (DJ_ROWS_THREADS * DJ_ROWS_EACH) + gl_LocalInvocationID.x;
     for (uint n = 0; n < DJ_ROWS_EACH; n++) {
         const uint element = first + n * DJ_ROWS_THREADS;
-        const uint row = element / LENGTH;
+        const uint row = element / push.row_length;
         if (row >= push.rows)
             return;
-        const uint i = element - row * LENGTH;
-        target[row_start(row) + i] = packed[element] * scale[i];
+        const uint i = element - row * push.row_length;
+        uint start;
+        row_start(row, start);
+        target[start + i] = packed[element] * scale[i];
     }
 }

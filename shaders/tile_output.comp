@@ -2,69 +2,77 @@
 /* SPDX-License-Identifier: MIT */
 /* Phase 3 of the tiled prefix sum: the outputs of a tile's tokens,
  *   num_i = sum_f wb_i[f] S[f] + sum_{j<=i} A_ij v_j,   den_i likewise with z and 1,
- *   A_ij  = sum_f wt_i[f] exp(a_j[f]) gamma^-j 2^-P[f]
+ *   A_ij  = sum_f wt_i[f] phi_j[f] gamma^-j 2^-P[f]
  * with S, z, M the state before the tile, P the exponents of the tile's keys, and a row's weights
- *   wb_i[f] = exp(a_i[f]) 2^(M[f] - c_i),   wt_i[f] = exp(a_i[f]) 2^(P[f] - c_i),
- *   c_i     = max_f (exponent of a_i[f] + max(M[f], P[f])).
+ *   wb_i[f] = phi_i[f] 2^(M[f] - c_i),   wt_i[f] = phi_i[f] 2^(P[f] - c_i),
+ *   c_i     = max_f (exponent of phi_i[f] + max(M[f], P[f])).
  * c_i cancels in num / den; without the normaliser the result is num 2^c_i gamma^i.
  *
  * Every factor is at most 3. What a row cannot see must not make what it can see underflow: P comes
- * from all keys of the tile, and a row sees only those up to itself. If max(M, P) exceeds what the
- * tile's first row sees by more than GROWTH bits in some feature, the tile is evaluated pair by pair
- * instead, with c_i from what row i sees; both forms then lose nothing above 2^-60 of a row's largest
- * term.
+ * from all keys of the tile, and a row sees only those up to itself. Every row sees the state and the
+ * tile's first key; if they alone would give it a c_i smaller by more than GROWTH bits, the tile is
+ * evaluated pair by pair instead, with c_i from what row i sees; both forms then lose nothing above
+ * 2^-60 of a row's largest term.
  *
- * Workgroup (x, y, z): tile, sequence and head, share of the column blocks (64 each).
+ * Workgroup (x, y, z): tile, sequence and query head, share of the column blocks (64 each).
  * A: invocation t computes rows 4 (t / 8) .., keys 4 (t % 8) .. of a 32 x 32 block.
  * Outputs: invocation t computes rows 8 (t / 16) .., columns 4 (t % 16) ..
  * Without CAUSAL all tokens are in the state, and there is no A. */
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
 #include "logscale.glsl"
 
 layout(local_size_x = DJ_TILE_THREADS) in;
-layout(constant_id = 0) const uint DIM = 64;
+layout(constant_id = 0) const uint FEATURES = 64;
 layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
-layout(constant_id = 3) const bool CAUSAL = true;
-layout(constant_id = 4) const bool NORMALISE = true;
+layout(constant_id = 3) const bool LINEAR = false;
+layout(constant_id = 4) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 5) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 6) const bool CAUSAL = true;
+layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
 
 layout(push_constant) uniform Push { tile_output_push push; };
 layout(set = 0, binding = 0) readonly buffer Queries { float queries[]; };
 layout(set = 0, binding = 1) readonly buffer Keys { float keys[]; };
-layout(set = 0, binding = 2) readonly buffer Values { float values[]; };
-layout(set = 0, binding = 3) writeonly buffer Outputs { float outputs[]; };
+layout(set = 0, binding = 2) readonly buffer Values { uint values[]; };
 layout(set = 0, binding = 4) readonly buffer Tiles { float tiles[]; };   /* CAUSAL: P */
 layout(set = 0, binding = 5) readonly buffer Before { float before[]; }; /* S, z, M */
 layout(set = 0, binding = 6) readonly buffer Decay { vec4 decay[]; };
-
+#define OUTPUTS 3
+#define SPANS 7
 #include "decay.glsl"
+#include "elements.glsl"
+#include "feature.glsl"
+#include "outputs.glsl"
+#include "spans.glsl"
 
 const float GROWTH = 57.0; /* bits: e^40 */
-const uint DIM_PADDED = (DIM + DJ_TILE_FEATURES - 1) / DJ_TILE_FEATURES * DJ_TILE_FEATURES;
 const uint HALF = DJ_TILE_FEATURES / 2;
 
-shared float peak_before[DIM_PADDED], peak_tile[DIM_PADDED];
+shared float peak_before[DJ_TILE_FEATURES], peak_tile[DJ_TILE_FEATURES]; /* of one block of features */
 shared vec4 row_weight[DJ_TILE_FEATURES][DJ_TILE_TOKENS / 4];
 shared vec4 key_weight[DJ_TILE_FEATURES][DJ_TILE_TOKENS / 4];
 shared vec4 score[DJ_TILE_TOKENS][DJ_TILE_TOKENS / 4]; /* [key][row / 4][row % 4] */
 shared float centre[DJ_TILE_TOKENS];
-shared float partial[2][DJ_TILE_TOKENS];
+shared float partial[2][DJ_TILE_TOKENS], partial_seen[2][DJ_TILE_TOKENS];
 shared uint pairwise; /* 1: the guard failed */
 
-uint count;                 /* of the tile's tokens */
-uint queries_base;          /* of the tile, in queries and keys */
-uint before_base;           /* of the state, in before */
-uint head;
+uint count;                     /* of the tile's tokens */
+uint queries_base, keys_base;   /* of the tile, in queries and keys */
+uint before_base;               /* of the state, in before */
+uint record;                    /* of the tile, in tiles */
+uint head;                      /* the key head */
 
 float query(uint row, uint f)
 {
-    return row < count && f < DIM ? queries[queries_base + row * DIM + f] : 0.0;
+    return row < count && f < FEATURES ? queries[queries_base + row * FEATURES + f] : 0.0;
 }
 
 float key(uint j, uint f)
 {
-    return j < count && f < DIM ? keys[queries_base + j * DIM + f] : MASKED;
+    return j < count && f < FEATURES ? keys[keys_base + j * FEATURES + f] : MASKED;
 }
 
 /* The exponent of key j's feature f as the tile sees it: decay turned into growth. */
@@ -73,44 +81,69 @@ float key_exponent(uint j, uint f)
     return exponent_for_max(key(j, f)) + decay_growth(head, j).y;
 }
 
-void load_peaks(uint sequence_head, uint tile)
+/* M[f], EMPTY where nothing was seen. */
+float exponent_before(uint f)
 {
-    const uint record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(DIM, VALUE_DIM);
+    const float norm = before[before_base + push.before_norm + f];
+    return norm == 0.0 ? EMPTY : before[before_base + push.before_peak + f];
+}
+
+/* P[f] */
+float exponent_of_tile(uint f)
+{
+    return CAUSAL ? tiles[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] : EMPTY;
+}
+
+/* M and P of 32 features from f0; others read them after a barrier. */
+void load_peaks(uint f0)
+{
+    const uint f = gl_LocalInvocationID.x;
+    if (f >= DJ_TILE_FEATURES)
+        return;
+    peak_before[f] = f0 + f < FEATURES ? exponent_before(f0 + f) : EMPTY;
+    peak_tile[f] = f0 + f < FEATURES ? exponent_of_tile(f0 + f) : EMPTY;
+}
+
+/* centre[row] = c_row, and whether all rows may use it; two invocations share a row. */
+void find_centres()
+{
+    const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
+    const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
+    float largest = 2.0 * EMPTY, seen = 2.0 * EMPTY;
+    for (uint f = part; f < FEATURES; f += 2) {
+        const float q = exponent_for_max(query(row, f)), m = exponent_before(f);
+        largest = max(largest, q + max(m, exponent_of_tile(f)));
+        if (CAUSAL)
+            seen = max(seen, q + max(m, key_exponent(0, f)));
+    }
+    partial[part][row] = largest;
+    partial_seen[part][row] = seen;
     if (gl_LocalInvocationID.x == 0)
         pairwise = 0;
     barrier();
-    for (uint f = gl_LocalInvocationID.x; f < DIM_PADDED; f += DJ_TILE_THREADS) {
-        const bool inside = f < DIM;
-        const float norm = inside ? before[before_base + push.before_norm + f] : 0.0;
-        const float m = norm == 0.0 ? EMPTY : before[before_base + push.before_peak + f];
-        const float p = CAUSAL && inside ? tiles[record + DJ_RECORD_PEAK(DIM, VALUE_DIM) + f] : EMPTY;
-        peak_before[f] = m;
-        peak_tile[f] = p;
-        if (CAUSAL && inside && max(m, p) - max(m, key_exponent(0, f)) > GROWTH)
+    if (part == 0) {
+        centre[row] = max(partial[0][row], partial[1][row]);
+        seen = max(partial_seen[0][row], partial_seen[1][row]);
+        if (CAUSAL && row < count && centre[row] - seen > GROWTH)
             atomicOr(pairwise, 1u);
     }
     barrier();
 }
 
-/* What row sees of feature f in the tile, its exponent. */
-float visible_peak(uint row, uint f)
-{
-    if (!CAUSAL || pairwise == 0)
-        return max(peak_before[f], peak_tile[f]);
-    float peak = peak_before[f];
-    for (uint j = 0; j <= row; j++)
-        peak = max(peak, key_exponent(j, f));
-    return peak;
-}
-
-/* centre[row] = c_row; two invocations share a row. */
-void find_centres()
+/* The same of what each row sees, pair by pair. */
+void find_visible_centres()
 {
     const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float largest = 2.0 * EMPTY;
-    for (uint f = part; f < DIM; f += 2)
-        largest = max(largest, exponent_for_max(query(row, f)) + visible_peak(row, f));
+    [[dont_unroll]]
+    for (uint f = part; f < FEATURES; f += 2) {
+        float peak = exponent_before(f);
+        [[dont_unroll]]
+        for (uint j = 0; j <= row; j++)
+            peak = max(peak, key_exponent(j, f));
+        largest = max(largest, exponent_for_max(query(row, f)) + peak);
+    }
     partial[part][row] = largest;
     barrier();
     if (part == 0)
@@ -118,14 +151,14 @@ void find_centres()
     barrier();
 }
 
-/* row_weight = exp(a_i[f]) 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile. */
+/* row_weight = phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile. */
 void load_row_weights(uint f0, bool of_tile)
 {
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
         const uint row = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
-        const float peak = of_tile ? peak_tile[f0 + f] : peak_before[f0 + f];
-        const float weight = f0 + f < DIM ? scaled_exp(query(row, f0 + f), peak, centre[row]) : 0.0;
+        const float peak = of_tile ? peak_tile[f] : peak_before[f];
+        const float weight = f0 + f < FEATURES ? scaled_feature(query(row, f0 + f), peak, centre[row]) : 0.0;
         row_weight[f][row / 4][row % 4] = weight;
     }
 }
@@ -137,12 +170,12 @@ void load_key_weights(uint f0)
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
         const vec2 growth = decay_growth(head, j);
         key_weight[f][j / 4][j % 4] =
-            growth.x * scaled_exp(key(j, f0 + f), growth.y, peak_tile[f0 + f]);
+            growth.x * scaled_feature(key(j, f0 + f), growth.y, peak_tile[f]);
     }
 }
 
-/* Logarithms as they are, for the pairwise form. */
-void load_logarithms(uint f0)
+/* Features as they are, for the pairwise form. */
+void load_features(uint f0)
 {
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
@@ -152,7 +185,7 @@ void load_logarithms(uint f0)
     }
 }
 
-/* exp(q) exp(k) gamma^-j 2^-c, at most about 4: c is at least the sum of the exponents. */
+/* phi_i phi_j gamma^-j 2^-c, at most about 4: c is at least the sum of the exponents. */
 float pair_weight(float q, float k, vec2 growth, float c)
 {
     if (!is_finite(q) || !is_finite(k))
@@ -160,11 +193,27 @@ float pair_weight(float q, float k, vec2 growth, float c)
     if (is_masked(k))
         return 0.0;
     float nq, nk;
-    const float mq = split_exp(q, nq), mk = split_exp(k, nk);
+    const float mq = split_feature(q, nq), mk = split_feature(k, nk);
     precise float of_key = nk + growth.y;
     precise float sum = nq + of_key;
     precise float exponent = sum - c;
     return mq * mk * growth.x * exp2i(exponent);
+}
+
+/* Adds 32 features' share to a 4 x 4 block of scores, pair by pair. */
+void add_pairs(inout vec4 sums[4], uint features, uint row, uint key_block)
+{
+    [[dont_unroll]]
+    for (uint f = 0; f < features; f++) {
+        [[dont_unroll]]
+        for (uint i = 0; i < 16; i++) {
+            const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
+            if (j <= r)
+                sums[i / 4][i % 4] +=
+                    pair_weight(row_weight[f][row][i % 4], key_weight[f][key_block][i / 4],
+                                decay_growth(head, j), centre[r]);
+        }
+    }
 }
 
 void find_scores()
@@ -173,15 +222,17 @@ void find_scores()
     vec4 sums[4]; /* [key][row] */
     for (uint i = 0; i < 4; i++)
         sums[i] = vec4(0.0);
-    for (uint f0 = 0; f0 < DIM; f0 += DJ_TILE_FEATURES) {
+    for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         if (pairwise != 0) {
-            load_logarithms(f0);
+            load_features(f0);
         } else {
+            load_peaks(f0);
+            barrier();
             load_row_weights(f0, true);
             load_key_weights(f0);
         }
         barrier();
-        const uint features = min(DIM - f0, DJ_TILE_FEATURES);
+        const uint features = min(FEATURES - f0, DJ_TILE_FEATURES);
         if (key_block > row) {
             /* no row of the block sees any of its keys */
         } else if (pairwise == 0) {
@@ -191,15 +242,7 @@ void find_scores()
                     sums[i] += w * k[i];
             }
         } else {
-            for (uint f = 0; f < features; f++) {
-                for (uint i = 0; i < 16; i++) {
-                    const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
-                    if (j <= r)
-                        sums[i / 4][i % 4] +=
-                            pair_weight(row_weight[f][row][i % 4], key_weight[f][key_block][i / 4],
-                                        decay_growth(head, j), centre[r]);
-                }
-            }
+            add_pairs(sums, features, row, key_block);
         }
         barrier();
     }
@@ -214,13 +257,13 @@ void find_scores()
 float norm_before(uint f)
 {
     const uint at = before_base + push.before_norm + f;
-    return CAUSAL ? before[at] : before[at] + before[at + DIM];
+    return CAUSAL ? before[at] : before[at] + before[at + FEATURES];
 }
 
 float sum_before(uint f, uint c)
 {
     const uint at = before_base + f * VALUE_DIM + c;
-    return CAUSAL ? before[at] : before[at] + before[at + DJ_STATE_LOW(DIM, VALUE_DIM)];
+    return CAUSAL ? before[at] : before[at] + before[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
 }
 
 /* Adds 32 features' share to the denominators; two invocations share a row. */
@@ -229,7 +272,7 @@ void add_norms(uint f0)
     const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float sum = 0.0;
-    for (uint f = part * HALF; f < (part + 1) * HALF && f0 + f < DIM; f++)
+    for (uint f = part * HALF; f < (part + 1) * HALF && f0 + f < FEATURES; f++)
         sum += row_weight[f][row / 4][row % 4] * norm_before(f0 + f);
     partial[part][row] += sum;
 }
@@ -249,19 +292,32 @@ void start_denominators()
 vec4 load_value(uint base, uint j, uint c)
 {
     const uint at = base + j * push.v_stride[2] + c;
-    return vec4(values[at], values[at + 1], values[at + 2], values[at + 3]);
+    vec4 value;
+    for (uint n = 0; n < 4; n++)
+        value[n] = ELEMENT(values, V_TYPE, at + n);
+    return value;
+}
+
+/* x 2^c gamma^i in two halves: 2^c may overflow where the product does not. */
+vec4 unscaled(vec4 x, uint row)
+{
+    const vec3 power = decay_power(head, row);
+    const float exponent = clamp(centre[row] + power.y, -400.0, 400.0);
+    const float first = floor(exponent * 0.5);
+    return x * power.x * exp2i(first) * exp2i(exponent - first);
 }
 
 /* num, up to its 2^c and gamma^i, to what is asked for. */
 vec4 finish(vec4 num, uint row)
 {
-    if (NORMALISE)
-        return num / (partial[0][row] + partial[1][row]);
-    /* in two halves: 2^c may overflow where the product does not */
-    const vec3 power = decay_power(head, row);
-    const float exponent = clamp(centre[row] + power.y, -400.0, 400.0);
-    const float first = floor(exponent * 0.5);
-    return num * power.x * exp2i(first) * exp2i(exponent - first);
+    if (DENOMINATOR == DJ_DENOMINATOR_NONE)
+        return unscaled(num, row);
+    const float den = partial[0][row] + partial[1][row];
+    if (den == 0.0) /* no key was seen */
+        return vec4(0.0);
+    if (DENOMINATOR != DJ_DENOMINATOR_PLAIN && unscaled(vec4(den), row).x < 1e-6)
+        return DENOMINATOR == DJ_DENOMINATOR_ZERO ? vec4(0.0) : unscaled(num, row) * 1e6;
+    return num / den;
 }
 
 void write_columns(uint values_base, uint outputs_base, uint c0)
@@ -274,12 +330,14 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
         sums[i] = vec4(0.0);
 
     start_denominators();
-    for (uint f0 = 0; f0 < DIM; f0 += DJ_TILE_FEATURES) {
+    for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
+        barrier();
+        load_peaks(f0);
         barrier();
         load_row_weights(f0, false);
         barrier();
         add_norms(f0);
-        const uint features = min(DIM - f0, DJ_TILE_FEATURES);
+        const uint features = min(FEATURES - f0, DJ_TILE_FEATURES);
         for (uint f = 0; inside && f < features; f++) {
             const vec4 s = vec4(sum_before(f0 + f, c), sum_before(f0 + f, c + 1),
                                 sum_before(f0 + f, c + 2), sum_before(f0 + f, c + 3));
@@ -316,29 +374,36 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
     for (uint i = 0; i < 8 && row + i < count; i++) {
         const vec4 result = finish(sums[i], row + i);
         const uint at = outputs_base + (row + i) * push.o_stride[2] + c;
-        for (uint n = 0; n < 4; n++)
-            outputs[at + n] = result[n];
+        store_four(at, result);
     }
 }
 
 void main()
 {
-    const uint tile = gl_WorkGroupID.x, sequence_head = gl_WorkGroupID.y;
-    const uint sequence = sequence_head / push.heads, box_head = sequence_head % push.heads;
-    const uint first_token = tile * DJ_TILE_TOKENS;
-    count = min(push.tokens - first_token, DJ_TILE_TOKENS);
-    queries_base = (sequence_head * push.tokens + first_token) * DIM;
+    const uint tile = gl_WorkGroupID.x, query_heads = push.heads * push.group;
+    const uint sequence = gl_WorkGroupID.y / query_heads, query_head = gl_WorkGroupID.y % query_heads;
+    const uint key_head = query_head / push.group, sequence_head = sequence * push.heads + key_head;
+    const uint first_token = tile * DJ_TILE_TOKENS, tokens = span_tokens(sequence);
+    if (first_token >= tokens)
+        return;
+    count = min(tokens - first_token, DJ_TILE_TOKENS);
+    queries_base = (gl_WorkGroupID.y * push.tokens + first_token) * FEATURES;
+    keys_base = (sequence_head * push.tokens + first_token) * FEATURES;
     before_base = sequence_head * push.before_head + tile * push.before;
-    head = push.first_head + box_head;
+    record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
+    head = push.first_head + key_head;
 
-    load_peaks(sequence_head, tile);
     find_centres();
-    if (CAUSAL)
+    if (CAUSAL) {
+        if (pairwise != 0)
+            find_visible_centres();
         find_scores();
-    const uint values_base = push.v_base + sequence * push.v_stride[0] + box_head * push.v_stride[1] +
-                             first_token * push.v_stride[2];
+    }
+    const uint row = span_row(sequence) + first_token;
+    const uint values_base = push.v_base + sequence * push.v_stride[0] +
+                             key_head * push.v_stride[1] + row * push.v_stride[2];
     const uint outputs_base = push.o_base + sequence * push.o_stride[0] +
-                              box_head * push.o_stride[1] + first_token * push.o_stride[2];
+                              query_head * push.o_stride[1] + row * push.o_stride[2];
     for (uint c0 = gl_WorkGroupID.z * DJ_TILE_VALUES; c0 < VALUE_DIM;
          c0 += gl_NumWorkGroups.z * DJ_TILE_VALUES) {
         barrier();

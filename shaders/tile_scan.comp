@@ -14,7 +14,7 @@
 #include "logscale.glsl"
 
 layout(local_size_x = DJ_TILE_THREADS) in;
-layout(constant_id = 0) const uint DIM = 64;
+layout(constant_id = 0) const uint FEATURES = 64;
 layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
 
@@ -22,10 +22,14 @@ layout(push_constant) uniform Push { tile_scan_push push; };
 layout(set = 0, binding = 0) buffer Tiles { float tiles[]; };
 layout(set = 0, binding = 1) buffer Slots { uint slots[]; };
 layout(set = 0, binding = 2) buffer Carry { uint carry[]; };
-layout(set = 0, binding = 3) readonly buffer Indices { ivec2 indices[]; }; /* in, out */
+layout(set = 0, binding = 3) readonly buffer SlotsIn { int slots_in[]; };
 layout(set = 0, binding = 4) readonly buffer Decay { vec4 decay[]; };
-
+layout(set = 0, binding = 6) readonly buffer SlotsOut { int slots_out[]; };
+layout(set = 0, binding = 7) readonly buffer Accepted { int accepted[]; };
+#define SPANS 5
 #include "decay.glsl"
+#include "slots.glsl"
+#include "spans.glsl"
 
 const uint COLUMNS = (VALUE_DIM + DJ_TILE_THREADS - 1) / DJ_TILE_THREADS;
 
@@ -37,14 +41,15 @@ uint column(uint i)
     return i * DJ_TILE_THREADS + gl_LocalInvocationID.x;
 }
 
-uint slot_start(int slot)
+/* The slot that receives a state of sequence n, -1: none. */
+int slot_out(uint n)
 {
-    return push.slots_base + uint(slot) * push.slot_words;
+    return checked_slot(slots_out[push.out_base + n * push.snapshots + push.snapshot]);
 }
 
 uint slot_block(int slot, uint head)
 {
-    return slot_start(slot) + DJ_STATE_HEADER_WORDS + head * DJ_STATE_SIZE(DIM, VALUE_DIM);
+    return slot_start(slot) + DJ_STATE_HEADER_WORDS + head * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
 }
 
 void clear_state()
@@ -59,24 +64,24 @@ void clear_state()
     for (uint i = 0; i < COLUMNS; i++) { \
         if (column(i) < VALUE_DIM) { \
             high[i] = uintBitsToFloat(words[(block) + (f) * VALUE_DIM + column(i)]); \
-            low[i] = uintBitsToFloat(words[(block) + DJ_STATE_LOW(DIM, VALUE_DIM) + (f) * VALUE_DIM + column(i)]); \
+            low[i] = uintBitsToFloat(words[(block) + DJ_STATE_LOW(FEATURES, VALUE_DIM) + (f) * VALUE_DIM + column(i)]); \
         } \
     } \
-    norm = uintBitsToFloat(words[(block) + DJ_STATE_NORM(DIM, VALUE_DIM) + (f)]); \
-    norm_low = uintBitsToFloat(words[(block) + DJ_STATE_NORM_LOW(DIM, VALUE_DIM) + (f)]); \
-    peak = norm == 0.0 ? EMPTY : uintBitsToFloat(words[(block) + DJ_STATE_PEAK(DIM, VALUE_DIM) + (f)]);
+    norm = uintBitsToFloat(words[(block) + DJ_STATE_NORM(FEATURES, VALUE_DIM) + (f)]); \
+    norm_low = uintBitsToFloat(words[(block) + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + (f)]); \
+    peak = norm == 0.0 ? EMPTY : uintBitsToFloat(words[(block) + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + (f)]);
 
 #define STORE_STATE(words, block, f) \
     for (uint i = 0; i < COLUMNS; i++) { \
         if (column(i) < VALUE_DIM) { \
             words[(block) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(high[i]); \
-            words[(block) + DJ_STATE_LOW(DIM, VALUE_DIM) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(low[i]); \
+            words[(block) + DJ_STATE_LOW(FEATURES, VALUE_DIM) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(low[i]); \
         } \
     } \
     if (gl_LocalInvocationID.x == 0) { \
-        words[(block) + DJ_STATE_NORM(DIM, VALUE_DIM) + (f)] = floatBitsToUint(norm); \
-        words[(block) + DJ_STATE_NORM_LOW(DIM, VALUE_DIM) + (f)] = floatBitsToUint(norm_low); \
-        words[(block) + DJ_STATE_PEAK(DIM, VALUE_DIM) + (f)] = floatBitsToUint(norm == 0.0 ? 0.0 : peak); \
+        words[(block) + DJ_STATE_NORM(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm); \
+        words[(block) + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm_low); \
+        words[(block) + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm == 0.0 ? 0.0 : peak); \
     }
 
 /* Multiplies by a power of two: exact. The exponent is the caller's to adjust. */
@@ -128,15 +133,15 @@ void write_before(uint record, uint f, uint head)
             tiles[record + f * VALUE_DIM + column(i)] = (high[i] + low[i]) * once.x;
     }
     if (gl_LocalInvocationID.x == 0) {
-        tiles[record + DJ_RECORD_BEFORE_NORM(DIM, VALUE_DIM) + f] = (norm + norm_low) * once.x;
-        tiles[record + DJ_RECORD_BEFORE_PEAK(DIM, VALUE_DIM) + f] = peak + once.y;
+        tiles[record + DJ_RECORD_BEFORE_NORM(FEATURES, VALUE_DIM) + f] = (norm + norm_low) * once.x;
+        tiles[record + DJ_RECORD_BEFORE_PEAK(FEATURES, VALUE_DIM) + f] = peak + once.y;
     }
 }
 
 void add_tile(uint record, uint f, uint head, uint count, float sums[COLUMNS])
 {
     const vec3 aged = decay_power(head, count), last = decay_power(head, count - 1);
-    const float tile_peak = tiles[record + DJ_RECORD_PEAK(DIM, VALUE_DIM) + f] + last.y;
+    const float tile_peak = tiles[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] + last.y;
     const float old_peak = peak + aged.y;
     peak = max(old_peak, tile_peak);
     age_state(aged);
@@ -148,7 +153,7 @@ void add_tile(uint record, uint f, uint head, uint count, float sums[COLUMNS])
         high[i] = two_sum(high[i], sums[i] * tile_scale, error);
         low[i] += error;
     }
-    norm = two_sum(norm, tiles[record + DJ_RECORD_NORM(DIM, VALUE_DIM) + f] * tile_scale, error);
+    norm = two_sum(norm, tiles[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f] * tile_scale, error);
     norm_low += error;
     renormalise();
 }
@@ -167,16 +172,17 @@ uvec2 read_tokens(uint sequence, int slot)
 
 void write_tokens(uint sequence, int slot, uvec2 seen)
 {
+    uint carry_bit;
+    const uint added = push.tiles > 0 ? span_tokens(sequence) : 0;
+    const uint total = uaddCarry(seen.x, added, carry_bit);
     if (push.write_carry != 0) {
-        carry[push.carry_tokens + 2 * sequence] = seen.x;
-        carry[push.carry_tokens + 2 * sequence + 1] = seen.y;
+        carry[push.carry_tokens + 2 * sequence] = total;
+        carry[push.carry_tokens + 2 * sequence + 1] = seen.y + carry_bit;
     }
     if (push.write_slots == 0 || slot < 0)
         return;
-    uint carry_bit;
-    const uint total = uaddCarry(seen.x, push.tokens_added, carry_bit);
     const uint words[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, total, seen.y + carry_bit,
-                                  push.plan_heads, DIM, VALUE_DIM, 0u);
+                                  push.plan_heads, push.dim, VALUE_DIM, FEATURES);
     for (uint i = 0; i < DJ_STATE_HEADER_WORDS; i++)
         slots[slot_start(slot) + i] = i < 8 ? words[i] : 0u;
 }
@@ -186,25 +192,26 @@ void main()
     const uint f = gl_WorkGroupID.x, sequence_head = gl_WorkGroupID.y;
     const uint sequence = sequence_head / push.heads;
     const uint head = push.first_head + sequence_head % push.heads;
-    const uint carry_block = sequence_head * DJ_STATE_SIZE(DIM, VALUE_DIM);
+    const uint carry_block = sequence_head * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
 
-    ivec2 slot = ivec2(-1);
-    if (push.read == DJ_SCAN_SLOTS || push.write_slots != 0)
-        slot = indices[push.first_index + sequence];
+    const int in_slot = push.read == DJ_SCAN_SLOTS ? slot_in(push.first_index + sequence) : -1;
+    const int out_slot = push.write_slots != 0 ? slot_out(push.first_index + sequence) : -1;
     clear_state();
     if (push.read == DJ_SCAN_CARRY) {
         LOAD_STATE(carry, carry_block, f)
-    } else if (push.read == DJ_SCAN_SLOTS && slot.x >= 0) {
-        LOAD_STATE(slots, slot_block(slot.x, head), f)
+    } else if (in_slot >= 0) {
+        LOAD_STATE(slots, slot_block(in_slot, head), f)
     }
     /* state may go out where it came in: all have read norm and exponent before one writes them */
     memoryBarrierBuffer();
     barrier();
 
-    for (uint tile = 0; tile < push.tiles; tile++) {
+    const uint tokens = push.tiles > 0 ? span_tokens(sequence) : 0;
+    for (uint first_token = 0; first_token < tokens; first_token += DJ_TILE_TOKENS) {
+        const uint tile = first_token / DJ_TILE_TOKENS;
         const uint record =
-            (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(DIM, VALUE_DIM);
-        const uint count = min(push.tokens - tile * DJ_TILE_TOKENS, DJ_TILE_TOKENS);
+            (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
+        const uint count = min(tokens - first_token, DJ_TILE_TOKENS);
         float sums[COLUMNS];
         for (uint i = 0; i < COLUMNS; i++)
             sums[i] = column(i) < VALUE_DIM ? tiles[record + f * VALUE_DIM + column(i)] : 0.0;
@@ -215,9 +222,9 @@ void main()
     if (push.write_carry != 0) {
         STORE_STATE(carry, carry_block, f)
     }
-    if (push.write_slots != 0 && slot.y >= 0) {
-        STORE_STATE(slots, slot_block(slot.y, head), f)
+    if (out_slot >= 0) {
+        STORE_STATE(slots, slot_block(out_slot, head), f)
     }
     if (f == 0 && head == 0 && gl_LocalInvocationID.x == 0)
-        write_tokens(sequence, slot.y, read_tokens(sequence, slot.x));
+        write_tokens(sequence, out_slot, read_tokens(sequence, in_slot));
 }

@@ -1,9 +1,9 @@
 #version 450
 /* SPDX-License-Identifier: MIT */
 /* Phase 1 of the tiled prefix sum: for each tile of keys and values
- *   P[f]    = max_j (exponent of a_j[f] + exponent of gamma^-j)
- *   z[f]    = sum_j exp(a_j[f]) gamma^-j 2^-P[f]
- *   S[f][c] = sum_j exp(a_j[f]) gamma^-j 2^-P[f] v_j[c]
+ *   P[f]    = max_j (exponent of phi_j[f] + exponent of gamma^-j)
+ *   z[f]    = sum_j |phi_j[f]| gamma^-j 2^-P[f]
+ *   S[f][c] = sum_j phi_j[f] gamma^-j 2^-P[f] v_j[c]
  * with j the token's place in the tile. Decay is so turned into growth of later keys, which the
  * exponents absorb at any strength.
  *
@@ -15,17 +15,22 @@
 #include "logscale.glsl"
 
 layout(local_size_x = DJ_TILE_THREADS) in;
-layout(constant_id = 0) const uint DIM = 64;
+layout(constant_id = 0) const uint FEATURES = 64;
 layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
+layout(constant_id = 3) const bool LINEAR = false;
+layout(constant_id = 4) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
 
 layout(push_constant) uniform Push { tile_sum_push push; };
 layout(set = 0, binding = 0) readonly buffer Keys { float keys[]; };
-layout(set = 0, binding = 1) readonly buffer Values { float values[]; };
+layout(set = 0, binding = 1) readonly buffer Values { uint values[]; };
 layout(set = 0, binding = 2) writeonly buffer Tiles { float tiles[]; };
 layout(set = 0, binding = 3) readonly buffer Decay { vec4 decay[]; };
-
+#define SPANS 4
 #include "decay.glsl"
+#include "elements.glsl"
+#include "feature.glsl"
+#include "spans.glsl"
 
 shared vec4 key[DJ_TILE_TOKENS][DJ_TILE_FEATURES / 4];
 shared vec4 value[DJ_TILE_TOKENS][DJ_TILE_VALUES / 4];
@@ -34,23 +39,24 @@ shared float partial[2][DJ_TILE_FEATURES];
 void load_tile(uint sequence_head, uint first_token, uint count, uint f0, uint c0)
 {
     const uint t = gl_LocalInvocationID.x;
-    const uint keys_base = (sequence_head * push.tokens + first_token) * DIM;
+    const uint keys_base = (sequence_head * push.tokens + first_token) * FEATURES;
     for (uint i = t; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES; i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
-        const bool inside = j < count && f0 + f < DIM;
-        key[j][f / 4][f % 4] = inside ? keys[keys_base + j * DIM + f0 + f] : MASKED;
+        const bool inside = j < count && f0 + f < FEATURES;
+        key[j][f / 4][f % 4] = inside ? keys[keys_base + j * FEATURES + f0 + f] : MASKED;
     }
     const uint values_base = push.v_base + sequence_head / push.heads * push.v_stride[0] +
                              sequence_head % push.heads * push.v_stride[1] +
-                             first_token * push.v_stride[2];
+                             (span_row(sequence_head / push.heads) + first_token) * push.v_stride[2];
     for (uint i = t; i < DJ_TILE_TOKENS * DJ_TILE_VALUES; i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_VALUES, c = i % DJ_TILE_VALUES;
         const bool inside = j < count && c0 + c < VALUE_DIM;
-        value[j][c / 4][c % 4] = inside ? values[values_base + j * push.v_stride[2] + c0 + c] : 0.0;
+        value[j][c / 4][c % 4] =
+            inside ? ELEMENT(values, V_TYPE, values_base + j * push.v_stride[2] + c0 + c) : 0.0;
     }
 }
 
-/* Replaces the logarithms in key by weights; returns the feature's P and z to all invocations of the
+/* Replaces the features in key by weights; returns the feature's P and z to all invocations of the
  * same feature. */
 vec2 weigh_keys(uint head)
 {
@@ -68,9 +74,9 @@ vec2 weigh_keys(uint head)
     float sum = 0.0;
     for (uint j = first; j < first + DJ_TILE_TOKENS / 2; j++) {
         const vec2 g = decay_growth(head, j);
-        const float weight = g.x * scaled_exp(key[j][f / 4][f % 4], g.y, largest);
+        const float weight = g.x * scaled_feature(key[j][f / 4][f % 4], g.y, largest);
         key[j][f / 4][f % 4] = weight;
-        sum += weight;
+        sum += abs(weight);
     }
     partial[half_tile][f] = sum;
     barrier();
@@ -85,15 +91,18 @@ void main()
     const uint f0 = gl_WorkGroupID.z / value_blocks * DJ_TILE_FEATURES;
     const uint c0 = gl_WorkGroupID.z % value_blocks * DJ_TILE_VALUES;
     const uint first_token = tile * DJ_TILE_TOKENS;
-    const uint count = min(push.tokens - first_token, DJ_TILE_TOKENS);
-    const uint record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(DIM, VALUE_DIM);
+    const uint tokens = span_tokens(sequence_head / push.heads);
+    if (first_token >= tokens)
+        return;
+    const uint count = min(tokens - first_token, DJ_TILE_TOKENS);
+    const uint record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
 
     load_tile(sequence_head, first_token, count, f0, c0);
     barrier();
     const vec2 scale_and_norm = weigh_keys(push.first_head + sequence_head % push.heads);
-    if (c0 == 0 && t < DJ_TILE_FEATURES && f0 + t < DIM) {
-        tiles[record + DJ_RECORD_NORM(DIM, VALUE_DIM) + f0 + t] = scale_and_norm.y;
-        tiles[record + DJ_RECORD_PEAK(DIM, VALUE_DIM) + f0 + t] = scale_and_norm.x;
+    if (c0 == 0 && t < DJ_TILE_FEATURES && f0 + t < FEATURES) {
+        tiles[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.y;
+        tiles[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.x;
     }
 
     const uint row = t / 16, column = t % 16;
@@ -112,7 +121,7 @@ void main()
         return;
     for (uint i = 0; i < 8; i++) {
         const uint f = f0 + row * 8 + i;
-        if (f < DIM) {
+        if (f < FEATURES) {
             for (uint n = 0; n < 4; n++)
                 tiles[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[i][n];
         }

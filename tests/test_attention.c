@@ -24,7 +24,7 @@ static void tokens_around_tiles(void **state)
             struct placed placed;
             problem_place(&whole, harness_context(i), LAYOUT_SLICED, &placed);
             for (size_t n = 0; n < sizeof(lengths) / sizeof(*lengths); n++) {
-                whole.twin.tokens = lengths[n]; /* B = 1: a prefix of the arrays */
+                whole.twin.tokens = whole.twin.query_tokens = lengths[n]; /* a prefix: B = 1 */
                 problem_solve(&whole);
                 placed_poison(&placed);
                 struct placed part = placed;
@@ -195,8 +195,7 @@ static float *record_output(const struct problem *p, dj_context *context, uint64
 
 static size_t output_size(const struct problem *p)
 {
-    const struct twin_attention *t = &p->twin;
-    return t->batch * t->tokens * t->heads * t->value_dim * sizeof(float);
+    return problem_output_size(p) * sizeof(float);
 }
 
 static void repeats_are_bit_identical(void **state)
@@ -268,7 +267,6 @@ static void dct_paths_agree(void **state)
     }
 }
 
-/* The smallest scratch that is accepted, and sizes between: more pieces, the same answer. */
 /* Fewer tokens than a tile: what needs asks for is enough, and dj_attention_run gives itself that.
  */
 static void needs_are_enough_for_few_tokens(void **state)
@@ -297,6 +295,7 @@ static void needs_are_enough_for_few_tokens(void **state)
     }
 }
 
+/* The smallest scratch that is accepted, and sizes between: more pieces, the same answer. */
 static void small_scratch_gives_the_same(void **state)
 {
     (void)state;

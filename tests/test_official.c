@@ -120,21 +120,48 @@ static void twin_agrees(void **state)
     }
 }
 
+/* One plan, every layout. */
+static void run_layouts(const struct problem *p, uint32_t device, const char *what)
+{
+    struct made made = problem_make(p, device);
+    for (int layout = 0; layout < LAYOUT_COUNT; layout++) {
+        float *got = made_run(&made, p, (enum layout)layout);
+        problem_assert(p, got, what);
+        free(got);
+    }
+    made_finish(&made);
+}
+
 static void library_agrees(void **state)
 {
     (void)state;
     for (size_t f = 0; f < FILE_COUNT; f++) {
         struct problem p;
         load_problem(files[f], &p);
-        for (uint32_t i = 0; i < harness_device_count(); i++) {
-            struct placed placed;
-            problem_place(&p, harness_context(i), LAYOUT_HEADS_FIRST, &placed);
-            HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
-            float *got = placed_output(&placed);
-            problem_assert(&p, got, files[f]);
-            free(got);
-            placed_finish(&placed);
-        }
+        for (uint32_t i = 0; i < harness_device_count(); i++)
+            run_layouts(&p, i, files[f]);
+        problem_finish(&p);
+    }
+}
+
+/* The same inputs in 2-byte types. Rounding them moves the answer by more than the bound, so the
+ * twin, which agrees with the files, answers for the rounded ones. */
+static void library_agrees_in_other_types(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < 2 * FILE_COUNT; n++) {
+        const char *file = files[n / 2];
+        const uint32_t type = n % 2 ? DJ_FLOAT16 : DJ_BFLOAT16;
+        struct problem p;
+        load_problem(file, &p);
+        p.params.q_type = p.plan_params.q_type = type;
+        p.params.k_type = p.plan_params.k_type = type;
+        p.params.v_type = p.plan_params.v_type = type;
+        p.params.o_type = p.plan_params.o_type = type;
+        p.twin.type = (int)type;
+        problem_solve(&p);
+        for (uint32_t i = 0; i < harness_device_count(); i++)
+            run_layouts(&p, i, file);
         problem_finish(&p);
     }
 }
@@ -297,6 +324,30 @@ static void load_layer(struct layer *layer)
     problem_solve(&layer->problem);
 }
 
+/* The trained tables themselves as position scales, instead of the decay they stand for here. */
+static void use_tables(struct layer *layer, struct problem *tables)
+{
+    uint64_t q_shape[4], k_shape[4];
+    const struct problem *decayed = &layer->problem;
+    const struct twin_attention *t = &decayed->twin;
+    float *d1 = load(layer->file, "attention.D1", 4, q_shape);
+    float *d2 = load(layer->file, "attention.D2", 4, k_shape);
+    assert_true(q_shape[1] == layer->heads && k_shape[1] == layer->heads);
+    problem_init(tables,
+                 &(struct problem_params){
+                     SHAPE(layer->batch, layer->tokens, layer->heads, layer->dim, layer->dim),
+                     .map = DJ_MAP_SOFTMAX_DCT, .query_places = q_shape[2],
+                     .key_places = k_shape[2]});
+    memcpy(tables->q, decayed->q, twin_q_size(t) * sizeof(float));
+    memcpy(tables->k, decayed->k, twin_k_size(t) * sizeof(float));
+    memcpy(tables->v, decayed->v, twin_v_size(t) * sizeof(float));
+    memcpy(tables->frequencies, decayed->frequencies, layer->dim * sizeof(float));
+    memcpy(tables->query_scales, d1, layer->heads * q_shape[2] * sizeof(float));
+    memcpy(tables->key_scales, d2, layer->heads * k_shape[2] * sizeof(float));
+    free(d1);
+    free(d2);
+}
+
 static void finish_layer(struct layer *layer)
 {
     problem_finish(&layer->problem);
@@ -394,10 +445,7 @@ static void library_does_whole_layer(void **state)
     load_layer(&layer);
     const size_t n = layer.rows * layer.hidden;
     for (uint32_t i = 0; i < harness_device_count(); i++) {
-        struct placed placed;
-        problem_place(&layer.problem, harness_context(i), LAYOUT_PACKED, &placed);
-        HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
-        float *got = placed_output(&placed);
+        float *got = problem_run(&layer.problem, i, LAYOUT_PACKED);
         problem_assert(&layer.problem, got, "the layer's attention");
         double *attention = doubles(n);
         for (size_t c = 0; c < n; c++)
@@ -405,16 +453,40 @@ static void library_does_whole_layer(void **state)
         assert_layer(&layer, attention, layer.problem.bound, "layer");
         free(attention);
         free(got);
-        placed_finish(&placed);
     }
+    finish_layer(&layer);
+}
+
+static void library_takes_trained_tables(void **state)
+{
+    (void)state;
+    struct layer layer;
+    struct problem tables;
+    load_layer(&layer);
+    use_tables(&layer, &tables);
+    problem_solve(&tables);
+    const size_t n = layer.rows * layer.hidden;
+    for (uint32_t i = 0; i < harness_device_count(); i++) {
+        float *got = problem_run(&tables, i, LAYOUT_PACKED);
+        problem_assert(&tables, got, "the layer's attention by its tables");
+        double *attention = doubles(n);
+        for (size_t c = 0; c < n; c++)
+            attention[c] = got[c];
+        assert_layer(&layer, attention, 1e-5, "layer by its tables");
+        free(attention);
+        free(got);
+    }
+    problem_finish(&tables);
     finish_layer(&layer);
 }
 
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(twin_agrees),
     HARNESS_TEST(library_agrees),
+    HARNESS_TEST(library_agrees_in_other_types),
     HARNESS_TEST(twin_does_whole_layer),
     HARNESS_TEST(library_does_whole_layer),
+    HARNESS_TEST(library_takes_trained_tables),
 };
 
 HARNESS_MAIN(tests)

@@ -35,6 +35,11 @@ static const struct {
     {DJ_ERROR_VERSION, -16, "DJ_ERROR_VERSION"},
     {DJ_ERROR_VULKAN, -17, "DJ_ERROR_VULKAN"},
     {DJ_ERROR_SCRATCH, -18, "DJ_ERROR_SCRATCH"},
+    {DJ_ERROR_STATELESS, -19, "DJ_ERROR_STATELESS"},
+    {DJ_ERROR_NORMALISER, -20, "DJ_ERROR_NORMALISER"},
+    {DJ_ERROR_TOKEN_COUNT, -21, "DJ_ERROR_TOKEN_COUNT"},
+    {DJ_ERROR_STATE_FORMAT, -22, "DJ_ERROR_STATE_FORMAT"},
+    {DJ_ERROR_FILE, -23, "DJ_ERROR_FILE"},
 };
 enum {
     PINNED = sizeof(pinned) / sizeof(pinned[0])
@@ -74,7 +79,7 @@ static void test_texts(void **state)
 static void test_unknown(void **state)
 {
     (void)state;
-    const int unknown[] = {1, -19, -1000, INT32_MAX, INT32_MIN};
+    const int unknown[] = {1, -24, -1000, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
         assert_string_equal(dj_result_str((dj_result)unknown[i]), "unknown result");
         assert_string_equal(dj_result_name((dj_result)unknown[i]), "unknown result");

@@ -42,6 +42,34 @@ static void assert_refused(const char *path, const char *text)
         assert_true((unsigned char)*c >= 0x20 && *c != 0x7f);
 }
 
+static void test_metadata_is_read(void **state)
+{
+    (void)state;
+    const struct safetensors_metadata metadata[] = {{"map", "wdcf"}, {"empty", ""}, {"map", "2nd"}};
+    const struct safetensors_output tensor = {"a", 0, NULL, (const float[]){7}};
+    struct safetensors_error error;
+    for (uint32_t tensors = 0; tensors < 2; tensors++) {
+        assert_true(safetensors_write_described(files_path("described"), metadata, 3, &tensor,
+                                                tensors, &error));
+        struct safetensors *file = open_ok(files_path("described"));
+        assert_int_equal(file->count, tensors);
+        assert_int_equal(file->metadata_count, 3);
+        assert_string_equal(safetensors_find_metadata(file, "map"), "wdcf");
+        assert_string_equal(safetensors_find_metadata(file, "empty"), "");
+        assert_null(safetensors_find_metadata(file, "ma"));
+        safetensors_close(&file);
+    }
+    /* what is no string is no metadata */
+    struct safetensors *file = open_ok(files_write_tensors(
+        "odd", "{\"__metadata__\":{\"a\":1,\"b\":\"\u00e4\",\"c\":{\"a\":\"x\"}}}", NULL, 0));
+    assert_int_equal(file->metadata_count, 1);
+    assert_string_equal(safetensors_find_metadata(file, "b"), "\xc3\xa4");
+    safetensors_close(&file);
+    file = open_ok(files_write_tensors("none", "{}", NULL, 0));
+    assert_null(safetensors_find_metadata(file, "a"));
+    safetensors_close(&file);
+}
+
 static void test_what_is_written_is_read(void **state)
 {
     (void)state;
@@ -491,6 +519,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_written_is_read),
+        cmocka_unit_test(test_metadata_is_read),
         cmocka_unit_test(test_an_empty_file_of_no_tensors),
         cmocka_unit_test(test_every_16_bit_value),
         cmocka_unit_test(test_headers_that_break_a_rule),

@@ -1,111 +1,48 @@
 /* SPDX-License-Identifier: MIT */
-/* States: prefill, steps and any split are the same; slots are copied, forked and refused as
- * promised. */
-#include "problem.h"
+/* States: prefill, steps and any split are the same, whatever the map; slots are copied, forked and
+ * hold what the header says. */
+#include "pool.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A problem on one device with a pool of slots. */
-struct pool {
-    struct problem problem;
-    struct placed placed;
-    struct dj_needs needs;
-    dj_buffer *state;
-    uint32_t slots;
+enum {
+    TOKENS = 150
 };
 
+static const float decays[] = {1, 0.97f, 0.5f};
+#define DECAYS .decay = decays, .decay_count = 3
+
+/* Every map, with key heads as many as heads, fewer and one, and the storage types. Head shapes are
+ * few, for a driver compiles kernels for each. */
+static const struct problem_params variants[] = {
+    {SHAPE(2, TOKENS, 3, 60, 8), .map = DJ_MAP_WDCF, .normalise = true, .weighted = true,
+     .own_numbers = true},
+    {SHAPE(2, TOKENS, 3, 64, 64), .map = DJ_MAP_WDCF, .normalise = true, DECAYS, .sigma = 3},
+    {SHAPE(2, TOKENS, 3, 8, 80), .map = DJ_MAP_SOFTMAX_DCT, DECAYS},
+    {SHAPE(2, TOKENS, 6, 16, 8), .map = DJ_MAP_WDCF, .normalise = true, .key_heads = 2,
+     .features = 24, .key_normalise = true, .own_numbers = true},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_PFF, .normalise = true, .key_heads = 1,
+     .features = 24, .weighted = true, DECAYS},
+    {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_PRF, .features = 24, .gaussian = true},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_PERFORMER_RELU, .normalise = true, .key_heads = 2,
+     .features = 24},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true, .key_heads = 2},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_ELU, .normalise = true, .key_heads = 2, DECAYS},
+    {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_RELU, .normalise = true},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_IDENTITY, .key_heads = 2, DECAYS},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_ELU, .key_heads = 2, .query_places = TOKENS,
+     .key_places = TOKENS + 10, DECAYS},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_WDCF, .normalise = true, .key_heads = 2,
+     .features = 24, .q_type = DJ_FLOAT16, .k_type = DJ_FLOAT16, .v_type = DJ_FLOAT16,
+     .o_type = DJ_FLOAT16},
+    {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_ELU, .normalise = true, .q_type = DJ_BFLOAT16,
+     .k_type = DJ_BFLOAT16, .v_type = DJ_BFLOAT16, .o_type = DJ_BFLOAT16, DECAYS},
+};
 enum {
-    POOL_OFFSET_UNITS = 3
-}; /* the pool begins at this many slot alignments */
-
-static uint64_t slot_offset(const struct pool *pool, uint32_t slot)
-{
-    return POOL_OFFSET_UNITS * pool->needs.slot_alignment + slot * pool->needs.slot_size;
-}
-
-static void pool_init(struct pool *pool, dj_context *context, const struct problem_params *params,
-                      uint32_t slots)
-{
-    problem_init(&pool->problem, params);
-    problem_solve(&pool->problem);
-    problem_place(&pool->problem, context, LAYOUT_PLAIN, &pool->placed);
-    HARNESS_OK(dj_attention_needs(pool->placed.plan, NULL, &pool->needs));
-    assert_true(pool->needs.slot_size >= sizeof(struct dj_state_header));
-    pool->slots = slots;
-    pool->state = harness_poisoned(context, slot_offset(pool, slots) + 256);
-    pool->placed.args.state = pool->state;
-    pool->placed.args.state_offset = slot_offset(pool, 0);
-    pool->placed.args.slot_count = slots;
-}
-
-static void pool_finish(struct pool *pool)
-{
-    dj_buffer_destroy(&pool->state);
-    placed_finish(&pool->placed);
-    problem_finish(&pool->problem);
-}
-
-/* A slot's bytes, to be freed. */
-static void *slot_read(const struct pool *pool, uint32_t slot)
-{
-    void *data = malloc(pool->needs.slot_size);
-    assert_non_null(data);
-    harness_read(pool->state, slot_offset(pool, slot), data, pool->needs.slot_size);
-    return data;
-}
-
-static void slot_zero(const struct pool *pool, uint32_t slot)
-{
-    void *zeros = calloc(1, pool->needs.slot_size);
-    assert_non_null(zeros);
-    HARNESS_OK(dj_buffer_write(pool->state, slot_offset(pool, slot), zeros, pool->needs.slot_size));
-    free(zeros);
-}
-
-static void assert_slots_equal(const struct pool *pool, uint32_t a, uint32_t b)
-{
-    void *x = slot_read(pool, a), *y = slot_read(pool, b);
-    assert_memory_equal(x, y, pool->needs.slot_size);
-    free(x);
-    free(y);
-}
-
-static void assert_tokens(const struct pool *pool, uint32_t slot, uint64_t tokens)
-{
-    const struct twin_attention *t = &pool->problem.twin;
-    struct dj_state_header header, zero = {0};
-    harness_read(pool->state, slot_offset(pool, slot), &header, sizeof(header));
-    assert_int_equal(header.layout, DJ_STATE_LAYOUT);
-    assert_int_equal(header.map, t->map);
-    assert_int_equal(header.tokens_low | (uint64_t)header.tokens_high << 32, tokens);
-    assert_int_equal(header.heads, t->heads);
-    assert_int_equal(header.dim, t->dim);
-    assert_int_equal(header.value_dim, t->value_dim);
-    assert_memory_equal(header.reserved, zero.reserved, sizeof(zero.reserved));
-}
-
-static void assert_slot_untouched(const struct pool *pool, uint32_t slot)
-{
-    harness_assert_poisoned(pool->state, slot_offset(pool, slot), pool->needs.slot_size);
-}
-
-static void run_range(const struct pool *pool, uint64_t first, uint64_t count, const int32_t *in,
-                      const int32_t *out)
-{
-    struct dj_attention_args args = placed_range(&pool->placed, first, count);
-    args.slots_in = in;
-    args.slots_out = out;
-    HARNESS_OK(dj_attention_run(pool->placed.plan, &args));
-}
-
-static void assert_solved(const struct pool *pool, const char *what)
-{
-    float *got = placed_output(&pool->placed);
-    problem_assert(&pool->problem, got, what);
-    free(got);
-}
+    VARIANTS = sizeof(variants) / sizeof(*variants)
+};
 
 /* A random length, steps and 0 among them. */
 static uint64_t piece(uint64_t left)
@@ -115,107 +52,72 @@ static uint64_t piece(uint64_t left)
     return size < left ? size : left;
 }
 
-static const float decays[] = {1, 0.97f, 0.5f};
-
-static const struct problem_params variants[] = {
-    {.map = DJ_MAP_WDCF,
-     .batch = 2,
-     .tokens = 150,
-     .heads = 3,
-     .dim = 60,
-     .value_dim = 8,
-     .normalise = true,
-     .weighted = true,
-     .own_numbers = true},
-    {.map = DJ_MAP_WDCF,
-     .batch = 2,
-     .tokens = 150,
-     .heads = 3,
-     .dim = 64,
-     .value_dim = 64,
-     .normalise = true,
-     .decay = decays,
-     .decay_count = 3,
-     .sigma = 3},
-    {.map = DJ_MAP_SOFTMAX_DCT,
-     .batch = 2,
-     .tokens = 150,
-     .heads = 3,
-     .dim = 8,
-     .value_dim = 80,
-     .decay = decays,
-     .decay_count = 3},
-};
-enum {
-    VARIANT_COUNT = sizeof(variants) / sizeof(*variants)
-};
-
 /* The pieces go to and fro between two sets of slots, so that reading and writing never share one.
  */
-static void splits_equal_whole(void **state)
+static void assert_splits(struct pool *pool)
 {
-    (void)state;
-    for (uint32_t i = 0; i < harness_device_count(); i++) {
-        for (size_t n = 0; n < VARIANT_COUNT; n++) {
-            struct pool pool;
-            pool_init(&pool, harness_context(i), &variants[n], 4);
-            const int32_t slots[2][2] = {{0, 2}, {3, 1}}, none[2] = {-1, -1};
-            for (int split = 0; split < 4; split++) {
-                uint64_t first = 0;
-                for (uint32_t turn = 0; first < 150; turn++) {
-                    const uint64_t count = split ? piece(150 - first) : 150;
-                    run_range(&pool, first, count, turn ? slots[turn % 2] : none,
-                              slots[(turn + 1) % 2]);
-                    first += count;
-                    assert_tokens(&pool, (uint32_t)slots[(turn + 1) % 2][1], first);
-                }
-                assert_solved(&pool, split ? "random pieces" : "prefill");
-                placed_poison(&pool.placed);
-            }
-            pool_finish(&pool);
+    const int32_t slots[2][2] = {{0, 2}, {3, 1}}, none[2] = {-1, -1};
+    for (int split = 0; split < 3; split++) {
+        uint64_t first = 0;
+        for (uint32_t turn = 0; first < TOKENS; turn++) {
+            const uint64_t count = split ? piece(TOKENS - first) : TOKENS;
+            pool_run(pool, first, count, turn ? slots[turn % 2] : none, slots[(turn + 1) % 2]);
+            first += count;
+            pool_assert_tokens(pool, (uint32_t)slots[(turn + 1) % 2][1], first);
         }
+        pool_assert_solved(pool, split ? "random pieces" : "prefill");
+        placed_poison(&pool->placed);
     }
 }
 
-/* Steps in place, all in one submission, in a recorder of exactly the size they need. */
-static void steps_equal_whole(void **state)
+/* Steps in place, all in one submission, in a recorder of exactly the size they need, after a
+ * prefill. */
+static void assert_steps(struct pool *pool)
+{
+    enum {
+        STEPS = 70
+    };
+    static const int32_t slots[2] = {0, 1};
+    const dj_attention *plan = pool->placed.plan;
+    pool_zero(pool, 0);
+    pool_zero(pool, 1);
+    struct dj_needs needs;
+    struct dj_attention_args step = placed_range(&pool->placed, 0, 1);
+    step.slots_in.host = step.slots_out.host = slots;
+    HARNESS_OK(dj_attention_needs(plan, &step, &needs));
+    const struct dj_recorder_params size = {.dispatches = needs.dispatches * STEPS,
+                                            .ring_size = needs.ring_size * STEPS};
+    dj_recorder *recorder = NULL;
+    HARNESS_OK(dj_recorder_create(pool->context, &size, &recorder));
+    dj_buffer *scratch = harness_poisoned(pool->context, needs.scratch_size);
+    HARNESS_OK(dj_recorder_begin(recorder));
+    for (uint64_t token = 0; token < STEPS; token++) {
+        step = placed_range(&pool->placed, token, 1);
+        step.slots_in.host = step.slots_out.host = slots;
+        step.scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
+        step.barriers = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
+        HARNESS_OK(dj_attention_record(plan, recorder, &step));
+    }
+    HARNESS_OK(dj_recorder_submit(recorder));
+    HARNESS_OK(dj_recorder_wait(recorder, UINT64_MAX));
+    pool_assert_tokens(pool, 0, STEPS);
+    pool_assert_tokens(pool, 1, STEPS);
+    pool_run(pool, STEPS, TOKENS - STEPS, slots, slots);
+    pool_assert_solved(pool, "steps, then a piece");
+    pool_assert_tokens(pool, 1, TOKENS);
+    dj_recorder_destroy(&recorder);
+    dj_buffer_destroy(&scratch);
+}
+
+static void pieces_and_steps_equal_whole(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < harness_device_count(); i++) {
-        for (size_t n = 0; n < VARIANT_COUNT; n++) {
-            struct problem_params params = variants[n];
-            params.tokens = 70;
+        for (size_t n = 0; n < VARIANTS; n++) {
             struct pool pool;
-            pool_init(&pool, harness_context(i), &params, 2);
-            slot_zero(&pool, 0);
-            slot_zero(&pool, 1);
-            struct dj_needs needs;
-            struct dj_attention_args step = placed_range(&pool.placed, 0, 1);
-            const int32_t slots[2] = {0, 1};
-            step.slots_in = step.slots_out = slots;
-            HARNESS_OK(dj_attention_needs(pool.placed.plan, &step, &needs));
-            const struct dj_recorder_params size = {.dispatches =
-                                                        needs.dispatches * (uint32_t)params.tokens,
-                                                    .ring_size = needs.ring_size * params.tokens};
-            dj_recorder *recorder = NULL;
-            HARNESS_OK(dj_recorder_create(harness_context(i), &size, &recorder));
-            dj_buffer *scratch = harness_poisoned(harness_context(i), needs.scratch_size);
-            HARNESS_OK(dj_recorder_begin(recorder));
-            for (uint64_t token = 0; token < params.tokens; token++) {
-                step = placed_range(&pool.placed, token, 1);
-                step.slots_in = step.slots_out = slots;
-                step.scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
-                step.barriers =
-                    DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
-                HARNESS_OK(dj_attention_record(pool.placed.plan, recorder, &step));
-            }
-            HARNESS_OK(dj_recorder_submit(recorder));
-            HARNESS_OK(dj_recorder_wait(recorder, UINT64_MAX));
-            assert_solved(&pool, "steps");
-            assert_tokens(&pool, 0, params.tokens);
-            assert_tokens(&pool, 1, params.tokens);
-            dj_recorder_destroy(&recorder);
-            dj_buffer_destroy(&scratch);
+            pool_init(&pool, harness_context(i), &variants[n], 4);
+            assert_splits(&pool);
+            assert_steps(&pool);
             pool_finish(&pool);
         }
     }
@@ -227,49 +129,51 @@ static void zero_slot_is_empty(void **state)
     (void)state;
     struct pool pool;
     pool_init(&pool, harness_context(0), &variants[1], 4);
-    slot_zero(&pool, 0);
-    slot_zero(&pool, 1);
-    run_range(&pool, 0, 150, (const int32_t[]){0, 1}, NULL);
+    pool_zero(&pool, 0);
+    pool_zero(&pool, 1);
+    pool_run(&pool, 0, TOKENS, (const int32_t[]){0, 1}, NULL);
     float *zeros = placed_output(&pool.placed);
     problem_assert(&pool.problem, zeros, "zero slots");
     for (int way = 0; way < 2; way++) {
         placed_poison(&pool.placed);
-        run_range(&pool, 0, 150, way ? NULL : (const int32_t[]){-1, -1},
-                  way ? NULL : (const int32_t[]){-1, -1});
+        pool_run(&pool, 0, TOKENS, way ? NULL : (const int32_t[]){-1, -1},
+                 way ? NULL : (const int32_t[]){-1, -1});
         float *other = placed_output(&pool.placed);
-        assert_memory_equal(zeros, other, 2 * 150 * 3 * 64 * sizeof(*zeros));
+        assert_memory_equal(zeros, other, problem_output_size(&pool.problem) * sizeof(*zeros));
         free(other);
     }
-    assert_slot_untouched(&pool, 2);
-    assert_slot_untouched(&pool, 3);
+    pool_assert_untouched(&pool, 2);
+    pool_assert_untouched(&pool, 3);
     free(zeros);
     pool_finish(&pool);
 }
 
-/* T = 0 copies states bit for bit; an empty one is written with its header. */
+/* T = 0 copies states bit for bit; an empty one is written, or left as what is empty. */
 static void no_tokens_copy_states(void **state)
 {
     (void)state;
-    for (size_t n = 0; n < VARIANT_COUNT; n++) {
+    const size_t which[] = {0, 1, 2, 3, 10};
+    for (size_t n = 0; n < sizeof(which) / sizeof(*which); n++) {
         struct pool pool;
-        pool_init(&pool, harness_context(0), &variants[n], 6);
-        run_range(&pool, 0, 100, NULL, (const int32_t[]){0, 1});
+        pool_init(&pool, harness_context(0), &variants[which[n]], 6);
+        pool_run(&pool, 0, 100, NULL, (const int32_t[]){0, 1});
         placed_poison(&pool.placed);
-        run_range(&pool, 0, 0, (const int32_t[]){0, 1}, (const int32_t[]){2, 1});
-        assert_slots_equal(&pool, 0, 2);
-        assert_tokens(&pool, 1, 100);
-        run_range(&pool, 0, 0, (const int32_t[]){0, -1}, (const int32_t[]){-1, 4});
-        assert_slot_untouched(&pool, 3);
-        assert_slot_untouched(&pool, 5);
+        pool_run(&pool, 0, 0, (const int32_t[]){0, 1}, (const int32_t[]){2, 1});
+        pool_assert_equal(&pool, 0, 2);
+        pool_assert_tokens(&pool, 1, 100);
+        pool_run(&pool, 0, 0, (const int32_t[]){0, -1}, (const int32_t[]){-1, 4});
+        pool_assert_untouched(&pool, 3);
+        pool_assert_untouched(&pool, 5);
         struct dj_state_header empty; /* written or all zero: both are the empty state */
-        harness_read(pool.state, slot_offset(&pool, 4), &empty, sizeof(empty));
+        harness_read(pool.state, pool_offset(&pool, 4), &empty, sizeof(empty));
         assert_int_equal(empty.tokens_low | empty.tokens_high, 0);
         /* nothing of o was written, and the copies and the empty state are worth what they copy */
-        harness_assert_poisoned(pool.placed.buffers[3], 0, dj_buffer_size(pool.placed.buffers[3]));
-        run_range(&pool, 0, 100, (const int32_t[]){4, -1}, (const int32_t[]){4, 3});
-        run_range(&pool, 100, 50, (const int32_t[]){2, 1}, NULL);
-        assert_solved(&pool, "after copies");
-        assert_slots_equal(&pool, 0, 4);
+        dj_buffer *o = pool.placed.args.o.buffer;
+        harness_assert_poisoned(o, 0, dj_buffer_size(o));
+        pool_run(&pool, 0, 100, (const int32_t[]){4, -1}, (const int32_t[]){4, 3});
+        pool_run(&pool, 100, TOKENS - 100, (const int32_t[]){2, 1}, NULL);
+        pool_assert_solved(&pool, "after copies");
+        pool_assert_equal(&pool, 0, 4);
         pool_finish(&pool);
     }
 }
@@ -278,9 +182,8 @@ static void no_tokens_copy_states(void **state)
 static void fork_continues_twice(void **state)
 {
     (void)state;
-    struct problem_params params = variants[1];
     struct pool pool;
-    pool_init(&pool, harness_context(0), &params, 5);
+    pool_init(&pool, harness_context(0), &variants[1], 5);
     /* both sequences begin with the same 90 tokens */
     const struct twin_attention *t = &pool.problem.twin;
     const size_t prefix = 90 * t->heads * t->dim, whole = t->tokens * t->heads * t->dim;
@@ -295,90 +198,158 @@ static void fork_continues_twice(void **state)
     }
     problem_solve(&pool.problem);
 
-    run_range(&pool, 0, 90, NULL, (const int32_t[]){2, -1});
-    void *before = slot_read(&pool, 2);
-    run_range(&pool, 90, 60, (const int32_t[]){2, 2}, (const int32_t[]){0, 4});
-    void *after = slot_read(&pool, 2);
+    pool_run(&pool, 0, 90, NULL, (const int32_t[]){2, -1});
+    void *before = pool_read(&pool, 2);
+    pool_run(&pool, 90, 60, (const int32_t[]){2, 2}, (const int32_t[]){0, 4});
+    void *after = pool_read(&pool, 2);
     assert_memory_equal(before, after, pool.needs.slot_size);
-    assert_solved(&pool, "fork");
-    assert_tokens(&pool, 0, 150);
-    assert_tokens(&pool, 4, 150);
-    assert_slot_untouched(&pool, 1);
-    assert_slot_untouched(&pool, 3);
-    harness_assert_poisoned(pool.state, 0, slot_offset(&pool, 0));
-    harness_assert_poisoned(pool.state, slot_offset(&pool, 5), 256);
+    pool_assert_solved(&pool, "fork");
+    pool_assert_tokens(&pool, 0, TOKENS);
+    pool_assert_tokens(&pool, 4, TOKENS);
+    pool_assert_untouched(&pool, 1);
+    pool_assert_untouched(&pool, 3);
     free(before);
     free(after);
     pool_finish(&pool);
+}
+
+/* Puts a pool of so many slots in the place of a pool's own. */
+static void pool_grow(struct pool *pool, uint32_t slots)
+{
+    dj_buffer_destroy(&pool->state);
+    pool->slots = slots;
+    pool->state = harness_poisoned(pool->context, pool_offset(pool, slots) + 256);
+    pool->placed.args.state = pool->state;
+    pool->placed.args.slot_count = slots;
+}
+
+static void assert_large_pool(struct pool *pool)
+{
+    const int32_t last = (int32_t)pool->slots - 1;
+    pool_run(pool, 0, 90, NULL, (const int32_t[]){last, 1});
+    pool_run(pool, 90, 1, (const int32_t[]){last, 1}, (const int32_t[]){last, 0});
+    pool_run(pool, 91, 59, (const int32_t[]){last, 0}, (const int32_t[]){2, 0});
+    pool_assert_solved(pool, "large pool");
+    pool_assert_tokens(pool, 2, TOKENS);
+    pool_assert_tokens(pool, 0, TOKENS);
+    pool_assert_tokens(pool, 1, 90);
+    pool_assert_tokens(pool, (uint32_t)last, 91);
+    pool_assert_untouched(pool, 3);
+    pool_run(pool, 0, 0, (const int32_t[]){last, -1}, (const int32_t[]){4, -1});
+    pool_assert_equal(pool, 4, (uint32_t)last);
+}
+
+/* The same with spans, snapshots and accepted: 70 and 33 tokens, of which the last but one or the
+ * last is gone on from. */
+static void assert_large_pool_of_lanes(struct pool *pool, uint32_t kind)
+{
+    const int32_t last = (int32_t)pool->slots - 1;
+    float *got = calloc(problem_output_size(&pool->problem), sizeof(*got));
+    assert_non_null(got);
+    struct lane lanes[3] = {{.sequence = 0, .count = 70}, {.sequence = 1, .count = 33}, {0}};
+    struct lanes call = {.lanes = lanes,
+                         .count = 3,
+                         .kind = kind,
+                         .snapshots = 2,
+                         .out = (const int32_t[]){6, last - 1, last, 5, -1, -1}};
+    pool_run_lanes(pool, &call, got);
+    pool_assert_tokens(pool, 6, 69);
+    pool_assert_tokens(pool, (uint32_t)last - 1, 70);
+    pool_assert_tokens(pool, (uint32_t)last, 32);
+    pool_assert_tokens(pool, 5, 33);
+    lanes[0] = (struct lane){.sequence = 0, .first = 70, .count = TOKENS - 70};
+    lanes[1] = (struct lane){.sequence = 1, .first = 32, .count = TOKENS - 32};
+    call.in = call.out;
+    call.accepted = (const int32_t[]){1, 0, 1};
+    call.out = (const int32_t[]){7, 8, 9, last - 2, -1, -1};
+    pool_run_lanes(pool, &call, got);
+    problem_assert(&pool->problem, got, "large pool of lanes");
+    pool_assert_tokens(pool, (uint32_t)last - 2, TOKENS);
+    pool_assert_tokens(pool, 7, TOKENS - 1);
+    free(got);
 }
 
 /* A pool that one binding cannot reach: each sequence's slots are bound by themselves. */
 static void pool_beyond_binding_range(void **state)
 {
     (void)state;
-    struct problem_params params = variants[1];
-    params.heads = 2;
     struct dj_device_info info;
     HARNESS_OK(dj_context_device(harness_context(0), &info));
-    struct pool small, large;
-    pool_init(&small, harness_context(0), &params, 4);
-    const uint64_t slots = info.max_storage_range / small.needs.slot_size + 2;
-    if (slots * small.needs.slot_size > UINT64_C(1) << 30) {
-        print_message(
-            "# a pool beyond this device's %llu bytes of binding range takes too much memory\n",
-            (unsigned long long)info.max_storage_range);
-        pool_finish(&small);
+    if (info.max_storage_range > UINT64_C(1) << 29) {
+        print_message("# a pool beyond this device's %llu bytes of binding range takes too much "
+                      "memory\n",
+                      (unsigned long long)info.max_storage_range);
         return;
     }
-    const int32_t last = (int32_t)slots - 1;
-    pool_init(&large, harness_context(0), &params, (uint32_t)slots);
-    run_range(&large, 0, 90, NULL, (const int32_t[]){last, 1});
-    run_range(&large, 90, 1, (const int32_t[]){last, 1}, (const int32_t[]){last, 0});
-    run_range(&large, 91, 59, (const int32_t[]){last, 0}, (const int32_t[]){2, 0});
-    assert_solved(&large, "large pool");
-    assert_tokens(&large, 2, 150);
-    assert_tokens(&large, 0, 150);
-    assert_tokens(&large, 1, 90);
-    assert_tokens(&large, (uint32_t)last, 91);
-    assert_slot_untouched(&large, 3);
-    run_range(&large, 0, 0, (const int32_t[]){last, -1}, (const int32_t[]){4, -1});
-    assert_slots_equal(&large, 4, (uint32_t)last);
-    pool_finish(&large);
-    pool_finish(&small);
+    const size_t which[] = {3, 7}; /* WDCF; cosFormer, which must find its place in the state */
+    for (size_t n = 0; n < 2; n++) {
+        struct pool pool;
+        pool_init(&pool, harness_context(0), &variants[which[n]], 1);
+        pool_grow(&pool, (uint32_t)(info.max_storage_range / pool.needs.slot_size) + 2);
+        assert_large_pool(&pool);
+        assert_large_pool_of_lanes(&pool, n ? DJ_SPANS_PACKED : DJ_SPANS_PADDED);
+        pool_finish(&pool);
+    }
 }
 
-/* Each sequence of a batch comes out bit for bit as when it runs alone, and so does its state. */
+/* Sequence b of a call, alone. */
+static struct dj_attention_args alone(const struct placed *placed, uint64_t b)
+{
+    struct dj_attention_args args = placed->args;
+    struct dj_tensor *tensors[4] = {&args.q, &args.k, &args.v, &args.o};
+    for (size_t i = 0; i < 4; i++) {
+        tensors[i]->offset += dj_type_size(tensors[i]->type) * b * tensors[i]->stride[0];
+        tensors[i]->shape[0] = 1;
+    }
+    return args;
+}
+
+/* Each sequence of a batch comes out bit for bit as when it runs alone, and so does its state; a
+ * repeated call is the same to the last bit. */
+static void assert_batch_equals_alone(const struct problem_params *params, uint32_t family)
+{
+    struct pool pool;
+    pool_init(&pool, harness_context(0), params, 9);
+    if (family) {
+        pool.problem.plan_params.family = family;
+        dj_attention_destroy(&pool.placed.plan);
+        HARNESS_OK(dj_attention_create(pool.context, &pool.problem.plan_params, &pool.placed.plan));
+    }
+    pool_run(&pool, 0, TOKENS, NULL, (const int32_t[]){0, 1, 2});
+    float *together = placed_output(&pool.placed);
+    problem_assert(&pool.problem, together, "together");
+    const size_t size = problem_output_size(&pool.problem) * sizeof(*together);
+    for (int repeat = 0; repeat < 2; repeat++) {
+        placed_poison(&pool.placed);
+        if (repeat)
+            pool_run(&pool, 0, TOKENS, NULL, (const int32_t[]){6, 7, 8});
+        for (uint64_t b = 0; b < 3 && !repeat; b++) {
+            struct dj_attention_args args = alone(&pool.placed, b);
+            const int32_t out = (int32_t)(3 + b);
+            args.slots_out.host = &out;
+            HARNESS_OK(dj_attention_run(pool.placed.plan, &args));
+        }
+        float *other = placed_output(&pool.placed);
+        assert_memory_equal(together, other, size);
+        free(other);
+    }
+    for (uint32_t b = 0; b < 3; b++) {
+        pool_assert_equal(&pool, b, 3 + b);
+        pool_assert_equal(&pool, b, 6 + b);
+    }
+    free(together);
+    pool_finish(&pool);
+}
+
 static void batch_equals_each_alone(void **state)
 {
     (void)state;
-    struct problem_params params = variants[0];
-    params.batch = 3;
-    struct pool pool;
-    pool_init(&pool, harness_context(0), &params, 6);
-    run_range(&pool, 0, 150, NULL, (const int32_t[]){0, 1, 2});
-    float *together = placed_output(&pool.placed);
-    problem_assert(&pool.problem, together, "together");
-    placed_poison(&pool.placed);
-    for (uint64_t b = 0; b < 3; b++) {
-        struct dj_attention_args args = pool.placed.args;
-        struct dj_tensor *tensors[4] = {&args.q, &args.k, &args.v, &args.o};
-        for (size_t i = 0; i < 4; i++) {
-            tensors[i]->offset += 4 * b * tensors[i]->stride[0];
-            tensors[i]->shape[0] = 1;
-        }
-        const int32_t out = (int32_t)(3 + b);
-        args.slots_out = &out;
-        HARNESS_OK(dj_attention_run(pool.placed.plan, &args));
+    const size_t which[] = {0, 3, 10, 12};
+    for (size_t n = 0; n < sizeof(which) / sizeof(*which); n++) {
+        struct problem_params params = variants[which[n]];
+        params.batch = 3;
+        assert_batch_equals_alone(&params, n % 2 ? DJ_FAMILY_TILED : DJ_FAMILY_DEFAULT);
     }
-    float *alone = placed_output(&pool.placed);
-    problem_assert(&pool.problem, alone, "alone");
-    for (uint32_t b = 0; b < 3; b++)
-        assert_tokens(&pool, 3 + b, 150);
-    const size_t count = 3 * 150 * params.heads * params.value_dim;
-    assert_memory_equal(together, alone, count * sizeof(*alone));
-    free(alone);
-    free(together);
-    pool_finish(&pool);
 }
 
 /* Without causality the state counts as tokens before the first: two calls, of which the second
@@ -386,121 +357,137 @@ static void batch_equals_each_alone(void **state)
 static void state_joins_full_attention(void **state)
 {
     (void)state;
-    for (int map = 0; map < 2; map++) {
-        const struct problem_params params = {.map = map,
-                                              .batch = 2,
-                                              .tokens = 90,
-                                              .heads = 2,
-                                              .dim = 64,
-                                              .value_dim = 60,
-                                              .full = true,
-                                              .normalise = !map};
+    static const struct problem_params full[] = {
+        {SHAPE(2, 90, 2, 16, 8), .map = DJ_MAP_WDCF, .full = true, .normalise = true,
+         .features = 24},
+        {SHAPE(2, 90, 2, 8, 80), .map = DJ_MAP_SOFTMAX_DCT, .full = true},
+        {SHAPE(2, 90, 4, 16, 8), .map = DJ_MAP_COSFORMER, .full = true, .normalise = true,
+         .key_heads = 2},
+        {SHAPE(2, 90, 4, 16, 8), .map = DJ_MAP_IDENTITY, .full = true, .key_heads = 1},
+    };
+    for (size_t n = 0; n < sizeof(full) / sizeof(*full); n++) {
+        const struct problem_params *params = &full[n];
         struct pool pool;
-        pool_init(&pool, harness_context(0), &params, 2);
+        pool_init(&pool, harness_context(0), params, 2);
         const int32_t slots[2] = {1, 0};
-        run_range(&pool, 0, 50, NULL, slots);
-        run_range(&pool, 50, 40, slots, slots);
+        pool_run(&pool, 0, 50, NULL, slots);
+        pool_run(&pool, 50, 40, slots, slots);
         float *got = placed_output(&pool.placed);
+        const size_t row = params->heads * params->value_dim;
         for (size_t b = 0; b < 2; b++) { /* the first call's rows saw 50 tokens alone */
-            const size_t at = (b * 90 + 50) * 2 * 60;
-            harness_assert_within(harness_error(got + at, pool.problem.want + at, 40 * 2 * 60),
-                                  pool.problem.bound, "rows of the second call");
+            for (size_t i = b * 90 * row; i < (b * 90 + 50) * row; i++)
+                got[i] = (float)pool.problem.want[i];
         }
-        assert_tokens(&pool, 0, 90);
+        problem_assert(&pool.problem, got, "rows of the second call");
+        pool_assert_tokens(&pool, 0, 90);
         free(got);
         pool_finish(&pool);
     }
 }
 
-/* The sums in a slot are those of the published layout: the twin's, once scaled. */
+/* What the published layout says of one key head: the twin's sums, the second of magnitudes. */
+static void twin_sums(const struct problem *p, size_t h, double *sum, double *norm)
+{
+    const struct twin_attention *t = &p->twin;
+    const size_t m = twin_features_count(t), e = t->value_dim, d = t->dim;
+    double x[256], value[1024], exponent[1024];
+    memset(sum, 0, m * e * sizeof(*sum));
+    memset(norm, 0, m * sizeof(*norm));
+    for (size_t i = 0; i < t->tokens; i++) {
+        const size_t row = i * twin_key_heads(t) + h;
+        for (size_t c = 0; c < d; c++)
+            x[c] = sqrt(t->scale) * p->k[row * d + c];
+        twin_features(t, h, 1, i, x, value, exponent);
+        for (size_t f = 0; f < m; f++) {
+            const double phi = value[f] * exp(exponent[f]);
+            norm[f] += fabs(phi);
+            for (size_t c = 0; c < e; c++)
+                sum[f * e + c] += phi * p->v[row * e + c];
+        }
+    }
+}
+
+/* One head's block against them: float32's own precision, and exponents that are whole. */
+static void assert_block(const struct problem *p, size_t h, const float *s)
+{
+    const size_t m = twin_features_count(&p->twin), e = p->twin.value_dim;
+    const float *z = s + 2 * m * e, *exponents = z + 2 * m;
+    double sum[2048], norm[64];
+    assert_true(m * e <= 2048 && m <= 64);
+    twin_sums(p, h, sum, norm);
+    for (size_t f = 0; f < m; f++) {
+        const double exponent = (double)exponents[f];
+        assert_true(exponent == floor(exponent));
+        const double got = ((double)z[f] + (double)z[m + f]) * exp2(exponent);
+        if (!(fabs(got - norm[f]) <= 1e-5 * norm[f]))
+            fail_msg("map %d, head %zu, norm %zu: %g, should be %g", p->twin.map, h, f, got,
+                     norm[f]);
+        for (size_t c = 0; c < e; c++) {
+            const double value =
+                ((double)s[f * e + c] + (double)s[m * e + f * e + c]) * exp2(exponent);
+            if (!(fabs(value - sum[f * e + c]) <= 1e-5 * norm[f]))
+                fail_msg("map %d, head %zu, sum %zu %zu: %g, should be %g", p->twin.map, h, f, c,
+                         value, sum[f * e + c]);
+        }
+    }
+}
+
 static void slot_holds_published_sums(void **state)
 {
     (void)state;
-    const struct problem_params params = {
-        .batch = 1, .tokens = 40, .heads = 2, .dim = 12, .value_dim = 8, .normalise = true};
-    struct pool pool;
-    pool_init(&pool, harness_context(0), &params, 1);
-    run_range(&pool, 0, 40, NULL, (const int32_t[]){0});
-    const struct twin_attention *t = &pool.problem.twin;
-    uint8_t *slot = slot_read(&pool, 0);
-    const size_t floats = 2 * 12 * 8 + 3 * 12, block = (floats * 4 + 15) / 16 * 16;
-    assert_true(pool.needs.slot_size >= sizeof(struct dj_state_header) + 2 * block);
-    for (size_t h = 0; h < 2; h++) {
-        double sum[12][8] = {{0}}, norm[12] = {0}, a[12], x[12];
-        for (size_t i = 0; i < 40; i++) {
-            for (size_t c = 0; c < 12; c++)
-                x[c] = sqrt(t->scale) * pool.problem.k[(i * 2 + h) * 12 + c];
-            twin_log_features(t, h, x, a);
-            for (size_t f = 0; f < 12; f++) {
-                norm[f] += exp(a[f]);
-                for (size_t c = 0; c < 8; c++)
-                    sum[f][c] += exp(a[f]) * pool.problem.v[(i * 2 + h) * 8 + c];
-            }
-        }
-        float s[2 * 96 + 36];
-        memcpy(s, slot + sizeof(struct dj_state_header) + h * block, sizeof(s));
-        for (size_t f = 0; f < 12; f++) {
-            const double exponent = (double)s[216 + f];
-            assert_true(exponent == floor(exponent));
-            const double z = ((double)s[192 + f] + (double)s[204 + f]) * exp2(exponent);
-            assert_true(fabs(z - norm[f]) <= 1e-5 * norm[f]);
-            for (size_t c = 0; c < 8; c++) {
-                const double value =
-                    ((double)s[f * 8 + c] + (double)s[96 + f * 8 + c]) * exp2(exponent);
-                assert_true(fabs(value - sum[f][c]) <= 1e-5 * norm[f]);
-            }
-        }
+    static const struct problem_params shapes[] = {
+        {SHAPE(1, 40, 4, 16, 8), .map = DJ_MAP_WDCF, .normalise = true, .key_heads = 2,
+         .features = 24},
+        {SHAPE(1, 40, 4, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true, .key_heads = 2},
+        {SHAPE(1, 40, 4, 16, 8), .map = DJ_MAP_IDENTITY, .key_heads = 2},
+        {SHAPE(1, 40, 4, 16, 8), .map = DJ_MAP_ELU, .key_heads = 1, .normalise = true},
+    };
+    for (size_t n = 0; n < sizeof(shapes) / sizeof(*shapes); n++) {
+        struct pool pool;
+        pool_init(&pool, harness_context(0), &shapes[n], 1);
+        pool_run(&pool, 0, 40, NULL, (const int32_t[]){0});
+        const struct twin_attention *t = &pool.problem.twin;
+        const size_t m = twin_features_count(t), heads = twin_key_heads(t);
+        const size_t block = (4 * (2 * m * t->value_dim + 3 * m) + 15) / 16 * 16;
+        assert_int_equal(pool.needs.slot_size, sizeof(struct dj_state_header) + heads * block);
+        uint8_t *slot = pool_read(&pool, 0);
+        for (size_t h = 0; h < heads; h++)
+            assert_block(&pool.problem, h,
+                         (float *)(void *)(slot + sizeof(struct dj_state_header) + h * block));
+        free(slot);
+        pool_finish(&pool);
     }
-    free(slot);
-    pool_finish(&pool);
 }
 
-/* Slots that break a rule; the pool has 4, the batch 2. */
-struct refusal {
-    const char *name;
-    int32_t in[2], out[2];
-};
-
-static const struct refusal refusals[] = {
-    {"an input beyond the pool", {4, 0}, {-1, -1}},
-    {"an output beyond the pool", {-1, -1}, {0, 4}},
-    {"an input below -1", {-2, 0}, {-1, -1}},
-    {"an output below -1", {-1, -1}, {1, -2}},
-    {"one output for two", {0, 1}, {3, 3}},
-    {"another's input as output", {0, 1}, {1, 2}},
-    {"exchanged slots", {0, 1}, {1, 0}},
-};
-
-static void aliased_slots_are_refused(void **state)
+/* Of a token whose place is beyond the scales the output is NaN, counted from the state's tokens;
+ * others are as ever. */
+static void places_count_from_the_state(void **state)
 {
     (void)state;
+    struct problem_params params = variants[11];
+    params.query_places = 0;
+    params.key_places = TOKENS;
     struct pool pool;
-    pool_init(&pool, harness_context(0), &variants[2], 4);
-    for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
-        struct dj_attention_args args = pool.placed.args;
-        args.slots_in = refusals[i].in;
-        args.slots_out = refusals[i].out;
-        harness_assert_result(dj_attention_run(pool.placed.plan, &args), DJ_ERROR_INVALID_ARGUMENT,
-                              refusals[i].name, __FILE__, __LINE__);
-    }
-    struct dj_attention_args args = pool.placed.args;
-    args.slots_out = (const int32_t[]){0, 1};
-    args.state_offset += pool.needs.slot_alignment / 2;
-    HARNESS_RESULT(dj_attention_run(pool.placed.plan, &args), DJ_ERROR_INVALID_ARGUMENT);
-    args.state_offset = slot_offset(&pool, 0);
-    args.slot_count = 6; /* the buffer ends before that */
-    HARNESS_RESULT(dj_attention_run(pool.placed.plan, &args), DJ_ERROR_INVALID_ARGUMENT);
-    harness_assert_poisoned(pool.state, 0, dj_buffer_size(pool.state));
-    harness_assert_poisoned(pool.placed.buffers[3], 0, dj_buffer_size(pool.placed.buffers[3]));
+    pool_init(&pool, harness_context(0), &params, 2);
+    const int32_t slots[2] = {0, 1};
+    pool_run(&pool, 0, TOKENS, NULL, slots);
+    pool_assert_solved(&pool, "all places");
+    pool_run(&pool, 0, 20, slots, NULL); /* places 150 .. 169 */
+    float *got = placed_output(&pool.placed);
+    const size_t row = params.heads * params.value_dim;
+    for (size_t i = 0; i < 2 * TOKENS * row; i++)
+        if ((i / row % TOKENS < 20) != isnan(got[i]))
+            fail_msg("token %zu is %g", i / row % TOKENS, got[i]);
+    free(got);
     pool_finish(&pool);
 }
 
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(splits_equal_whole),         HARNESS_TEST(steps_equal_whole),
-    HARNESS_TEST(zero_slot_is_empty),         HARNESS_TEST(no_tokens_copy_states),
-    HARNESS_TEST(fork_continues_twice),       HARNESS_TEST(batch_equals_each_alone),
-    HARNESS_TEST(state_joins_full_attention), HARNESS_TEST(slot_holds_published_sums),
-    HARNESS_TEST(aliased_slots_are_refused),  HARNESS_TEST(pool_beyond_binding_range),
+    HARNESS_TEST(pieces_and_steps_equal_whole), HARNESS_TEST(zero_slot_is_empty),
+    HARNESS_TEST(no_tokens_copy_states),        HARNESS_TEST(fork_continues_twice),
+    HARNESS_TEST(batch_equals_each_alone),      HARNESS_TEST(state_joins_full_attention),
+    HARNESS_TEST(slot_holds_published_sums),    HARNESS_TEST(places_count_from_the_state),
+    HARNESS_TEST(pool_beyond_binding_range),
 };
 
 HARNESS_MAIN(tests)

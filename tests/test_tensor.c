@@ -17,16 +17,32 @@ static int set_limits(void **state)
     memset(&context, 0, sizeof(context));
     context.info.max_storage_range = 1 << 16;
     context.info.offset_alignment = 64;
+    context.storage_16bit = true;
     buffer = (dj_buffer){.context = &context, .size = 1 << 20};
     other = (dj_buffer){.context = &context, .size = 1 << 20};
     return 0;
 }
 
-static struct dj_tensor plain(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+static struct dj_tensor typed(uint32_t type, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
     struct dj_tensor tensor;
-    dj_tensor_init(&tensor, &buffer, 256, DJ_FLOAT32, (const uint64_t[4]){a, b, c, d});
+    dj_tensor_init(&tensor, &buffer, 256, type, (const uint64_t[4]){a, b, c, d});
     return tensor;
+}
+
+static struct dj_tensor plain(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return typed(DJ_FLOAT32, a, b, c, d);
+}
+
+static void types_have_sizes(void **state)
+{
+    (void)state;
+    assert_int_equal(dj_type_size(DJ_FLOAT32), 4);
+    assert_int_equal(dj_type_size(DJ_FLOAT16), 2);
+    assert_int_equal(dj_type_size(DJ_BFLOAT16), 2);
+    assert_int_equal(dj_type_size(3), 0);
+    assert_int_equal(dj_type_size(UINT32_MAX), 0);
 }
 
 static void init_and_swap(void **state)
@@ -47,13 +63,58 @@ static void checks_keep_to_the_buffer(void **state)
 {
     (void)state;
     struct dj_tensor t = plain(2, 3, 5, 7);
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
     buffer.size = 256 + 4 * 210;
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
     buffer.size--;
-    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, true), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true), DJ_ERROR_INVALID_ARGUMENT);
     t.shape[2] = 0; /* nothing cannot be outside */
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
+}
+
+/* 2-byte elements: the type that is asked for, half the bytes, places in steps of 2 bytes. */
+static void checks_know_types(void **state)
+{
+    (void)state;
+    for (uint32_t type = DJ_FLOAT16; type <= DJ_BFLOAT16; type++) {
+        struct dj_tensor t = typed(type, 2, 3, 5, 7);
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true));
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true),
+                       DJ_ERROR_INVALID_ARGUMENT);
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT16 + DJ_BFLOAT16 - type, true),
+                       DJ_ERROR_INVALID_ARGUMENT);
+        buffer.size = 256 + 2 * 210;
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true));
+        buffer.size--;
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, type, true), DJ_ERROR_INVALID_ARGUMENT);
+        t.offset -= 1;
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, type, true), DJ_ERROR_INVALID_ARGUMENT);
+        t.offset -= 1;
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true));
+        buffer.size = 1 << 20;
+    }
+}
+
+/* Without 16-bit storage no two rows may share a word; a stride over one element does not matter.
+ */
+static void words_are_not_shared(void **state)
+{
+    (void)state;
+    context.storage_16bit = false;
+    struct dj_tensor even = typed(DJ_FLOAT16, 2, 3, 5, 8), t = even;
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, true));
+    t.offset += 2;
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, true), DJ_ERROR_UNSUPPORTED);
+    for (int i = 0; i < 3; i++) {
+        t = even;
+        t.stride[i]++;
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, false), DJ_ERROR_UNSUPPORTED);
+        t.shape[i] = 1;
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, false));
+        t = plain(2, 3, 5, 8); /* words are whole elements there */
+        t.stride[i]++;
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false));
+    }
 }
 
 static void checks_survive_overflow(void **state)
@@ -70,7 +131,7 @@ static void checks_survive_overflow(void **state)
                 t.shape[field - 3] = values[n];
             else
                 t.offset = values[n] & ~3ull;
-            const dj_result result = dj_tensor_check(&context, "t", &t, false);
+            const dj_result result = dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false);
             assert_true(result == DJ_ERROR_LIMIT || result == DJ_ERROR_INVALID_ARGUMENT);
         }
     }
@@ -81,16 +142,16 @@ static void outputs_must_not_overlap_themselves(void **state)
     (void)state;
     struct dj_tensor t = plain(2, 3, 5, 7);
     t.stride[1] = 0;
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, false));
-    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, true), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false));
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true), DJ_ERROR_INVALID_ARGUMENT);
     t.stride[1] = 34;
-    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, true), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true), DJ_ERROR_INVALID_ARGUMENT);
     t = plain(2, 3, 5, 7);
     dj_tensor_swap(&t, 0, 2);
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
     t = plain(1, 1, 5, 7); /* what has one element may have any stride */
     t.stride[0] = 0;
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
 }
 
 static void overlap_is_of_ranges(void **state)
@@ -109,6 +170,31 @@ static void overlap_is_of_ranges(void **state)
     b = a;
     b.shape[0] = 0;
     assert_false(dj_tensor_overlap(&a, &b));
+    struct dj_tensor half = typed(DJ_BFLOAT16, 2, 3, 5, 7); /* half as long */
+    b = a;
+    b.offset = half.offset + 2 * 210;
+    assert_false(dj_tensor_overlap(&half, &b));
+    assert_false(dj_tensor_overlap(&b, &half));
+    b.offset -= 4;
+    assert_true(dj_tensor_overlap(&half, &b));
+    assert_true(dj_tensor_overlap(&b, &half));
+}
+
+/* Ranges that begin or end inside an element of the other. */
+static void ranges_are_of_bytes(void **state)
+{
+    (void)state;
+    const struct dj_tensor a = plain(1, 1, 1, 10); /* bytes 256 .. 295 */
+    struct dj_tensor range = dj_tensor_of_range(&buffer, 0, 256);
+    assert_false(dj_tensor_overlap(&a, &range));
+    range = dj_tensor_of_range(&buffer, 0, 260);
+    assert_true(dj_tensor_overlap(&a, &range));
+    range = dj_tensor_of_range(&buffer, 292, 1);
+    assert_true(dj_tensor_overlap(&a, &range));
+    range = dj_tensor_of_range(&buffer, 296, 100);
+    assert_false(dj_tensor_overlap(&a, &range));
+    range = dj_tensor_of_range(&buffer, 256, 0);
+    assert_false(dj_tensor_overlap(&a, &range));
 }
 
 static uint64_t volume(const void *user, const uint64_t size[3])
@@ -121,7 +207,7 @@ static uint64_t volume(const void *user, const uint64_t size[3])
 static void assert_grid(const struct dj_grid *grid, const struct dj_tensor *tensor, uint64_t budget,
                         const uint64_t granule[3])
 {
-    const uint64_t *n = tensor->shape;
+    const uint64_t *n = tensor->shape, element = dj_type_size(tensor->type);
     uint8_t *seen = calloc(n[0] * n[1] * n[2], 1);
     assert_non_null(seen);
     for (uint64_t box = 0; box < grid->boxes[0] * grid->boxes[1] * grid->boxes[2]; box++) {
@@ -137,8 +223,11 @@ static void assert_grid(const struct dj_grid *grid, const struct dj_tensor *tens
         assert_true(volume(NULL, b.count) <= budget);
         assert_true(view.binding.range <= context.info.max_storage_range);
         assert_int_equal(view.binding.offset % context.info.offset_alignment, 0);
-        assert_int_equal((last + 1) * 4, view.binding.range);
+        /* to the end of the last word */
+        assert_int_equal(((last + 1) * element + 3) / 4 * 4, view.binding.range);
         assert_true(view.binding.offset + view.binding.range <= tensor->buffer->size);
+        assert_int_equal(view.type, tensor->type);
+        assert_true(dj_tensor_binds(&context, tensor, b.count));
         for (uint64_t i = 0; i < volume(NULL, b.count); i++) {
             const uint64_t x = b.start[0] + i / (b.count[1] * b.count[2]);
             const uint64_t y = b.start[1] + i / b.count[2] % b.count[1];
@@ -146,11 +235,11 @@ static void assert_grid(const struct dj_grid *grid, const struct dj_tensor *tens
             /* the view finds the same element as the tensor */
             const uint64_t byte =
                 view.binding.offset +
-                4 * (view.base + (x - b.start[0]) * view.stride[0] +
-                     (y - b.start[1]) * view.stride[1] + (z - b.start[2]) * view.stride[2]);
-            assert_int_equal(byte,
-                             tensor->offset + 4 * (x * tensor->stride[0] + y * tensor->stride[1] +
-                                                   z * tensor->stride[2]));
+                element * (view.base + (x - b.start[0]) * view.stride[0] +
+                           (y - b.start[1]) * view.stride[1] + (z - b.start[2]) * view.stride[2]);
+            assert_int_equal(byte, tensor->offset +
+                                       element * (x * tensor->stride[0] + y * tensor->stride[1] +
+                                                  z * tensor->stride[2]));
             assert_int_equal(seen[(x * n[1] + y) * n[2] + z]++, 0);
         }
     }
@@ -165,8 +254,8 @@ static void boxes_cover_once(void **state)
     for (int n = 0; n < 300; n++) {
         const uint64_t shape[4] = {1 + harness_random() % 6, 1 + harness_random() % 200,
                                    1 + harness_random() % 9, 4 << harness_random() % 4};
-        struct dj_tensor t = plain(shape[0], shape[1], shape[2], shape[3]);
-        t.offset = 4 * (harness_random() % 100);
+        struct dj_tensor t = typed(harness_random() % 3, shape[0], shape[1], shape[2], shape[3]);
+        t.offset = dj_type_size(t.type) * (harness_random() % 100);
         if (harness_random() & 1)
             dj_tensor_swap(&t, 1, 2);
         if (harness_random() & 1)
@@ -224,20 +313,46 @@ static void all_tensors_fit(void **state)
     assert_grid(&grid, &a, UINT64_MAX, granule);
 }
 
+/* By bytes and not by elements: what fits of 2 bytes each need not of 4. */
+static void binding_is_of_bytes(void **state)
+{
+    (void)state;
+    const uint64_t most = context.info.max_storage_range - context.info.offset_alignment;
+    const uint64_t count[3] = {1, 1, 1};
+    struct dj_tensor t = typed(DJ_FLOAT16, 1, 1, 1, most / 2);
+    assert_true(dj_tensor_binds(&context, &t, count));
+    t.shape[3]++;
+    assert_false(dj_tensor_binds(&context, &t, count));
+    t = plain(1, 1, 1, most / 4);
+    assert_true(dj_tensor_binds(&context, &t, count));
+    t.shape[3]++;
+    assert_false(dj_tensor_binds(&context, &t, count));
+    t = plain(3, 1, 1, 4);
+    t.stride[0] = UINT64_MAX / 2;
+    assert_false(dj_tensor_binds(&context, &t, t.shape));
+    t.shape[1] = 0;
+    assert_true(dj_tensor_binds(&context, &t, t.shape));
+}
+
 #define TENSOR_TEST(function) cmocka_unit_test_setup(function, set_limits)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TENSOR_TEST(types_have_sizes),
         TENSOR_TEST(init_and_swap),
         TENSOR_TEST(checks_keep_to_the_buffer),
+        TENSOR_TEST(checks_know_types),
+        TENSOR_TEST(words_are_not_shared),
         TENSOR_TEST(checks_survive_overflow),
         TENSOR_TEST(outputs_must_not_overlap_themselves),
         TENSOR_TEST(overlap_is_of_ranges),
+        TENSOR_TEST(ranges_are_of_bytes),
         TENSOR_TEST(boxes_cover_once),
         TENSOR_TEST(most_is_kept),
         TENSOR_TEST(too_large_a_granule_is_refused),
         TENSOR_TEST(all_tensors_fit),
+        TENSOR_TEST(binding_is_of_bytes),
     };
     harness_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);

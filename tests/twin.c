@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "twin.h"
 
+#include <dijiang/buffer.h>
 #include <dijiang/features.h>
 
 #include <assert.h>
@@ -38,234 +39,320 @@ static void dct_matrix(int type, size_t n, double *matrix)
 
 void twin_dct(int type, size_t n, const double *x, double *y)
 {
-    /* the matrix of the last call is kept: tests transform many rows of one length */
-    static double *matrix;
-    static size_t matrix_n;
-    static int matrix_type;
+    /* each type's last matrix is kept: tests transform many rows of one length */
+    static struct {
+        double *values;
+        size_t n;
+    } matrices[3];
     assert(type >= 2 && type <= 4 && x != y);
-    if (!matrix || matrix_n != n || matrix_type != type) {
-        free(matrix);
-        matrix = allocate(n * n);
-        dct_matrix(type, n, matrix);
-        matrix_n = n;
-        matrix_type = type;
+    double **matrix = &matrices[type - 2].values;
+    if (!*matrix || matrices[type - 2].n != n) {
+        free(*matrix);
+        *matrix = allocate(n * n);
+        dct_matrix(type, n, *matrix);
+        matrices[type - 2].n = n;
     }
     for (size_t k = 0; k < n; k++) {
         double sum = 0;
         for (size_t i = 0; i < n; i++)
-            sum += matrix[k * n + i] * x[i];
+            sum += (*matrix)[k * n + i] * x[i];
         y[k] = sum;
     }
 }
 
-/* ln sum exp(a + b); b may be NULL for zeros. */
-static double log_sum_exp(const double *a, const double *b, size_t n)
+size_t twin_features_count(const struct twin_attention *t)
+{
+    if (t->features)
+        return t->features;
+    return t->map == DJ_MAP_COSFORMER ? 2 * t->dim : t->dim;
+}
+
+size_t twin_key_heads(const struct twin_attention *t)
+{
+    return t->key_heads ? t->key_heads : t->heads;
+}
+
+size_t twin_query_tokens(const struct twin_attention *t)
+{
+    return t->causal ? t->tokens : t->query_tokens;
+}
+
+size_t twin_sequences(const struct twin_attention *t)
+{
+    return t->spans || t->query_spans ? t->sequences : t->batch;
+}
+
+size_t twin_q_size(const struct twin_attention *t)
+{
+    return t->batch * twin_query_tokens(t) * t->heads * t->dim;
+}
+
+size_t twin_k_size(const struct twin_attention *t)
+{
+    return t->batch * t->tokens * twin_key_heads(t) * t->dim;
+}
+
+size_t twin_v_size(const struct twin_attention *t)
+{
+    return t->batch * t->tokens * twin_key_heads(t) * t->value_dim;
+}
+
+size_t twin_o_size(const struct twin_attention *t)
+{
+    return t->batch * twin_query_tokens(t) * t->heads * t->value_dim;
+}
+
+struct twin_span twin_key_span(const struct twin_attention *t, size_t n)
+{
+    if (t->spans)
+        return t->spans[n];
+    return (struct twin_span){n, 0, t->tokens};
+}
+
+struct twin_span twin_query_span(const struct twin_attention *t, size_t n)
+{
+    if (t->causal)
+        return twin_key_span(t, n);
+    if (t->query_spans)
+        return t->query_spans[n];
+    return (struct twin_span){n, 0, t->query_tokens};
+}
+
+int twin_is_exponential(int map)
+{
+    return map == DJ_MAP_WDCF || map == DJ_MAP_SOFTMAX_DCT || map == DJ_MAP_PFF ||
+           map == DJ_MAP_PRF;
+}
+
+int twin_is_signed(const struct twin_attention *t)
+{
+    return t->map == DJ_MAP_IDENTITY || t->map == DJ_MAP_LINFORMER || t->query_scales ||
+           t->key_scales;
+}
+
+/* Which of several sets of numbers a key head has. */
+static size_t feature_set(const struct twin_attention *t, size_t head)
+{
+    return t->feature_heads > 1 ? head : 0;
+}
+
+/* Bit n of the sequence of words that splitmix64 gives from state 3, as a sign. */
+static double flip_sign(size_t n)
+{
+    uint64_t state = 3, word = 0;
+    for (size_t w = 0; w <= n / 64; w++) {
+        state += 0x9e3779b97f4a7c15u;
+        word = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
+        word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
+        word ^= word >> 31;
+    }
+    return word >> (n % 64) & 1 ? -1 : 1;
+}
+
+/* y[m]: blocks of d by DCT-II, III, IV, and II of x with its signs flipped. */
+static void transform_blocks(size_t d, size_t m, const double *x, double *y)
+{
+    static const int types[4] = {2, 3, 4, 2};
+    double input[256], block[256];
+    assert(d <= 256 && m <= 4 * d);
+    for (size_t r = 0; r * d < m; r++) {
+        for (size_t n = 0; n < d; n++)
+            input[n] = r == 3 ? x[n] * flip_sign(n) : x[n];
+        twin_dct(types[r], d, input, block);
+        const size_t left = m - r * d;
+        memcpy(y + r * d, block, (left < d ? left : d) * sizeof(*y));
+    }
+}
+
+/* y = V x */
+static void project(const float *V, size_t m, size_t d, const double *x, double *y)
+{
+    for (size_t i = 0; i < m; i++) {
+        y[i] = 0;
+        for (size_t c = 0; c < d; c++)
+            y[i] += V[i * d + c] * x[c];
+    }
+}
+
+/* ln sum exp(a) */
+static double log_sum_exp(const double *a, size_t n)
 {
     double max = -INFINITY, sum = 0;
     for (size_t i = 0; i < n; i++)
-        max = fmax(max, a[i] + (b ? b[i] : 0));
+        max = fmax(max, a[i]);
     if (isinf(max))
         return max;
     for (size_t i = 0; i < n; i++)
-        sum += exp(a[i] + (b ? b[i] : 0) - max);
+        sum += exp(a[i] - max);
     return max + log(sum);
 }
 
-static size_t feature_row(const struct twin_attention *t, size_t head)
+/* c |x|^2 */
+static double quadratic(const struct twin_attention *t, const double *x)
 {
-    return t->feature_heads > 1 ? head * t->dim : 0;
+    double square = 0;
+    if (t->map != DJ_MAP_PFF && t->map != DJ_MAP_PRF)
+        return 0;
+    for (size_t c = 0; c < t->dim; c++)
+        square += x[c] * x[c];
+    return (t->kernel == DJ_KERNEL_GAUSSIAN ? 1 : 0.5) * square;
+}
+
+/* ln of the factor before the exponential: |D_i|, and m^-1/2 of PFF and PRF. */
+static double log_weight(const struct twin_attention *t, size_t head, size_t i)
+{
+    const size_t m = twin_features_count(t);
+    double weight = 0;
+    if (t->map == DJ_MAP_PFF || t->map == DJ_MAP_PRF)
+        weight -= log((double)m) / 2;
+    if (t->weights)
+        weight += log(fabs((double)t->weights[feature_set(t, head) * m + i]));
+    return weight;
 }
 
 void twin_log_features(const struct twin_attention *t, size_t head, const double *x, double *a)
 {
-    const float *frequencies = t->frequencies + feature_row(t, head);
-    const float *weights = t->weights ? t->weights + feature_row(t, head) : NULL;
-    twin_dct(t->map == DJ_MAP_WDCF ? 2 : 3, t->dim, x, a);
-    for (size_t i = 0; i < t->dim; i++) {
-        a[i] *= frequencies[i];
-        if (weights)
-            a[i] += log(fabs((double)weights[i]));
+    const size_t d = t->dim, m = twin_features_count(t), set = feature_set(t, head);
+    assert(twin_is_exponential(t->map));
+    if (t->map == DJ_MAP_WDCF)
+        transform_blocks(d, m, x, a);
+    else if (t->map == DJ_MAP_SOFTMAX_DCT)
+        twin_dct(3, d, x, a);
+    else
+        project(t->directions + set * m * d, m, d, x, a);
+    for (size_t i = 0; i < m; i++) {
+        if (t->map != DJ_MAP_PRF)
+            a[i] *= t->frequencies[set * m + i];
+        a[i] += log_weight(t, head, i) - quadratic(t, x);
     }
     if (t->map == DJ_MAP_SOFTMAX_DCT) {
-        const double sum = log_sum_exp(a, NULL, t->dim);
-        for (size_t i = 0; i < t->dim; i++)
+        const double sum = log_sum_exp(a, m);
+        for (size_t i = 0; i < m; i++)
             a[i] -= sum;
     }
 }
 
-/* Where token i of head h begins, in rows of the contiguous arrays. */
-static size_t row(const struct twin_attention *t, size_t b, size_t i, size_t h)
+/* ln (phi(0) . phi(k)) */
+static double log_key_norm(const struct twin_attention *t, size_t head, const double *a)
 {
-    return (b * t->tokens + i) * t->heads + h;
+    const size_t m = twin_features_count(t);
+    double *sum = allocate(m);
+    for (size_t i = 0; i < m; i++)
+        sum[i] = log_weight(t, head, i) + a[i];
+    const double result = log_sum_exp(sum, m);
+    free(sum);
+    return result;
 }
 
-/* Log features of one sequence and head, [tokens][dim]. */
-static double *sequence_features(const struct twin_attention *t, size_t b, size_t h, const float *x)
+static void signed_features(const struct twin_attention *t, size_t head, size_t place,
+                            const double *x, double *value)
 {
-    double *a = allocate(t->tokens * t->dim), *scaled = allocate(t->dim);
-    for (size_t i = 0; i < t->tokens; i++) {
-        for (size_t c = 0; c < t->dim; c++)
-            scaled[c] = sqrt(t->scale) * x[row(t, b, i, h) * t->dim + c];
-        twin_log_features(t, h, scaled, a + i * t->dim);
+    const size_t d = t->dim, m = twin_features_count(t);
+    if (t->map == DJ_MAP_PERFORMER_RELU)
+        project(t->directions + feature_set(t, head) * m * d, m, d, x, value);
+    const double angle =
+        acos(-1.0) * (double)(place + 1) / (2 * (double)(t->max_tokens ? t->max_tokens : 1));
+    for (size_t i = 0; i < m; i++) {
+        if (t->map == DJ_MAP_PERFORMER_RELU)
+            value[i] = fmax(value[i], 0) + 1e-3;
+        else if (t->map == DJ_MAP_COSFORMER)
+            value[i] = fmax(x[i % d], 0) * (i < d ? cos(angle) : sin(angle));
+        else if (t->map == DJ_MAP_ELU)
+            value[i] = x[i] > 0 ? x[i] + 1 : exp(x[i]);
+        else
+            value[i] = t->map == DJ_MAP_RELU ? fmax(x[i], 0) : x[i];
     }
-    free(scaled);
-    return a;
 }
 
-/* value * exp(exponent), in two halves: Inf or 0 only where the product is. */
-static double times_exp(double value, double exponent)
+void twin_features(const struct twin_attention *t, size_t head, int is_key, size_t place,
+                   const double *x, double *value, double *exponent)
 {
-    if (value == 0)
-        return 0; /* and not 0 * Inf */
-    return value * exp(exponent / 2) * exp(exponent / 2);
-}
-
-/* One output row from the log weights of the keys it sees. */
-static void pair_row(const struct twin_attention *t, size_t b, size_t h, const double *log_weight,
-                     size_t keys, const float *v, double *o)
-{
-    double max = -INFINITY, norm = 0;
-    for (size_t j = 0; j < keys; j++)
-        max = fmax(max, log_weight[j]);
-    memset(o, 0, t->value_dim * sizeof(*o));
-    for (size_t j = 0; j < keys; j++) {
-        const double w = exp(log_weight[j] - max);
-        norm += w;
-        for (size_t c = 0; c < t->value_dim; c++)
-            o[c] += w * v[row(t, b, j, h) * t->value_dim + c];
+    const size_t m = twin_features_count(t);
+    if (!twin_is_exponential(t->map)) {
+        signed_features(t, head, place, x, value);
+        memset(exponent, 0, m * sizeof(*exponent));
+        return;
     }
-    for (size_t c = 0; c < t->value_dim; c++)
-        o[c] = t->normalise ? o[c] / norm : times_exp(o[c], max);
-}
-
-static void pair_sequence(const struct twin_attention *t, size_t b, size_t h, const float *q,
-                          const float *k, const float *v, double *o)
-{
-    double *aq = sequence_features(t, b, h, q), *ak = sequence_features(t, b, h, k);
-    double *log_weight = allocate(t->tokens);
-    const double log_decay = t->decay ? log((double)t->decay[h]) : 0;
-    for (size_t i = 0; i < t->tokens; i++) {
-        const size_t keys = t->causal ? i + 1 : t->tokens;
-        for (size_t j = 0; j < keys; j++)
-            log_weight[j] = log_sum_exp(aq + i * t->dim, ak + j * t->dim, t->dim) +
-                            (t->causal ? (double)(i - j) * log_decay : 0);
-        pair_row(t, b, h, log_weight, keys, v, o + row(t, b, i, h) * t->value_dim);
+    twin_log_features(t, head, x, exponent);
+    const double norm = is_key && t->key_normalise ? log_key_norm(t, head, exponent) : 0;
+    for (size_t i = 0; i < m; i++) {
+        value[i] = isinf(exponent[i]) && exponent[i] < 0 ? 0 : 1;
+        exponent[i] = value[i] == 0 ? 0 : exponent[i] - norm;
     }
-    free(log_weight);
-    free(ak);
-    free(aq);
 }
 
-void twin_attention(const struct twin_attention *t, const float *q, const float *k, const float *v,
-                    double *o)
-{
-    for (size_t b = 0; b < t->batch; b++)
-        for (size_t h = 0; h < t->heads; h++)
-            pair_sequence(t, b, h, q, k, v, o);
-}
-
-/* Prefix sums of one head: feature f's true sums are sum[f][] and norm[f], times exp(scale[f]). */
-struct prefix {
-    double *sum, *norm, *scale;
+/* Greatest magnitudes that the bound is made of. */
+struct extremes {
+    double exponent, norm;
 };
 
-/* S' = gamma S + phi(k) v^T, the larger of the two terms setting the new scale. The decay goes into
- * the scale, so that an old sum never underflows before it is outweighed. */
-static void prefix_add(const struct twin_attention *t, struct prefix *p, double log_decay,
-                       const double *a, const float *v)
+static void see_row(const struct twin_attention *t, size_t head, int is_key, const float *row,
+                    struct extremes *seen)
 {
-    const size_t e = t->value_dim;
-    for (size_t f = 0; f < t->dim; f++) {
-        if (isinf(a[f]) && a[f] < 0)
-            continue; /* a dropped feature */
-        const double old = p->scale[f] + log_decay, scale = fmax(old, a[f]);
-        const double keep = exp(old - scale), add = exp(a[f] - scale);
-        p->scale[f] = scale;
-        p->norm[f] = p->norm[f] * keep + add;
-        for (size_t c = 0; c < e; c++)
-            p->sum[f * e + c] = p->sum[f * e + c] * keep + add * v[c];
+    const size_t m = twin_features_count(t);
+    double *x = allocate(t->dim), *value = allocate(m), *a = allocate(m), square = 0;
+    for (size_t c = 0; c < t->dim; c++) {
+        x[c] = sqrt(t->scale) * row[c];
+        square += x[c] * x[c];
     }
-}
-
-static void prefix_output(const struct twin_attention *t, const struct prefix *p, const double *a,
-                          double *o)
-{
-    const size_t e = t->value_dim;
-    double max = -INFINITY, norm = 0;
-    for (size_t f = 0; f < t->dim; f++)
-        max = fmax(max, a[f] + p->scale[f]);
-    memset(o, 0, e * sizeof(*o));
-    for (size_t f = 0; f < t->dim; f++) {
-        const double w = exp(a[f] + p->scale[f] - max);
-        if (w == 0)
-            continue;
-        norm += w * p->norm[f];
-        for (size_t c = 0; c < e; c++)
-            o[c] += w * p->sum[f * e + c];
-    }
-    for (size_t c = 0; c < e; c++)
-        o[c] = t->normalise ? o[c] / norm : times_exp(o[c], max);
-}
-
-static void recurrent_sequence(const struct twin_attention *t, size_t b, size_t h, const float *q,
-                               const float *k, const float *v, double *o)
-{
-    double *aq = sequence_features(t, b, h, q), *ak = sequence_features(t, b, h, k);
-    struct prefix p = {.sum = allocate(t->dim * t->value_dim),
-                       .norm = allocate(t->dim),
-                       .scale = allocate(t->dim)};
-    for (size_t f = 0; f < t->dim; f++)
-        p.scale[f] = -INFINITY;
-    const double log_decay = t->decay ? log((double)t->decay[h]) : 0;
-    for (size_t i = 0; i < t->tokens; i++) {
-        const size_t r = row(t, b, i, h) * t->value_dim;
-        prefix_add(t, &p, log_decay, ak + i * t->dim, v + r);
-        prefix_output(t, &p, aq + i * t->dim, o + r);
-    }
-    free(p.sum);
-    free(p.norm);
-    free(p.scale);
-    free(ak);
-    free(aq);
-}
-
-void twin_attention_recurrent(const struct twin_attention *t, const float *q, const float *k,
-                              const float *v, double *o)
-{
-    assert(t->causal);
-    for (size_t b = 0; b < t->batch; b++)
-        for (size_t h = 0; h < t->heads; h++)
-            recurrent_sequence(t, b, h, q, k, v, o);
-}
-
-/* The largest |a| and the largest |x|_2 over all rows of x. */
-static void extremes(const struct twin_attention *t, const float *x, double *exponent, double *norm)
-{
-    double *scaled = allocate(t->dim), *a = allocate(t->dim);
-    const size_t rows = t->batch * t->tokens * t->heads;
-    for (size_t r = 0; r < rows; r++) {
-        double square = 0;
-        for (size_t c = 0; c < t->dim; c++) {
-            scaled[c] = sqrt(t->scale) * x[r * t->dim + c];
-            square += scaled[c] * scaled[c];
-        }
-        *norm = fmax(*norm, sqrt(square));
-        twin_log_features(t, t->heads ? r % t->heads : 0, scaled, a);
-        for (size_t c = 0; c < t->dim; c++)
-            if (isfinite(a[c]))
-                *exponent = fmax(*exponent, fabs(a[c]));
+    seen->norm = fmax(seen->norm, sqrt(square));
+    seen->exponent = fmax(seen->exponent, quadratic(t, x));
+    for (int key = 0; key <= is_key; key++) { /* keys before and after their normalisation */
+        twin_features(t, head, key, 0, x, value, a);
+        for (size_t i = 0; i < m; i++)
+            seen->exponent = fmax(seen->exponent, fabs(a[i]));
     }
     free(a);
-    free(scaled);
+    free(value);
+    free(x);
+}
+
+/* max |t_i|, of PFF and PRF the length of t_i V_i. */
+static double largest_frequency(const struct twin_attention *t)
+{
+    const size_t m = twin_features_count(t), d = t->dim;
+    const size_t sets = t->feature_heads > 1 ? t->feature_heads : 1;
+    double largest = 0;
+    for (size_t i = 0; i < sets * m; i++) {
+        double length = t->map == DJ_MAP_PRF ? 1 : fabs((double)t->frequencies[i]), square = 0;
+        for (size_t c = 0; t->directions && c < d; c++)
+            square += (double)t->directions[i * d + c] * t->directions[i * d + c];
+        if (t->directions)
+            length *= sqrt(square);
+        largest = fmax(largest, length);
+    }
+    return largest;
+}
+
+static double exponent_term(const struct twin_attention *t, const float *q, const float *k)
+{
+    const size_t group = twin_key_heads(t) ? t->heads / twin_key_heads(t) : 1, d = t->dim;
+    struct extremes seen = {0};
+    for (size_t n = 0; n < twin_sequences(t); n++) {
+        const struct twin_span qs = twin_query_span(t, n), ks = twin_key_span(t, n);
+        for (size_t i = 0; i < qs.count; i++)
+            for (size_t h = 0; h < t->heads; h++)
+                see_row(t, h / group, 0,
+                        q + ((qs.row * twin_query_tokens(t) + qs.first + i) * t->heads + h) * d,
+                        &seen);
+        for (size_t j = 0; j < ks.count; j++)
+            for (size_t h = 0; h < twin_key_heads(t); h++)
+                see_row(t, h, 1,
+                        k + ((ks.row * t->tokens + ks.first + j) * twin_key_heads(t) + h) * d,
+                        &seen);
+    }
+    return 4 * seen.exponent + largest_frequency(t) * seen.norm;
 }
 
 double twin_bound(const struct twin_attention *t, const float *q, const float *k)
 {
-    double exponent = 0, norm = 0, frequency = 0;
-    extremes(t, q, &exponent, &norm);
-    extremes(t, k, &exponent, &norm);
-    const size_t numbers = (t->feature_heads > 1 ? t->heads : 1) * t->dim;
-    for (size_t i = 0; i < numbers; i++)
-        frequency = fmax(frequency, fabs((double)t->frequencies[i]));
-    return (t->tokens <= 4096 ? 1e-5 : 5e-5) + 0x1p-24 * (4 * exponent + frequency * norm);
+    size_t longest = 0;
+    for (size_t n = 0; n < twin_sequences(t); n++)
+        longest = twin_key_span(t, n).count > longest ? twin_key_span(t, n).count : longest;
+    double bound = longest <= 4096 ? 1e-5 : 5e-5;
+    if (t->type != DJ_FLOAT32)
+        bound = t->type == DJ_FLOAT16 ? 2e-3 : 1.5e-2;
+    if (t->map == DJ_MAP_SOFTMAX || t->map == DJ_MAP_LINFORMER)
+        return bound + 0x1p-24 * 4 * twin_largest_logit(t, q, k);
+    return bound + (twin_is_exponential(t->map) ? 0x1p-24 * exponent_term(t, q, k) : 0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* DiJiang attention: linear in the number of tokens, constant memory per sequence. */
+/* Attention: DiJiang's and that of the systems it is compared with. All but two are linear in the
+ * number of tokens, with constant memory per sequence. */
 #ifndef DIJIANG_ATTENTION_H
 #define DIJIANG_ATTENTION_H
 
@@ -10,30 +11,55 @@
 extern "C" {
 #endif
 
-/* A plan: head shapes and options, with every pipeline they need. Batch, tokens and strides are
- * free per call. Immutable; usable from any thread, by several at once. */
+/* A plan: head shapes, element types and options, with every pipeline they need. Batch, tokens and
+ * strides are free per call. Immutable; usable from any thread, by several at once. */
 typedef struct dj_attention dj_attention;
 
-/* With phi the feature map, gamma[h] the decay of head h and x = sqrt(scale) q or sqrt(scale) k:
- *   w[i][j] = gamma[h]^(i-j) phi(q[i]) . phi(k[j])
+/* Which kernels do the work. The result's bits depend on the family, and within one a sequence's
+ * result does not depend on the rest of the batch. */
+enum dj_family {
+    DJ_FAMILY_DEFAULT = 0, /* by device and shape */
+    DJ_FAMILY_TILED = 1,   /* tiles of 32 tokens: sums of all at once, a scan, outputs */
+};
+
+/* With phi the feature map, gamma the decay, x = sqrt(scale) q or sqrt(scale) k, and query head h
+ * reading key head h / (H / Hk):
+ *   w[i][j] = gamma^(i-j) phi(q[i]) . phi(k[j])
  *   o[i]    = sum_j w[i][j] v[j]                          without the normaliser (eq. 13)
  *   o[i]    = sum_j w[i][j] v[j] / sum_j w[i][j]          with it (eq. 4)
  * over j <= i if causal, else over all j; a state from an earlier call counts as tokens before the
- * first. The state is held as pairs of float32; an exponential map cannot overflow or lose its
- * denominator at any magnitude (docs/mathematics.md): with the normaliser the result is finite for
- * all |log phi| <= 1e30, |x| <= 1e18 and |v| <= 1e30; of a v smaller than 1e-14 less than float32's
- * precision may be left. */
+ * first. DJ_MAP_SOFTMAX has w[i][j] = exp(scale q[i] . k[j]), always normalised. A row that sees no
+ * key at all is 0.
+ *
+ * The state is held as pairs of float32; an exponential map cannot overflow or lose its denominator
+ * at any magnitude (docs/mathematics.md): with the normaliser the result is finite for all
+ * |log phi| <= 1e30, |x| <= 1e18 and |v| <= 1e30; of a v smaller than 1e-14 less than float32's
+ * precision may be left. A denominator below 1e-6 gives 0 with DJ_MAP_RELU and counts as 1e-6 with
+ * DJ_MAP_COSFORMER. */
 struct dj_attention_params {
     uint32_t map;       /* enum dj_map */
-    uint32_t heads;     /* H, 0 to 65535; 0 computes nothing */
+    uint32_t heads;     /* H, of queries: 0 to 65535; 0 computes nothing */
+    uint32_t key_heads; /* Hk, of keys and values, a divisor of H; 0: as heads. Fewer than H is
+                         * grouped-query, 1 multi-query attention */
     uint32_t dim;       /* d, of queries and keys: 4 to 256 in steps of 4 */
     uint32_t value_dim; /* e, of values and outputs: 4 to 256 in steps of 4; 0: as dim */
-    uint32_t causal;    /* enum dj_switch; default on */
-    uint32_t normalise; /* enum dj_switch; default on for DJ_MAP_WDCF, off for DJ_MAP_SOFTMAX_DCT */
-    float scale;       /* of q.k, above 0; 0: 1/sqrt(d) for DJ_MAP_WDCF, 1 for DJ_MAP_SOFTMAX_DCT */
-    uint32_t dct_path; /* enum dj_dct_path of <dijiang/dct.h>, for the transforms inside */
-    const float *decay; /* gamma[H], each above 0 (at least 2^-126) and at most 1; NULL: all 1. Read
-                         * during the call only. Causal attention only */
+    uint32_t features;  /* m of WDCF, PFF, PRF, PERFORMER_RELU: 4 to 1024 in steps of 4, at most 4 d
+                         * for WDCF; n' of LINFORMER, 1 to 1024. 0: as dim. The other maps have
+                         * their own, which alone may be named */
+    uint32_t max_tokens; /* COSFORMER: M, at least 1. LINFORMER: T, at least 1. Others: 0 */
+    uint32_t causal;     /* enum dj_switch; default on, LINFORMER: off */
+    uint32_t normalise;  /* enum dj_switch; default on, SOFTMAX_DCT and IDENTITY: off. SOFTMAX and
+                          * LINFORMER are always on */
+    uint32_t key_normalise; /* enum dj_switch, default off: phi(k) is divided by phi(0) . phi(k), so
+                             * that the kernel is exact for a query of 0 and no longer favours long
+                             * keys. WDCF, PFF and PRF, with the normaliser */
+    uint32_t q_type, k_type, v_type, o_type; /* enum dj_type */
+    uint32_t dct_path;    /* enum dj_dct_path of <dijiang/dct.h>, for the transforms inside */
+    uint32_t family;      /* enum dj_family; SOFTMAX and LINFORMER: DJ_FAMILY_DEFAULT */
+    float scale;          /* of q.k, above 0; 0: 1 for SOFTMAX_DCT, 1/sqrt(d) for the others */
+    uint32_t padding;     /* 0 */
+    const float *decay;   /* gamma[Hk], each above 0 (at least 2^-126) and at most 1; NULL: all 1.
+                           * Read during the call only. Causal attention only */
     uint64_t reserved[4]; /* 0 */
 };
 
@@ -42,75 +68,154 @@ struct dj_attention_params {
  * holding no lock of the context.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_UNSUPPORTED (a decay
- * without causal, or a dct_path that cannot do dim); DJ_ERROR_COMPILER; DJ_ERROR_LIMIT;
- * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST;
- * DJ_ERROR_VULKAN. Thread-safe. */
+ * without causal, causal Linformer, softmax or Linformer without normaliser, key_normalise where it
+ * has no meaning, a family for softmax or Linformer, a dct_path that cannot do dim);
+ * DJ_ERROR_STATELESS (a decay for softmax or Linformer); DJ_ERROR_NORMALISER (a normaliser for the
+ * identity map); DJ_ERROR_COMPILER; DJ_ERROR_LIMIT; DJ_ERROR_OUT_OF_HOST_MEMORY;
+ * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_attention_create(dj_context *context, const struct dj_attention_params *params,
                                      dj_attention **plan);
 
 /* Destroys a plan and sets *plan to NULL. No submitted work may still use it. */
 DJ_API void dj_attention_destroy(dj_attention **plan);
 
-/* One call. B sequences of T tokens each, both free, 0 included: B = 0 does nothing, T = 0 leaves
- * every state as it was (slots_out then receives slots_in's, or the empty state). */
+/* Whole numbers, one or more per sequence: an array of the host, or one in a buffer, which the
+ * kernels read when they run. Both NULL: none given. */
+struct dj_indices {
+    const int32_t *host;  /* read during the call only */
+    dj_buffer *buffer;    /* int32, from offset on */
+    uint64_t offset;      /* bytes, a multiple of 4 */
+    uint64_t reserved[2]; /* 0 */
+};
+
+/* Which tokens of the tensors' rows are sequences. */
+enum dj_spans_kind {
+    DJ_SPANS_WHOLE = 0, /* each of the batch's B rows is a sequence of all its tokens; no indices */
+    DJ_SPANS_PADDED = 1, /* row b holds a sequence in the tokens start .. start + length - 1;
+                          * indices[B][2] are start and length */
+    DJ_SPANS_PACKED = 2, /* one row (B = 1) holds count sequences, sequence n in the tokens
+                          * indices[n] .. indices[n+1] - 1; indices[count+1] never fall (known as
+                          * cu_seqlens) */
+};
+
+/* Indices of the host are checked; those of a buffer are not seen before the work runs: there they
+ * are clamped to the tensors, and to `longest`. Sequences may be empty. Rows of o that belong to no
+ * sequence are not written. */
+struct dj_spans {
+    uint32_t kind;    /* enum dj_spans_kind */
+    uint32_t count;   /* sequences, PACKED only: 0 to 2^31 - 1 */
+    uint32_t longest; /* tokens of the longest sequence, where indices lie in a buffer; a close
+                       * bound saves work. 0: the tensors' tokens */
+    uint32_t padding; /* 0 */
+    struct dj_indices indices;
+    uint64_t reserved[2]; /* 0 */
+};
+
+/* One call. B rows of T tokens each, both free, 0 included: B = 0 does nothing, and a sequence
+ * without tokens leaves its state as it was (slots_out then receives slots_in's, or the empty
+ * state). N is the number of sequences: B, or spans.count. */
 struct dj_attention_args {
-    struct dj_tensor q; /* [B,T,H,d] f32, any strides; [B,H,T,d] and packed qkv are views of this */
-    struct dj_tensor k; /* [B,T,H,d] f32 */
-    struct dj_tensor v; /* [B,T,H,e] f32 */
-    struct dj_tensor o; /* [B,T,H,e] f32, written; from its first to its last byte it holds nothing
+    struct dj_tensor q; /* [B,Tq,H,d], any strides; [B,H,T,d] and packed qkv are views of this.
+                         * Causal attention has Tq = T. Types are the plan's */
+    struct dj_tensor k; /* [B,T,Hk,d] */
+    struct dj_tensor v; /* [B,T,Hk,e] */
+    struct dj_tensor o; /* [B,Tq,H,e], written; from its first to its last byte it holds nothing
                          * of the other tensors */
-    const dj_features *features; /* of the plan's map and dim, with heads 0 or the plan's */
+    const dj_features *features; /* of the plan's map, dim and features, with heads 0 or the plan's
+                                  * key_heads; NULL for maps without numbers */
+
+    struct dj_spans spans;       /* sequences in k and v, and if causal in q and o */
+    struct dj_spans query_spans; /* sequences in q and o, as many; if causal all zero */
+
+    /* Factors of phi(q) and phi(k) by head and place in the sequence (a trained checkpoint's D1 and
+     * D2), any sign. f32; [1,1,H,P] and [1,1,Hk,P], P at least T; buffer NULL: all 1. Of a token
+     * whose place, counted with its state's tokens, is beyond P the output is NaN. Without the
+     * normaliser only, and not for exponential maps, SOFTMAX and LINFORMER. */
+    struct dj_tensor query_scales;
+    struct dj_tensor key_scales;
 
     /* State: a pool of slots of needs.slot_size bytes from state_offset on; see dj_state_header.
-     * Slot indices are read during the call only. state NULL: no state goes in or out. */
+     * state NULL: no state goes in or out. Indices of the host are checked; one of a buffer that
+     * names no slot counts as -1, and what it breaks of the rules below is undefined, inside the
+     * pool. */
     dj_buffer *state;
-    uint64_t state_offset;    /* bytes, a multiple of needs.slot_alignment */
-    uint32_t slot_count;      /* slots in the pool */
-    uint32_t barriers;        /* enum dj_barrier, any together */
-    const int32_t *slots_in;  /* [B] slot that sequence b continues, -1: none. NULL: all -1 */
-    const int32_t *slots_out; /* [B] slot that receives sequence b's state, -1: none. NULL: all -1.
-                               * No two sequences share one, and none is another's slots_in; a
-                               * sequence's own slots_in is fine */
+    uint64_t state_offset; /* bytes, a multiple of needs.slot_alignment */
+    uint32_t slot_count;   /* slots in the pool */
+    uint32_t snapshots;    /* K, 0 to 64: how many states slots_out receives of each sequence: after
+                            * each of its last K tokens (of fewer tokens, the first are the state
+                            * that came in). 0: 1 */
+    struct dj_indices slots_in; /* [N] slot that sequence n continues, -1: none; with accepted
+                                 * [N][K]. None given: all -1 */
+    struct dj_indices accepted; /* [N], 0 to K-1: sequence n continues slots_in[n][accepted[n]], the
+                                 * last call's snapshot after its token T - K + accepted[n]; any
+                                 * other number: none. None given: slots_in is [N] */
+    struct dj_indices slots_out; /* [N][K] slots that receive sequence n's states, -1: none. None
+                                  * given: all -1. No two are the same, and none is another
+                                  * sequence's slots_in; a sequence's own one is fine with K = 1 */
 
+    uint32_t barriers;         /* enum dj_barrier, any together */
+    uint32_t padding;          /* 0 */
     struct dj_scratch scratch; /* as dj_attention_needs says; a larger one makes larger pieces */
     uint64_t reserved[4];      /* 0 */
 };
 
 /* The start of a state slot. A slot of zero bytes is the empty state. After the header, for each
- * head, float32 arrays, m = d features: sum[m][e], its low parts[m][e], norm[m], its low parts[m]
- * and exponent[m]. Feature f's true sum is (sum[f] + low[f]) * 2^exponent[f], the exponent a whole
- * number. Each head's block starts at a multiple of 16 bytes. */
+ * key head, float32 arrays: sum[m][e], its low parts[m][e], norm[m], its low parts[m] and
+ * exponent[m]. Feature f's true sum is (sum[f] + low[f]) * 2^exponent[f], the exponent a whole
+ * number; norm is the sum of |phi|. Each head's block starts at a multiple of 16 bytes. */
 struct dj_state_header {
     uint32_t layout;     /* DJ_STATE_LAYOUT once written */
     uint32_t map;        /* enum dj_map */
     uint32_t tokens_low; /* tokens seen, low and high half */
     uint32_t tokens_high;
-    uint32_t heads, dim, value_dim;
-    uint32_t reserved[9]; /* 0 */
+    uint32_t key_heads, dim, value_dim, features;
+    uint32_t reserved[8]; /* 0 */
 };
-#define DJ_STATE_LAYOUT 0x444a0001u
+#define DJ_STATE_LAYOUT 0x444a0002u
 
-/* What recording args takes. Pure: it follows from the plan, shapes, strides, the pool's size and
- * args->scratch.size (0: as much as is useful) and changes nothing. slot_size and slot_alignment
- * depend on the plan alone, and are all that is filled in if args is NULL. Returns DJ_SUCCESS or
- * what dj_attention_record would say of args, but for the scratch buffer and the slot indices,
- * which are not looked at. */
+/* What recording args takes. Pure: it follows from the plan, shapes, strides, the host's spans, the
+ * pool's size and args->scratch.size (0: as much as is useful) and changes nothing. slot_size and
+ * slot_alignment, like scratch_alignment, depend on the plan alone, and are all that is filled in
+ * if args is NULL. Returns
+ * DJ_SUCCESS or what dj_attention_record would say of args, but for the scratch buffer and the slot
+ * indices, which are not looked at. */
 DJ_API dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention_args *args,
                                     struct dj_needs *needs);
 
 /* Records one call, whole or not at all. Allocates nothing, locks nothing, waits for nothing.
  * Begins and ends with the barriers of recorder.h and those of args->barriers. One token is T = 1.
  *
- * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_LIMIT (32
- * tokens of one head, or one state slot, span more than the device can bind); DJ_ERROR_SCRATCH;
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_UNSUPPORTED (position
+ * scales where they have no meaning; 2-byte elements at odd places on a device without 16-bit
+ * storage); DJ_ERROR_STATELESS (slots for softmax or Linformer); DJ_ERROR_TOKEN_COUNT (a sequence
+ * longer than cosFormer's M or the position scales' P, or Linformer's keys not whole rows of its
+ * T); DJ_ERROR_LIMIT (32 tokens of one head, one state slot, or tensors with spans in a buffer or a
+ * pool with slots in a buffer, span more than the device can bind); DJ_ERROR_SCRATCH;
  * DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE unless recording. */
 DJ_API dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
                                      const struct dj_attention_args *args);
 
 /* Records, submits and waits, long work in several submissions; allocates scratch memory if args
- * has none. The result is visible to the host and to later work. Returns what dj_attention_record,
+ * has none (scratch.buffer NULL: its offset and size are not looked at). The result is visible to
+ * the host and to later work; of a call that fails when part of it was submitted, o and the slots
+ * of slots_out are undefined. Returns what dj_attention_record,
  * dj_recorder_submit and dj_recorder_wait do, and DJ_ERROR_OUT_OF_DEVICE_MEMORY. Thread-safe. */
 DJ_API dj_result dj_attention_run(const dj_attention *plan, const struct dj_attention_args *args);
+
+/* Copies slot number `slot` of a pool (args->state, state_offset and slot_count; nothing else is
+ * looked at) to needs.slot_size bytes of host memory, or back; returns when it is done. Must not
+ * overlap in time with work that uses the slot; what recorded work wrote is read after a wait and
+ * with DJ_BARRIER_AFTER_HOST. Saved states may be kept in files: they are the same on every device
+ * of the same byte order.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, a slot beyond the pool, a size that is not
+ * needs.slot_size); DJ_ERROR_STATELESS; DJ_ERROR_STATE_FORMAT (loading what another map, another
+ * shape or another version of the layout left); what dj_buffer_read and dj_buffer_write do.
+ * Thread-safe. */
+DJ_API dj_result dj_state_save(const dj_attention *plan, const struct dj_attention_args *args,
+                               uint32_t slot, void *data, uint64_t size);
+DJ_API dj_result dj_state_load(const dj_attention *plan, const struct dj_attention_args *args,
+                               uint32_t slot, const void *data, uint64_t size);
 
 #ifdef __cplusplus
 }

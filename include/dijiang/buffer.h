@@ -58,13 +58,24 @@ DJ_API dj_result dj_buffer_write(dj_buffer *buffer, uint64_t offset, const void 
                                  uint64_t size);
 DJ_API dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_t size);
 
+/* Element types. What is stored as one is rounded to nearest, ties to even, beyond its range to
+ * Inf; all arithmetic is float32. */
 enum dj_type {
     DJ_FLOAT32 = 0,
+    DJ_FLOAT16 = 1,  /* IEEE 754 binary16 */
+    DJ_BFLOAT16 = 2, /* the upper half of a float32 */
 };
 
+/* Bytes of one element, 0 for an unknown type. Thread-safe. */
+DJ_API uint64_t dj_type_size(uint32_t type);
+
 /* A view of a buffer as an array of up to 4 dimensions: a plain struct, copied freely.
- * Element [i][j][k][l] lies at byte offset + 4 * (i * stride[0] + j * stride[1] + k * stride[2] +
- * l * stride[3]) for DJ_FLOAT32. */
+ * Element [i][j][k][l] lies at byte offset + size * (i * stride[0] + j * stride[1] + k * stride[2]
+ * + l * stride[3]), size being dj_type_size(type).
+ *
+ * On a device without 16-bit storage (dj_device_info.storage_16bit) the offset of a tensor of
+ * 2-byte elements must be a multiple of 4 bytes and its strides must be even, so that no two rows
+ * share a 32-bit word. */
 struct dj_tensor {
     dj_buffer *buffer;
     uint64_t offset;      /* bytes, a multiple of the element's size */

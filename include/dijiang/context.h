@@ -38,7 +38,10 @@ struct dj_context_params {
     uint32_t push_descriptors; /* enum dj_switch; DJ_OFF binds through preallocated sets even where
                                 * the device has VK_KHR_push_descriptor. Default: on, unless
                                 * DIJIANG_PUSH_DESCRIPTORS=0. The results are the same */
-    uint32_t padding;          /* 0 */
+    uint32_t storage_16bit;    /* enum dj_switch; DJ_OFF leaves 16-bit storage alone even where the
+                                * device has it, so that tensors of 2-byte elements must begin and
+                                * step by whole words (struct dj_tensor). Default: on, unless
+                                * DIJIANG_16BIT_STORAGE=0. The results are the same */
     uint64_t reserved[4];      /* 0 */
 };
 

@@ -11,5 +11,6 @@
 #include <dijiang/features.h>
 #include <dijiang/recorder.h>
 #include <dijiang/result.h>
+#include <dijiang/sampling.h>
 
 #endif

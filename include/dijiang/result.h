@@ -45,7 +45,12 @@ extern "C" {
     X(DJ_ERROR_VERSION, -16, \
       "a reserved field is not zero: the program is newer than the library") \
     X(DJ_ERROR_VULKAN, -17, "a Vulkan call failed in a way that has no code of its own") \
-    X(DJ_ERROR_SCRATCH, -18, "the scratch memory is missing, too small or misaligned")
+    X(DJ_ERROR_SCRATCH, -18, "the scratch memory is missing, too small or misaligned") \
+    X(DJ_ERROR_STATELESS, -19, "softmax and Linformer attention have neither state nor decay") \
+    X(DJ_ERROR_NORMALISER, -20, "the identity map has no normaliser") \
+    X(DJ_ERROR_TOKEN_COUNT, -21, "more tokens than the map allows, or not its fixed number") \
+    X(DJ_ERROR_STATE_FORMAT, -22, "a saved state is of another layout, map or shape") \
+    X(DJ_ERROR_FILE, -23, "a file cannot be read or written, or breaks a rule of its format")
 
 typedef enum dj_result {
 #define DJ_RESULT_ENUM(name, value, text) name = (value),

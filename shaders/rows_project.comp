@@ -1,0 +1,102 @@
+#version 450
+/* SPDX-License-Identifier: MIT */
+/* Linformer's projection over the sequence, of one sequence and key head:
+ *   y[r][c] = sum_t E[r][t] x[t][c],   r < n', t < T.
+ * The sums of 32 tokens are formed by themselves and added with compensation. Tokens come in boxes;
+ * sums and what they lack stay in memory between them.
+ *
+ * Workgroup (x, y, z): block of 64 columns, sequence and key head, tile of 32 rows of E.
+ * Invocation t computes rows 8 (t / 16) .., columns 4 (t % 16) .. */
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "kernels.h"
+
+layout(local_size_x = DJ_TILE_THREADS) in;
+layout(constant_id = 0) const uint WIDTH = 64; /* columns */
+layout(constant_id = 1) const uint ROWS = 64;  /* n' */
+layout(constant_id = 2) const uint TYPE = DJ_ELEMENT_FLOAT32;
+
+layout(push_constant) uniform Push { rows_project_push push; };
+layout(set = 0, binding = 0) readonly buffer Source { uint source[]; };
+layout(set = 0, binding = 1) readonly buffer Matrix { float matrix[]; };
+layout(set = 0, binding = 2) buffer Projected { float projected[]; };
+layout(set = 0, binding = 3) buffer Lacking { float lacking[]; };
+#include "compensated.glsl"
+#include "elements.glsl"
+
+const uint STRIDE = DJ_TILE_TOKENS / 4 + 1; /* vec4; rows begin at different banks */
+
+shared vec4 matrix_tile[DJ_TILE_TOKENS * STRIDE]; /* [token][row / 4][row % 4] */
+
+/* 32 tokens from t0 of the tile's rows of E; zeros where there are none. */
+void load_matrix(uint base, uint first_row, uint t0)
+{
+    [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_TOKENS;
+                         i += DJ_TILE_THREADS) {
+        const uint row = i / DJ_TILE_TOKENS, t = i % DJ_TILE_TOKENS;
+        float e = 0.0;
+        if (first_row + row < ROWS && t0 + t < push.tokens)
+            e = matrix[base + row * push.row_stride + t0 + t];
+        matrix_tile[t * STRIDE + row / 4][row % 4] = e;
+    }
+}
+
+vec4 load_source(uint at)
+{
+    return vec4(ELEMENT(source, TYPE, at), ELEMENT(source, TYPE, at + 1),
+                ELEMENT(source, TYPE, at + 2), ELEMENT(source, TYPE, at + 3));
+}
+
+void main()
+{
+    const uint sequence = gl_WorkGroupID.y / push.heads, head = gl_WorkGroupID.y % push.heads;
+    const uint first_row = gl_WorkGroupID.z * DJ_TILE_TOKENS;
+    const uint row = gl_LocalInvocationID.x / 16 * 8;
+    const uint column = gl_WorkGroupID.x * DJ_TILE_VALUES + gl_LocalInvocationID.x % 16 * 4;
+    const uint matrix_base = push.matrix + (push.first_head + head) * push.head_stride +
+                             first_row * push.row_stride;
+    /* columns beyond the last are computed from the last ones, and not stored */
+    const uint source_base = push.base + sequence * push.stride[0] + head * push.stride[1] +
+                             min(column, WIDTH - 4);
+    const uint projected_base = (gl_WorkGroupID.y * ROWS + first_row + row) * WIDTH + column;
+
+    vec4 sums[8], lows[8];
+    for (uint i = 0; i < 8; i++) {
+        sums[i] = lows[i] = vec4(0.0);
+        if ((push.carry & DJ_CARRY_READ) != 0 && first_row + row + i < ROWS && column < WIDTH) {
+            for (uint n = 0; n < 4; n++) {
+                sums[i][n] = projected[projected_base + i * WIDTH + n];
+                lows[i][n] = lacking[projected_base + i * WIDTH + n];
+            }
+        }
+    }
+    [[dont_unroll]] for (uint t0 = 0; t0 < push.tokens; t0 += DJ_TILE_TOKENS) {
+        barrier();
+        load_matrix(matrix_base, first_row, t0);
+        barrier();
+        vec4 step[8];
+        for (uint i = 0; i < 8; i++)
+            step[i] = vec4(0.0);
+        const uint tokens = min(push.tokens - t0, DJ_TILE_TOKENS);
+        [[dont_unroll]] for (uint t = 0; t < tokens; t++) {
+            const vec4 x = load_source(source_base + (t0 + t) * push.stride[2]);
+            const vec4 low = matrix_tile[t * STRIDE + row / 4];
+            const vec4 high = matrix_tile[t * STRIDE + row / 4 + 1];
+            for (uint i = 0; i < 4; i++) {
+                step[i] += low[i] * x;
+                step[4 + i] += high[i] * x;
+            }
+        }
+        for (uint i = 0; i < 8; i++)
+            add(sums[i], lows[i], step[i]);
+    }
+    for (uint i = 0; i < 8; i++) {
+        if (first_row + row + i < ROWS && column < WIDTH) {
+            for (uint n = 0; n < 4; n++) {
+                projected[projected_base + i * WIDTH + n] = sums[i][n];
+                if ((push.carry & DJ_CARRY_WRITE) != 0)
+                    lacking[projected_base + i * WIDTH + n] = lows[i][n];
+            }
+        }
+    }
+}
