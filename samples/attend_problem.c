@@ -211,11 +211,6 @@ static int describe_numbers(const struct settings *settings, struct problem *p)
     for (int kind = 0; kind < NUMBERS_KINDS; kind++)
         if (system_takes(system, kind))
             p->tensor_numbers[kind] = safetensors_find(p->file, number_names[kind]);
-    if (strcmp(system->name, "wpff") == 0 && !p->tensor_numbers[NUMBERS_WEIGHTS])
-        return program_fail(
-            "%s: tensor 'feature_weights' is missing: wpff is pff with weights that "
-            "were learnt",
-            settings->input);
     const uint64_t m = count_features(settings, p);
     int code = check_features(settings, p, m);
     p->numbers.system = system;

@@ -26,8 +26,8 @@ static const char help[] =
     "\n"
     "options:\n"
     "  --case CASE        prefill, decode, softmax, or all; default prefill and decode\n"
-    "  --features NAME    as dijiang-attend --help has them, but for wpff, which costs what pff\n"
-    "                     does; default wdcf. softmax and linformer have no decode\n"
+    "  --features NAME    as dijiang-attend --help has them; default wdcf. softmax and linformer\n"
+    "                     have no decode\n"
     "  --tokens T         prefill this length; default 1024, 2048, ... 65536, of softmax as far "
     "as\n"
     "                     one repetition takes less than 10 s\n"
@@ -210,9 +210,8 @@ int main(int argc, char **argv)
     static const char *const cases[] = {"prefill", "decode", "softmax", "all", NULL};
     static const char *const types[] = {"f32", "f16", "bf16", NULL};
     const char *names[SYSTEM_COUNT + 1] = {NULL};
-    for (int i = 0, count = 0; i < SYSTEM_COUNT; i++)
-        if (strcmp(systems[i].name, "wpff") != 0)
-            names[count++] = systems[i].name;
+    for (int i = 0; i < SYSTEM_COUNT; i++)
+        names[i] = systems[i].name;
     struct settings s = {.features = "wdcf", .dtype = "f32", .batch = 1, .heads = 8, .dim = 64};
     const struct program_option options[] = {
         {.name = "--case", .kind = PROGRAM_TEXT, .value = &s.only, .choices = cases},

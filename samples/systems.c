@@ -15,19 +15,19 @@ enum {
 };
 
 const struct system systems[SYSTEM_COUNT] = {
-    {"wdcf", DJ_MAP_WDCF, T | D, false},
-    {"wpff", DJ_MAP_PFF, T | V | D, false},
-    {"softmax-dct", DJ_MAP_SOFTMAX_DCT, T, false},
-    {"pff", DJ_MAP_PFF, T | V, false},
-    {"prf", DJ_MAP_PRF, V | D, false},
-    {"performer", DJ_MAP_PRF, V | D, true},
-    {"performer-relu", DJ_MAP_PERFORMER_RELU, V, true},
-    {"cosformer", DJ_MAP_COSFORMER, 0, false},
-    {"elu", DJ_MAP_ELU, 0, false},
-    {"relu", DJ_MAP_RELU, 0, false},
-    {"identity", DJ_MAP_IDENTITY, 0, false},
-    {"softmax", DJ_MAP_SOFTMAX, 0, false},
-    {"linformer", DJ_MAP_LINFORMER, EF, false},
+    {"wdcf", DJ_MAP_WDCF, T | D, false, false},
+    {"wpff", DJ_MAP_PFF, T | V | D, false, true},
+    {"softmax-dct", DJ_MAP_SOFTMAX_DCT, T, false, false},
+    {"pff", DJ_MAP_PFF, T | V, false, false},
+    {"prf", DJ_MAP_PRF, V | D, false, false},
+    {"performer", DJ_MAP_PRF, V | D, true, false},
+    {"performer-relu", DJ_MAP_PERFORMER_RELU, V, true, false},
+    {"cosformer", DJ_MAP_COSFORMER, 0, false, false},
+    {"elu", DJ_MAP_ELU, 0, false, false},
+    {"relu", DJ_MAP_RELU, 0, false, false},
+    {"identity", DJ_MAP_IDENTITY, 0, false, false},
+    {"softmax", DJ_MAP_SOFTMAX, 0, false, false},
+    {"linformer", DJ_MAP_LINFORMER, EF, false, false},
 };
 
 const struct system *system_find(const char *name)
@@ -115,6 +115,14 @@ static dj_result draw_directions(const struct numbers *n, uint64_t seed, float *
     return dj_sample_gaussians(&params, n->features, directions);
 }
 
+static dj_result draw_weights(const struct numbers *n, uint64_t seed, float *weights)
+{
+    const dj_result result = dj_frequencies_draw(n->features, seed, weights);
+    for (uint32_t i = 0; result == DJ_SUCCESS && i < n->features; i++)
+        weights[i] = expf(weights[i] / 2);
+    return result;
+}
+
 dj_result numbers_draw(struct numbers *numbers, enum number_kind kind, uint64_t seed)
 {
     const size_t size = numbers_size(numbers, kind);
@@ -134,6 +142,7 @@ dj_result numbers_draw(struct numbers *numbers, enum number_kind kind, uint64_t 
     case NUMBERS_VALUE_PROJECTION:
         return draw_projection(numbers, seed, data);
     case NUMBERS_WEIGHTS:
+        return draw_weights(numbers, seed, data);
     case NUMBERS_KINDS:
         break;
     }
@@ -144,8 +153,8 @@ dj_result numbers_draw_missing(struct numbers *numbers, uint64_t seed)
 {
     dj_result result = DJ_SUCCESS;
     for (int kind = 0; kind < NUMBERS_KINDS && result == DJ_SUCCESS; kind++)
-        if (kind != NUMBERS_WEIGHTS && system_takes(numbers->system, kind) &&
-            !numbers->arrays[kind])
+        if (system_takes(numbers->system, kind) && !numbers->arrays[kind] &&
+            (kind != NUMBERS_WEIGHTS || numbers->system->weighted))
             result = numbers_draw(numbers, kind, seed);
     return result;
 }

@@ -25,6 +25,7 @@ struct system {
     uint32_t map;    /* enum dj_map */
     uint32_t takes;  /* 1 << enum number_kind, any together */
     bool orthogonal; /* directions are orthogonal where they are drawn */
+    bool weighted;   /* weights are drawn where they are absent, and not 1 */
 };
 
 /* All of them, in the order of the help texts. */
@@ -69,10 +70,11 @@ size_t numbers_size(const struct numbers *numbers, enum number_kind kind);
 
 /* Draws an array that the system takes, one set for all heads: frequencies as the paper does,
  * directions on the sphere (PFF), Gaussian (PRF) or orthogonal (Performer), Linformer's projections
- * from N(0, 1/m), as that paper's Theorem 1. Returns what the library's functions do. */
+ * from N(0, 1/m), as that paper's Theorem 1, weights as exp(z / 2) with a normal z. Returns what
+ * the library's functions do. */
 dj_result numbers_draw(struct numbers *numbers, enum number_kind kind, uint64_t seed);
 
-/* Draws whatever the system takes and numbers lack, but for weights. */
+/* Draws whatever the system takes and numbers lack; weights only where it is weighted. */
 dj_result numbers_draw_missing(struct numbers *numbers, uint64_t seed);
 
 /* Creates the features, or sets *features to NULL for a system that takes no numbers. */

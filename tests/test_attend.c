@@ -227,7 +227,6 @@ static void test_files_that_do_not_fit(void **state)
          "--no-causal",
          "'feature_weights' is [2,2,4]"},
         {{Q, K, V, {"feature_weights", "F32", "[4]", NULL, 16}}, "--no-causal", "weight"},
-        {{Q, K, V}, "--features=wpff", "tensor 'feature_weights' is missing: wpff is pff with"},
         {{Q, K, V, {"feature_directions", "F32", "[8,3]", NULL, 96}},
          "--features=prf",
          "'feature_directions' is [8,3], must be [m,d] or [Hk,m,d] with m 8, Hk 2, d 4"},

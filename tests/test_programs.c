@@ -88,7 +88,7 @@ static void test_wrong_usage(void **state)
         {{bench, "--repeat", "0"}, "--repeat is '0'"},
         {{bench, "--batch", "x"}, "--batch is 'x'"},
         {{bench, "--key-heads", "3"}, "--key-heads is 3, must divide --heads 8"},
-        {{bench, "--features", "wpff"}, "--features is 'wpff', must be wdcf or softmax-dct or"},
+        {{bench, "--features", "wp"}, "--features is 'wp', must be wdcf or wpff or"},
         {{bench, "--features", "softmax", "--case=decode"}, "which softmax has none of"},
         {{bench, "--features", "linformer", "--case=decode"}, "which linformer has none of"},
         {{bench, "--dtype", "F16"}, "--dtype is 'F16', must be f32 or f16 or bf16"},

@@ -318,6 +318,7 @@ static void test_every_system_runs_without_numbers(void **state)
     } systems[] = {
         {"wdcf", "attention    wdcf, 64 features, causal, normalised, scale 0.125"},
         {"softmax-dct", "attention    softmax-dct, 64 features, causal, not normalised, scale 1"},
+        {"wpff", "\nweights      drawn with seed 1\ndirections   drawn with seed 1\n"},
         {"pff", "\ndirections   drawn with seed 1\n"},
         {"prf", "\ndirections   drawn with seed 1\n"},
         {"performer", "\ndirections   drawn with seed 1\n"},
