@@ -120,7 +120,7 @@ static dj_result check_combination(const struct dj_log *log,
         return dj_fail(log, DJ_ERROR_UNSUPPORTED, "attention: %s is always normalised", kind->name);
     if (options.key_normalise && !(kind->exponential && options.normalise))
         return dj_fail(log, DJ_ERROR_UNSUPPORTED,
-                       "attention: key_normalise for %s%s, which needs an exponential map and the "
+                       "attention: key_normalise for %s%s: it is for WDCF, PFF and PRF with the "
                        "normaliser",
                        kind->name, options.normalise ? "" : " without a normaliser");
     if (kind->softmax && params->family != DJ_FAMILY_DEFAULT)

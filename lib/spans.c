@@ -92,9 +92,9 @@ static dj_result check_host(const struct dj_log *log, const char *name, struct d
         const int64_t end = packed ? b : (int64_t)a + b;
         if (a < 0 || b < 0 || end < a || (uint64_t)end > set->row_tokens)
             return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                           "%s: sequence %" PRIu64 " is %s %d, %d in a row of %" PRIu64 " tokens",
-                           name, n, packed ? "tokens from, to" : "start, length", a, b,
-                           set->row_tokens);
+                           "%s: sequence %" PRIu64 " %s %d, %s %d, in a row of %" PRIu64 " tokens",
+                           name, n, packed ? "begins at" : "has start", a,
+                           packed ? "ends at" : "length", b, set->row_tokens);
         const uint64_t length = dj_span_of(set, n).count;
         set->longest = length > set->longest ? length : set->longest;
     }

@@ -52,6 +52,31 @@ uint slot_block(int slot, uint head)
     return slot_start(slot) + DJ_STATE_HEADER_WORDS + head * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
 }
 
+/* What a slot holds. Memory of zero bytes is the empty state; what another map or shape left, or
+ * nothing ever wrote, is no state at all. */
+const uint SLOT_EMPTY = 0, SLOT_STATE = 1, SLOT_ALIEN = 2;
+
+uint slot_content(int slot)
+{
+    if (slot < 0 || slots[slot_start(slot)] == 0)
+        return SLOT_EMPTY;
+    const uint expected[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, 0u, 0u, push.plan_heads,
+                                     push.dim, VALUE_DIM, FEATURES);
+    bool same = true;
+    for (uint i = 0; i < 8; i++)
+        same = same && (i == 2 || i == 3 || slots[slot_start(slot) + i] == expected[i]);
+    return same ? SLOT_STATE : SLOT_ALIEN;
+}
+
+/* Whatever is computed from it is NaN. */
+void spoil_state()
+{
+    for (uint i = 0; i < COLUMNS; i++)
+        high[i] = nan();
+    norm = nan();
+    peak = 0.0;
+}
+
 void clear_state()
 {
     for (uint i = 0; i < COLUMNS; i++)
@@ -196,11 +221,14 @@ void main()
 
     const int in_slot = push.read == DJ_SCAN_SLOTS ? slot_in(push.first_index + sequence) : -1;
     const int out_slot = push.write_slots != 0 ? slot_out(push.first_index + sequence) : -1;
+    const uint content = slot_content(in_slot);
     clear_state();
     if (push.read == DJ_SCAN_CARRY) {
         LOAD_STATE(carry, carry_block, f)
-    } else if (in_slot >= 0) {
+    } else if (content == SLOT_STATE) {
         LOAD_STATE(slots, slot_block(in_slot, head), f)
+    } else if (content == SLOT_ALIEN) {
+        spoil_state();
     }
     /* state may go out where it came in: all have read norm and exponent before one writes them */
     memoryBarrierBuffer();

@@ -204,6 +204,38 @@ static void indices_in_scratch_are_refused(void **state)
     problem_finish(&p);
 }
 
+/* What no plan of this kind wrote is not taken for a state, but by one loud mark. */
+static void strange_slots_give_nan(void **state)
+{
+    (void)state;
+    const struct problem_params params = {SHAPE(1, 40, 2, 8, 8), .map = DJ_MAP_WDCF,
+                                          .normalise = true};
+    struct problem_params wider = params;
+    wider.features = 16;
+    struct pool pool, other;
+    pool_init(&pool, harness_context(0), &params, 4);
+    pool_init(&other, harness_context(0), &wider, 4);
+    pool_run(&other, 0, 40, NULL, (const int32_t[]){0});
+    for (int way = 0; way < 3; way++) { /* poison, another plan's state, and one of its own */
+        struct dj_attention_args args = pool.placed.args;
+        const int32_t in = way == 2 ? 3 : 0;
+        if (way == 1) {
+            args.state = other.state;
+            args.state_offset = pool_offset(&other, 0);
+        }
+        if (way == 2)
+            pool_run(&pool, 0, 40, NULL, (const int32_t[]){3});
+        args.slots_in.host = &in;
+        HARNESS_OK(dj_attention_run(pool.placed.plan, &args));
+        float *got = placed_output(&pool.placed);
+        for (size_t i = 0; i < 40 * 2 * 8; i++)
+            assert_int_equal(got[i] == got[i], way == 2);
+        free(got);
+    }
+    pool_finish(&other);
+    pool_finish(&pool);
+}
+
 /* cosFormer beyond M, by way of a state, is NaN and not something of the wrong sign. */
 static void cosformer_ends_at_its_last_place(void **state)
 {
@@ -228,6 +260,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(few_tokens_far_apart_with_snapshots),
     HARNESS_TEST(needs_stand_when_taken_at_their_word),
     HARNESS_TEST(indices_in_scratch_are_refused),
+    HARNESS_TEST(strange_slots_give_nan),
     HARNESS_TEST(cosformer_ends_at_its_last_place),
 };
 

@@ -103,7 +103,7 @@ enum dj_spans_kind {
  * sequence are not written. */
 struct dj_spans {
     uint32_t kind;    /* enum dj_spans_kind */
-    uint32_t count;   /* sequences, PACKED only: 0 to 2^31 - 1 */
+    uint32_t count;   /* sequences, PACKED only: 0 to 2^31 - 1; 0 are none, whatever the indices */
     uint32_t longest; /* tokens of the longest sequence, where indices lie in a buffer; a close
                        * bound saves work. 0: the tensors' tokens */
     uint32_t padding; /* 0 */
@@ -159,10 +159,12 @@ struct dj_attention_args {
     uint64_t reserved[4];      /* 0 */
 };
 
-/* The start of a state slot. A slot of zero bytes is the empty state. After the header, for each
- * key head, float32 arrays: sum[m][e], its low parts[m][e], norm[m], its low parts[m] and
- * exponent[m]. Feature f's true sum is (sum[f] + low[f]) * 2^exponent[f], the exponent a whole
- * number; norm is the sum of |phi|. Each head's block starts at a multiple of 16 bytes. */
+/* The start of a state slot. A slot of zero bytes is the empty state; from one that was never
+ * written and is not zero, or that another map or shape wrote, a sequence continues with NaN.
+ * (Other numbers of the map, another scale or decay cannot be told.) After the header, for each key
+ * head, float32 arrays: sum[m][e], its low parts[m][e], norm[m], its low parts[m] and exponent[m].
+ * Feature f's true sum is (sum[f] + low[f]) * 2^exponent[f], the exponent a whole number; norm is
+ * the sum of |phi|. Each head's block starts at a multiple of 16 bytes. */
 struct dj_state_header {
     uint32_t layout;     /* DJ_STATE_LAYOUT once written */
     uint32_t map;        /* enum dj_map */
@@ -210,8 +212,8 @@ DJ_API dj_result dj_attention_run(const dj_attention *plan, const struct dj_atte
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, a slot beyond the pool, a size that is not
  * needs.slot_size); DJ_ERROR_STATELESS; DJ_ERROR_STATE_FORMAT (loading what another map, another
- * shape or another version of the layout left); what dj_buffer_read and dj_buffer_write do.
- * Thread-safe. */
+ * shape or another version of the layout left; scale, decay and the map's numbers are not in a
+ * state, and must be the same); what dj_buffer_read and dj_buffer_write do. Thread-safe. */
 DJ_API dj_result dj_state_save(const dj_attention *plan, const struct dj_attention_args *args,
                                uint32_t slot, void *data, uint64_t size);
 DJ_API dj_result dj_state_load(const dj_attention *plan, const struct dj_attention_args *args,
