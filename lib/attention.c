@@ -49,6 +49,7 @@ static uint32_t standard_features(const struct dj_map_kind *kind, uint32_t dim)
 static dj_result check_sizes(const struct dj_log *log, const struct dj_attention_params *params,
                              const struct dj_map_kind *kind)
 {
+    const struct dj_feature_range range = dj_map_range(kind, params->dim);
     if (params->heads > 65535)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: heads %u is above 65535",
                        params->heads);
@@ -64,8 +65,9 @@ static dj_result check_sizes(const struct dj_log *log, const struct dj_attention
                        "attention: value_dim %u is not 4 to 256 in steps of 4", params->value_dim);
     if (params->features != 0 && !dj_map_allows(kind, params->dim, params->features))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: %u features are not what %s may have with dim %u",
-                       params->features, kind->name, params->dim);
+                       "attention: %u features, %s with dim %u has %u to %u in steps of %u",
+                       params->features, kind->name, params->dim, range.least, range.most,
+                       range.step);
     const bool bounded = kind->places || kind->projections;
     if (bounded != (params->max_tokens > 0) ||
         (kind->places && params->max_tokens > DJ_MOST_PLACES))

@@ -79,10 +79,11 @@ static dj_result check_sizes(const struct dj_log *log, const struct dj_features_
     if (params->heads > 65535)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: heads %u is above 65535",
                        params->heads);
+    const struct dj_feature_range range = dj_map_range(kind, params->dim);
     if (!dj_map_allows(kind, params->dim, features))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "features: %u features are not what %s may have with dim %u", features,
-                       kind->name, params->dim);
+                       "features: %u features, %s with dim %u has %u to %u in steps of %u",
+                       features, kind->name, params->dim, range.least, range.most, range.step);
     if (params->kernel > DJ_KERNEL_GAUSSIAN || (params->kernel != 0 && !kind->squares))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: kernel %u is not one of %s's",
                        params->kernel, kind->name);

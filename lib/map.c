@@ -91,15 +91,22 @@ const struct dj_map_kind *dj_map_find(uint32_t map)
     return map < DJ_MAP_COUNT ? &kinds[map] : NULL;
 }
 
+struct dj_feature_range dj_map_range(const struct dj_map_kind *kind, uint32_t dim)
+{
+    if (kind->fixed_per_dim > 0) {
+        const uint32_t fixed = kind->fixed_per_dim * dim;
+        return (struct dj_feature_range){fixed, fixed, 1};
+    }
+    if (kind->softmax) /* Linformer's rows need no alignment */
+        return (struct dj_feature_range){1, DJ_MOST_FEATURES, 1};
+    const uint32_t most = kind->most_per_dim * dim;
+    return (struct dj_feature_range){4, most > 0 ? most : DJ_MOST_FEATURES, 4};
+}
+
 bool dj_map_allows(const struct dj_map_kind *kind, uint32_t dim, uint32_t features)
 {
-    if (kind->fixed_per_dim > 0)
-        return features == kind->fixed_per_dim * dim;
-    if (features == 0 || features > DJ_MOST_FEATURES)
-        return false;
-    if (kind->softmax) /* Linformer's rows need no alignment */
-        return true;
-    return features % 4 == 0 && (kind->most_per_dim == 0 || features <= kind->most_per_dim * dim);
+    const struct dj_feature_range range = dj_map_range(kind, dim);
+    return features >= range.least && features <= range.most && features % range.step == 0;
 }
 
 const char *dj_map_name(uint32_t map)

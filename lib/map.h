@@ -43,7 +43,11 @@ enum {
     DJ_MOST_FEATURES = 1024
 };
 
-/* Whether a map of dimension dim may have so many features. */
+/* How many features a map of dimension dim may have: least to most in steps of step. */
+struct dj_feature_range {
+    uint32_t least, most, step;
+};
+struct dj_feature_range dj_map_range(const struct dj_map_kind *kind, uint32_t dim);
 bool dj_map_allows(const struct dj_map_kind *kind, uint32_t dim, uint32_t features);
 
 #endif
