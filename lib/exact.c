@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* ln 2 in two parts, the first with 32 trailing zero bits: its products with exponents are exact.
+/* ln 2 in two parts, the first with 21 trailing zero bits: its products with exponents are exact.
  */
 static const double LN2_HIGH = 0x1.62e42feep-1, LN2_LOW = 0x1.a39ef35793c76p-33;
 

@@ -117,6 +117,8 @@ static dj_result create_plan(dj_context *context, const struct settings *setting
 static void copy_rows(const struct dj_tensor *view, unsigned char *bytes, float *data, bool back)
 {
     const uint64_t size = dj_type_size(view->type), dim = view->shape[3];
+    if (view->shape[1] == 0) /* and any number of rows */
+        return;
     for (uint64_t b = 0; b < view->shape[0]; b++)
         for (uint64_t h = 0; h < view->shape[2]; h++)
             for (uint64_t t = 0; t < view->shape[1]; t++, data += dim) {

@@ -350,8 +350,10 @@ static dj_result measure_time(struct work *w, double *median)
         if (count % 16 == 0)
             program_progress("%s %" PRIu64 ": repetition %" PRIu64, w->measured->name, w->step,
                              count + 1);
-        result = run_once(w, &samples[count]);
-        total += samples[count++];
+        double seconds = 0;
+        result = run_once(w, &seconds);
+        total += seconds;
+        samples[count++] = seconds;
     }
     qsort(samples, count, sizeof(samples[0]), compare_doubles);
     *median = count ? (samples[(count - 1) / 2] + samples[count / 2]) / 2 : 0;

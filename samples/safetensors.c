@@ -252,12 +252,17 @@ static bool check_text(const char *text, size_t length, struct safetensors_error
 static bool read_metadata(struct safetensors *file, const cJSON *object,
                           struct safetensors_error *error)
 {
+    if (!cJSON_IsObject(object))
+        return fail(error, "__metadata__ is no object");
     file->metadata = calloc((size_t)cJSON_GetArraySize(object) + 1, sizeof(*file->metadata));
     if (!file->metadata)
         return fail(error, "out of memory");
     for (const cJSON *value = object->child; value; value = value->next) {
         if (!cJSON_IsString(value) || !value->string)
-            continue;
+            return fail(error, "__metadata__ has a value that is no string");
+        for (uint32_t i = 0; i < file->metadata_count; i++)
+            if (strcmp(file->metadata[i].key, value->string) == 0)
+                return fail(error, "__metadata__ has '%s' twice", value->string);
         struct safetensors_metadata *to = &file->metadata[file->metadata_count++];
         to->key = strdup(value->string);
         to->value = strdup(value->valuestring);
@@ -523,8 +528,9 @@ static bool write_content(FILE *stream, const struct safetensors_metadata *metad
     return fflush(stream) == 0 && !ferror(stream);
 }
 
-/* Where to write: a link's target, so that the link stays one. */
-static char *resolve_output(const char *path, struct safetensors_error *error)
+/* Where to write: a link's target, so that the link stays one; mode: the file's that is replaced.
+ */
+static char *resolve_output(const char *path, mode_t *mode, struct safetensors_error *error)
 {
     struct stat status;
     char *target = NULL;
@@ -533,7 +539,11 @@ static char *resolve_output(const char *path, struct safetensors_error *error)
             fail(error, "exists and is not a regular file");
             return NULL;
         }
+        *mode = status.st_mode & 07777;
         target = realpath(path, NULL);
+    } else if (lstat(path, &status) == 0) {
+        fail(error, "is a link to what does not exist");
+        return NULL;
     } else {
         target = strdup(path);
     }
@@ -542,33 +552,42 @@ static char *resolve_output(const char *path, struct safetensors_error *error)
     return target;
 }
 
+/* A new file beside the target, or -1. With open, since only that applies the process's umask. */
+static int create_temporary(const char *target, mode_t mode, char *temporary, size_t size)
+{
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(temporary, size, "%s.%ld-%u", target, (long)getpid(), i);
+        const int descriptor = open(temporary, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode);
+        if (descriptor >= 0 || errno != EEXIST)
+            return descriptor;
+    }
+    return -1;
+}
+
 bool safetensors_write_described(const char *path, const struct safetensors_metadata *metadata,
                                  uint32_t metadata_count, const struct safetensors_output *tensors,
                                  uint32_t count, struct safetensors_error *error)
 {
-    static const char suffix[] = ".XXXXXX";
     char *temporary = NULL;
     FILE *stream = NULL;
     int descriptor = -1;
-    char *target = resolve_output(path, error);
+    mode_t mode = 0;
+    char *target = resolve_output(path, &mode, error);
     if (!target)
         return false;
 
-    temporary = malloc(strlen(target) + sizeof(suffix));
+    const size_t size = strlen(target) + 40; /* with process and number */
+    temporary = malloc(size);
     if (!temporary) {
         fail(error, "out of memory");
         goto fail;
     }
-    strcpy(temporary, target);
-    strcat(temporary, suffix);
-    descriptor = mkstemp(temporary);
+    descriptor = create_temporary(target, mode ? mode : 0666, temporary, size);
     if (descriptor < 0) {
         fail(error, "cannot be written: %s", strerror(errno));
         goto fail;
     }
-    const mode_t mask = umask(0);
-    umask(mask);
-    stream = fchmod(descriptor, 0666 & ~mask) == 0 ? fdopen(descriptor, "wb") : NULL;
+    stream = mode == 0 || fchmod(descriptor, mode) == 0 ? fdopen(descriptor, "wb") : NULL;
     if (!stream || !write_content(stream, metadata, metadata_count, tensors, count) ||
         fsync(descriptor) != 0 || rename(temporary, target) != 0) {
         fail(error, "cannot be written: %s", strerror(errno));

@@ -132,7 +132,7 @@ dj_result numbers_draw(struct numbers *numbers, enum number_kind kind, uint64_t 
     numbers->arrays[kind] = data;
     /* a seed for each kind: frequencies and directions in the same order would not be independent
      */
-    seed += kind;
+    seed = seed * NUMBERS_KINDS + (uint64_t)kind;
     switch (kind) {
     case NUMBERS_FREQUENCIES:
         return dj_frequencies_draw(numbers->features, seed, data);

@@ -13,7 +13,7 @@
 /* One set holds as many floats as numbers_size says. */
 enum number_kind {
     NUMBERS_FREQUENCIES = 0,      /* t[m] */
-    NUMBERS_WEIGHTS = 1,          /* D[m]; never drawn: absent, they are 1 */
+    NUMBERS_WEIGHTS = 1,          /* D[m]; absent, they are 1 but where weighted */
     NUMBERS_DIRECTIONS = 2,       /* V[m][d] */
     NUMBERS_KEY_PROJECTION = 3,   /* E[m][T] */
     NUMBERS_VALUE_PROJECTION = 4, /* F[m][T] */

@@ -303,6 +303,15 @@ static void test_hostile_files(void **state)
             files_write_tensors("hostile", headers[i], data, sizeof(data)));
         assert_nothing_but(1, "hostile: ");
     }
+    /* rows without end, and nothing in them */
+    RUN(attend, "--input",
+        files_write_tensors(
+            "endless",
+            "{\"q\":{\"dtype\":\"F32\",\"shape\":[4503599627370496,1,0,4],\"data_offsets\":[0,0]},"
+            "\"k\":{\"dtype\":\"F32\",\"shape\":[4503599627370496,1,0,4],\"data_offsets\":[0,0]},"
+            "\"v\":{\"dtype\":\"F32\",\"shape\":[4503599627370496,1,0,4],\"data_offsets\":[0,0]}}",
+            NULL, 0));
+    assert_success();
     RUN(attend, "--output", files_path("none"), "--input", files_path("missing"));
     assert_nothing_but(1, "cannot be opened");
     RUN(attend, "--output", files_path("none"), "--input", "/dev/zero");

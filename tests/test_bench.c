@@ -94,8 +94,8 @@ static void test_bench_measures_every_system(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "wdcf",      "softmax-dct", "pff",  "prf",      "performer", "performer-relu",
-        "cosformer", "elu",         "relu", "identity", "softmax",   "linformer",
+        "wdcf", "softmax-dct", "pff",      "prf",     "performer", "performer-relu", "cosformer",
+        "elu",  "relu",        "identity", "softmax", "linformer", "wpff",
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         RUN(bench, "--features", names[i], "--heads=2", "--key-heads=1", "--dim=8", "--value-dim=4",

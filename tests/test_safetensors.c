@@ -45,7 +45,8 @@ static void assert_refused(const char *path, const char *text)
 static void test_metadata_is_read(void **state)
 {
     (void)state;
-    const struct safetensors_metadata metadata[] = {{"map", "wdcf"}, {"empty", ""}, {"map", "2nd"}};
+    const struct safetensors_metadata metadata[] = {
+        {"map", "wdcf"}, {"empty", ""}, {"map2", "2nd"}};
     const struct safetensors_output tensor = {"a", 0, NULL, (const float[]){7}};
     struct safetensors_error error;
     for (uint32_t tensors = 0; tensors < 2; tensors++) {
@@ -59,10 +60,16 @@ static void test_metadata_is_read(void **state)
         assert_null(safetensors_find_metadata(file, "ma"));
         safetensors_close(&file);
     }
-    /* what is no string is no metadata */
-    struct safetensors *file = open_ok(files_write_tensors(
-        "odd", "{\"__metadata__\":{\"a\":1,\"b\":\"\u00e4\",\"c\":{\"a\":\"x\"}}}", NULL, 0));
-    assert_int_equal(file->metadata_count, 1);
+    static const char *const odd[] = {
+        "{\"__metadata__\":{\"a\":1}}",
+        "{\"__metadata__\":{\"b\":\"x\",\"c\":{\"a\":\"x\"}}}",
+        "{\"__metadata__\":{\"b\":\"x\",\"b\":\"y\"}}",
+        "{\"__metadata__\":[]}",
+    };
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+        assert_refused(files_write_tensors("odd", odd[i], NULL, 0), "__metadata__");
+    struct safetensors *file =
+        open_ok(files_write_tensors("umlaut", "{\"__metadata__\":{\"b\":\"\u00e4\"}}", NULL, 0));
     assert_string_equal(safetensors_find_metadata(file, "b"), "\xc3\xa4");
     safetensors_close(&file);
     file = open_ok(files_write_tensors("none", "{}", NULL, 0));
@@ -503,6 +510,7 @@ static void test_writing_through_a_link_keeps_it(void **state)
     struct stat status;
     const struct safetensors_output output = {"out", 1, (const uint64_t[]){1}, (const float[]){1}};
     files_write("linked", "before", 6);
+    assert_int_equal(chmod(files_path("linked"), 0600), 0);
     assert_int_equal(symlink("linked", files_path("link")), 0);
     const mode_t mask = umask(027);
     assert_true(safetensors_write(files_path("link"), &output, 1, &error));
@@ -510,9 +518,19 @@ static void test_writing_through_a_link_keeps_it(void **state)
     assert_int_equal(lstat(files_path("link"), &status), 0);
     assert_true(S_ISLNK(status.st_mode));
     assert_int_equal(lstat(files_path("linked"), &status), 0);
-    assert_int_equal(status.st_mode & 0777, 0640);
+    assert_int_equal(status.st_mode & 0777, 0600); /* the replaced file's own */
     struct safetensors *file = open_ok(files_path("linked"));
     safetensors_close(&file);
+
+    umask(027);
+    assert_true(safetensors_write(files_path("fresh"), &output, 1, &error));
+    assert_int_equal(umask(mask), 027); /* untouched: other threads create files, too */
+    assert_int_equal(lstat(files_path("fresh"), &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0640);
+    assert_int_equal(symlink("nowhere", files_path("dangling")), 0);
+    assert_false(safetensors_write(files_path("dangling"), &output, 1, &error));
+    assert_int_equal(lstat(files_path("dangling"), &status), 0);
+    assert_true(S_ISLNK(status.st_mode));
 }
 
 int main(void)
