@@ -475,3 +475,11 @@ void problem_test_random(const struct problem_params *params, enum layout layout
     problem_test(&problem, layout, what);
     problem_finish(&problem);
 }
+
+const int problem_maps[PROBLEM_MAPS] = {DJ_MAP_WDCF,      DJ_MAP_SOFTMAX_DCT, DJ_MAP_IDENTITY,
+                                        DJ_MAP_COSFORMER, DJ_MAP_PRF,         DJ_MAP_SOFTMAX};
+
+bool problem_may_normalise(int map)
+{
+    return map != DJ_MAP_IDENTITY;
+}

@@ -153,4 +153,12 @@ void problem_test(struct problem *problem, enum layout layout, const char *what)
 /* problem_init, problem_test, problem_finish. */
 void problem_test_random(const struct problem_params *params, enum layout layout, const char *what);
 
+/* Maps that go different ways through the kernels: exponential, bounded, signed, by place, and
+ * without features. */
+enum {
+    PROBLEM_MAPS = 6
+};
+extern const int problem_maps[PROBLEM_MAPS];
+bool problem_may_normalise(int map);
+
 #endif

@@ -11,28 +11,15 @@
 
 static const float decays[] = {0.97f, 1, 0.3f};
 
-/* Maps that go different ways through the kernels: exponential, bounded, signed, by place, and
- * without features. */
-static const int some_maps[] = {DJ_MAP_WDCF,      DJ_MAP_SOFTMAX_DCT, DJ_MAP_IDENTITY,
-                                DJ_MAP_COSFORMER, DJ_MAP_PRF,         DJ_MAP_SOFTMAX};
-enum {
-    SOME_MAPS = sizeof(some_maps) / sizeof(*some_maps)
-};
-
-static bool may_normalise(int map)
-{
-    return map != DJ_MAP_IDENTITY;
-}
-
 static void layouts_change_no_bits(void **state)
 {
     (void)state;
-    for (int n = 0; n < 2 * SOME_MAPS; n++) {
-        const int map = some_maps[n / 2];
+    for (int n = 0; n < 2 * PROBLEM_MAPS; n++) {
+        const int map = problem_maps[n / 2];
         struct problem p;
         problem_init(&p, &(struct problem_params){SHAPE(3, 50, 4, 12, 20), .map = map,
                                                   .key_heads = n & 1 ? 2 : 4, .full = n & 1,
-                                                  .normalise = may_normalise(map)});
+                                                  .normalise = problem_may_normalise(map)});
         for (uint32_t i = 0; i < harness_device_count(); i++) {
             struct made made = problem_make(&p, i);
             float *plain = made_run(&made, &p, LAYOUT_PLAIN);
@@ -54,10 +41,10 @@ static void grouped_heads(void **state)
     static const size_t heads[] = {1, 2, 3};
     for (int n = 0; n < 2 * DJ_MAP_COUNT; n++)
         problem_test_random(
-            &(struct problem_params){SHAPE(2, 45, 6, 8, 12), .map = n / 2,
-                                     .key_heads = heads[n % 3], .normalise = may_normalise(n / 2),
-                                     .own_numbers = n & 1, .full = n % 4 == 3, .decay = decays,
-                                     .decay_count = n % 4 == 2 && n / 2 < DJ_MAP_SOFTMAX ? 3 : 0},
+            &(struct problem_params){
+                SHAPE(2, 45, 6, 8, 12), .map = n / 2, .key_heads = heads[n % 3],
+                .normalise = problem_may_normalise(n / 2), .own_numbers = n & 1, .full = n % 4 == 3,
+                .decay = decays, .decay_count = n % 4 == 2 && n / 2 < DJ_MAP_SOFTMAX ? 3 : 0},
             (enum layout)(n % LAYOUT_COUNT), "grouped heads");
 }
 
@@ -66,12 +53,13 @@ static void grouped_heads(void **state)
 static void grouped_heads_are_repeated_ones(void **state)
 {
     (void)state;
-    for (int n = 0; n < 2 * SOME_MAPS; n++) {
-        const int map = some_maps[n / 2];
+    for (int n = 0; n < 2 * PROBLEM_MAPS; n++) {
+        const int map = problem_maps[n / 2];
         const size_t key_heads = n & 1 ? 2 : 1, H = 6, d = 8, e = 4, tokens = 2 * 70;
         struct problem p, repeated;
         struct problem_params params = {SHAPE(2, 70, H, d, e), .map = map, .full = n % 3 == 0,
-                                        .normalise = may_normalise(map), .key_heads = key_heads};
+                                        .normalise = problem_may_normalise(map),
+                                        .key_heads = key_heads};
         problem_init(&p, &params);
         params.key_heads = 0;
         problem_init(&repeated, &params);
@@ -116,7 +104,7 @@ static void cross_attention(void **state)
                                         .cross = true,
                                         .key_heads = 2,
                                         .max_tokens = 128,
-                                        .normalise = may_normalise(map) && map % 3 != 1};
+                                        .normalise = problem_may_normalise(map) && map % 3 != 1};
         struct problem p;
         problem_init(&p, &params);
         for (uint32_t i = 0; i < harness_device_count(); i++) {
@@ -172,7 +160,7 @@ static void padded_and_packed_sequences(void **state)
 {
     (void)state;
     for (int map = 0; map < DJ_MAP_LINFORMER; map++) {
-        for (int normalise = 0; normalise <= may_normalise(map); normalise++) {
+        for (int normalise = 0; normalise <= problem_may_normalise(map); normalise++) {
             struct problem_params params[3];
             for (size_t n = 0; n < 3; n++)
                 params[n] = (struct problem_params){SHAPE(n ? 1 : 5, n ? 230 : 75, 2, 8, 12),
@@ -206,7 +194,7 @@ static void query_spans(void **state)
                                                 .cross = true,
                                                 .max_tokens = 160,
                                                 .query_tokens = packed ? 90 : 40,
-                                                .normalise = may_normalise(map),
+                                                .normalise = problem_may_normalise(map),
                                                 .key_heads = 2,
                                                 .sequences = 6,
                                                 .spans = kinds[n][0],
@@ -260,14 +248,14 @@ static void assert_as_alone(const struct problem *p, const struct made *made, co
 static void sequences_do_not_see_each_other(void **state)
 {
     (void)state;
-    for (int n = 0; n < 2 * SOME_MAPS; n++) {
-        const int map = some_maps[n / 2];
+    for (int n = 0; n < 2 * PROBLEM_MAPS; n++) {
+        const int map = problem_maps[n / 2];
         const bool full = n & 1;
         struct problem_params params = {SHAPE(1, 200, 2, 12, 8),
                                         .map = map,
                                         .full = full,
                                         .max_tokens = 200,
-                                        .normalise = may_normalise(map),
+                                        .normalise = problem_may_normalise(map),
                                         .sequences = 6,
                                         .decay = decays,
                                         .decay_count = !full && map < DJ_MAP_SOFTMAX ? 3 : 0};
@@ -308,13 +296,13 @@ static void thousands_of_short_sequences(void **state)
     enum {
         COUNT = 3000
     };
-    for (int n = 0; n < SOME_MAPS; n++) {
-        const int map = some_maps[n];
+    for (int n = 0; n < PROBLEM_MAPS; n++) {
+        const int map = problem_maps[n];
         struct problem p;
-        problem_init(&p, &(struct problem_params){SHAPE(1, 9 * COUNT, 2, 8, 8), .map = map,
-                                                  .max_tokens = 9, .normalise = may_normalise(map),
-                                                  .spans = DJ_SPANS_PACKED, .sequences = COUNT,
-                                                  .device_spans = n & 1});
+        problem_init(&p, &(struct problem_params){
+                             SHAPE(1, 9 * COUNT, 2, 8, 8), .map = map, .max_tokens = 9,
+                             .normalise = problem_may_normalise(map), .spans = DJ_SPANS_PACKED,
+                             .sequences = COUNT, .device_spans = n & 1});
         draw_short_sequences(&p, COUNT);
         problem_test(&p, LAYOUT_PLAIN, "3000 short sequences");
         problem_finish(&p);
@@ -363,9 +351,9 @@ static void wild_indices_are_clamped(void **state)
         {INT_MAX, INT_MAX, 0, -5, INT_MIN, INT_MIN, 41, INT_MAX},
         {0, 40, 40, 40, 1, INT_MAX, -40, 80},
     };
-    for (int n = 0; n < SOME_MAPS; n++) {
-        struct problem_params params = {SHAPE(4, 40, 2, 8, 8), .map = some_maps[n],
-                                        .normalise = may_normalise(some_maps[n]),
+    for (int n = 0; n < PROBLEM_MAPS; n++) {
+        struct problem_params params = {SHAPE(4, 40, 2, 8, 8), .map = problem_maps[n],
+                                        .normalise = problem_may_normalise(problem_maps[n]),
                                         .device_spans = true};
         struct problem p;
         problem_init(&p, &params);
@@ -392,11 +380,12 @@ static void wild_indices_are_clamped(void **state)
 static void longest_bounds_sequences(void **state)
 {
     (void)state;
-    for (int n = 0; n < SOME_MAPS; n++) {
+    for (int n = 0; n < PROBLEM_MAPS; n++) {
         struct problem p;
-        problem_init(&p, &(struct problem_params){SHAPE(4, 90, 2, 8, 8), .map = some_maps[n],
-                                                  .normalise = may_normalise(some_maps[n]),
-                                                  .spans = DJ_SPANS_PADDED, .device_spans = true});
+        problem_init(&p,
+                     &(struct problem_params){SHAPE(4, 90, 2, 8, 8), .map = problem_maps[n],
+                                              .normalise = problem_may_normalise(problem_maps[n]),
+                                              .spans = DJ_SPANS_PADDED, .device_spans = true});
         for (size_t b = 0; b < 4; b++)
             p.spans[b] = (struct twin_span){b, 3 * b, 20 * b};
         problem_solve(&p);
@@ -448,7 +437,7 @@ static void nothing_is_fine(void **state)
                    {1, 33, DJ_SPANS_PACKED}};
     for (int map = 0; map < DJ_MAP_LINFORMER; map++) {
         struct problem_params params = {SHAPE(0, 33, 2, 8, 8), .map = map,
-                                        .normalise = may_normalise(map)};
+                                        .normalise = problem_may_normalise(map)};
         struct problem p;
         problem_init(&p, &params);
         struct made made = problem_make(&p, 0);
@@ -462,7 +451,7 @@ static void nothing_is_fine(void **state)
         made_finish(&made);
         problem_finish(&p);
         problem_test_random(&(struct problem_params){SHAPE(2, 33, 0, 8, 8), .map = map,
-                                                     .normalise = may_normalise(map)},
+                                                     .normalise = problem_may_normalise(map)},
                             LAYOUT_PLAIN, "no heads");
     }
 }

@@ -9,19 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Maps that go different ways through the kernels: exponential, bounded, signed, by place, and
- * without features. */
-static const int some_maps[] = {DJ_MAP_WDCF,      DJ_MAP_SOFTMAX_DCT, DJ_MAP_IDENTITY,
-                                DJ_MAP_COSFORMER, DJ_MAP_PRF,         DJ_MAP_SOFTMAX};
-enum {
-    SOME_MAPS = sizeof(some_maps) / sizeof(*some_maps)
-};
-
-static bool may_normalise(int map)
-{
-    return map != DJ_MAP_IDENTITY;
-}
-
 /* All 81 of q, k, v and o in every layout. */
 static void types_mix(void **state)
 {
@@ -53,10 +40,10 @@ static void types_of_every_map(void **state)
     for (uint32_t n = 0; n < 2 * DJ_MAP_COUNT; n++) {
         const uint32_t type = 1 + n % 2;
         struct problem p;
-        problem_init(&p, &(struct problem_params){SHAPE(2, 40, 4, 20, 12), .map = (int)n / 2,
-                                                  .key_heads = 2, .normalise = may_normalise(n / 2),
-                                                  .q_type = type, .k_type = type, .v_type = type,
-                                                  .o_type = type});
+        problem_init(
+            &p, &(struct problem_params){SHAPE(2, 40, 4, 20, 12), .map = (int)n / 2, .key_heads = 2,
+                                         .normalise = problem_may_normalise(n / 2), .q_type = type,
+                                         .k_type = type, .v_type = type, .o_type = type});
         problem_solve(&p);
         for (uint32_t i = 0; i < harness_device_count(); i++) {
             struct made made = problem_make(&p, i);
@@ -76,12 +63,12 @@ static void types_of_every_map(void **state)
 static void types_change_no_arithmetic(void **state)
 {
     (void)state;
-    for (uint32_t n = 0; n < 2 * SOME_MAPS; n++) {
+    for (uint32_t n = 0; n < 2 * PROBLEM_MAPS; n++) {
         const uint32_t type = 1 + n % 2;
-        const int map = some_maps[n / 2];
+        const int map = problem_maps[n / 2];
         const struct problem_params params = {SHAPE(2, 70, 2, 16, 8), .map = map,
                                               .full = n % 4 == 1 || n % 4 == 2,
-                                              .normalise = may_normalise(map)};
+                                              .normalise = problem_may_normalise(map)};
         struct problem p;
         problem_init(&p, &params);
         half_round(type, p.q, twin_q_size(&p.twin));
