@@ -359,7 +359,8 @@ static void odd_places_need_16_bit_storage(void **state)
             {"odd strides of o", "o", DJ_ERROR_UNSUPPORTED, NEEDS_AGREES, o_odd_stride},
         },
     };
-    call_try_all(harness_context(0), BASE_HALF, tables[info.storage_16bit ? 0 : 1], 3);
+    call_try_all(harness_context(0), BASE_HALF,
+                 tables[harness_16bit_storage(harness_context(0)) ? 0 : 1], 3);
     call_try_all(without, BASE_HALF, tables[1], 3);
     dj_context_destroy(&without);
 }

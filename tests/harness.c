@@ -159,6 +159,14 @@ dj_context *harness_context(uint32_t i)
     return harness.contexts[i];
 }
 
+bool harness_16bit_storage(dj_context *context)
+{
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(context, &info));
+    const char *set = getenv("DIJIANG_16BIT_STORAGE");
+    return info.storage_16bit && !(set && strcmp(set, "0") == 0);
+}
+
 const char *harness_log_last(void)
 {
     static char copy[sizeof(harness.last)];

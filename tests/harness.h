@@ -54,6 +54,10 @@ void harness_prepare(void);
 uint32_t harness_device_count(void);
 dj_context *harness_context(uint32_t i);
 
+/* Whether these contexts store single 2-byte elements: the device can, and DIJIANG_16BIT_STORAGE
+ * does not say 0. */
+bool harness_16bit_storage(dj_context *context);
+
 /* The last error line logged on any harness context ("" if none since harness_log_clear); for tests
  * of error paths. */
 const char *harness_log_last(void);

@@ -53,9 +53,7 @@ static struct placement place(enum layout layout, const uint64_t shape[4], bool 
 /* Whether 2-byte elements must lie at even places. */
 static bool needs_even(dj_context *context, uint32_t type)
 {
-    struct dj_device_info info;
-    HARNESS_OK(dj_context_device(context, &info));
-    return type != DJ_FLOAT32 && !info.storage_16bit;
+    return type != DJ_FLOAT32 && !harness_16bit_storage(context);
 }
 
 static void set_tensor(struct dj_tensor *tensor, const struct placement *p, const uint64_t shape[4],
