@@ -3,6 +3,7 @@
 #include "attention.h"
 
 #include "kernels.h"
+#include "size.h"
 
 #include <inttypes.h>
 
@@ -181,25 +182,37 @@ static dj_result check_scales(const struct dj_call *call)
                                                   call->plan->key_heads, call->keys.longest);
 }
 
-void dj_call_index_ranges(const struct dj_call *call, struct dj_tensor ranges[DJ_INDEX_RANGES])
+/* A call's indices and how many numbers each has, in the order of struct dj_call_indices. */
+struct numbers {
+    const struct dj_indices *indices;
+    uint64_t count;
+};
+
+static void list_indices(const struct dj_call *call, struct numbers list[DJ_INDEX_RANGES])
 {
     const struct dj_attention_args *const args = call->args;
     const uint64_t sequences = call->keys.sequences;
     const uint64_t inputs = dj_indices_given(&args->accepted) ? call->snapshots : 1;
-    const struct {
-        const struct dj_indices *indices;
-        uint64_t count;
-    } numbers[DJ_INDEX_RANGES] = {
-        {&args->spans.indices, dj_spans_numbers(&call->keys)},
-        {&args->query_spans.indices, dj_spans_numbers(&call->queries)},
-        {&args->slots_in, sequences * inputs},
-        {&args->accepted, sequences},
-        {&args->slots_out, sequences * call->snapshots},
-    };
+    list[0] = (struct numbers){&args->spans.indices, dj_spans_numbers(&call->keys)};
+    list[1] = (struct numbers){&args->query_spans.indices, dj_spans_numbers(&call->queries)};
+    list[2] = (struct numbers){&args->slots_in, sequences * inputs};
+    list[3] = (struct numbers){&args->accepted, sequences};
+    list[4] = (struct numbers){&args->slots_out, sequences * call->snapshots};
+}
+
+/* Those that the call reads: without slots only the spans. */
+static int indices_read(const struct dj_call *call)
+{
+    return call->slots ? DJ_INDEX_RANGES : 2;
+}
+
+void dj_call_index_ranges(const struct dj_call *call, struct dj_tensor ranges[DJ_INDEX_RANGES])
+{
+    struct numbers list[DJ_INDEX_RANGES];
+    list_indices(call, list);
     for (int i = 0; i < DJ_INDEX_RANGES; i++)
-        ranges[i] =
-            dj_tensor_of_range(numbers[i].indices->buffer, numbers[i].indices->offset,
-                               numbers[i].indices->buffer != NULL ? numbers[i].count * 4 : 0);
+        ranges[i] = dj_tensor_of_range(list[i].indices->buffer, list[i].indices->offset,
+                                       list[i].indices->buffer != NULL ? list[i].count * 4 : 0);
 }
 
 /* The pool may share memory with no tensor, nor may indices that are read with what is written. */
@@ -270,36 +283,22 @@ dj_result dj_call_check(const struct dj_attention *plan, const struct dj_attenti
 
 uint64_t dj_call_ring_size(const struct dj_call *call)
 {
-    const struct dj_attention_args *const args = call->args;
-    const struct dj_context *const context = call->plan->context;
-    const uint64_t sequences = call->keys.sequences;
-    const uint64_t inputs = sequences * (dj_indices_given(&args->accepted) ? call->snapshots : 1);
-    uint64_t size =
-        dj_indices_ring_size(context, &args->spans.indices, dj_spans_numbers(&call->keys)) +
-        dj_indices_ring_size(context, &args->query_spans.indices, dj_spans_numbers(&call->queries));
-    if (call->slots)
-        size += dj_indices_ring_size(context, &args->slots_in, inputs) +
-                dj_indices_ring_size(context, &args->accepted, sequences) +
-                dj_indices_ring_size(context, &args->slots_out, sequences * call->snapshots);
+    struct numbers list[DJ_INDEX_RANGES];
+    list_indices(call, list);
+    uint64_t size = 0;
+    for (int i = 0; i < indices_read(call); i++)
+        size += dj_indices_ring_size(call->plan->context, list[i].indices, list[i].count);
     return size;
 }
 
 struct dj_call_indices dj_call_bind(const struct dj_call *call, struct dj_recorder *recorder)
 {
-    const struct dj_attention_args *const args = call->args;
-    const uint64_t sequences = call->keys.sequences;
-    const uint64_t inputs = sequences * (dj_indices_given(&args->accepted) ? call->snapshots : 1);
-    struct dj_call_indices bound = {
-        .spans = dj_indices_bind(recorder, &args->spans.indices, dj_spans_numbers(&call->keys)),
-        .query_spans =
-            dj_indices_bind(recorder, &args->query_spans.indices, dj_spans_numbers(&call->queries)),
-    };
-    if (call->slots) {
-        bound.slots_in = dj_indices_bind(recorder, &args->slots_in, inputs);
-        bound.accepted = dj_indices_bind(recorder, &args->accepted, sequences);
-        bound.slots_out = dj_indices_bind(recorder, &args->slots_out, sequences * call->snapshots);
-    }
-    return bound;
+    struct numbers list[DJ_INDEX_RANGES];
+    list_indices(call, list);
+    struct dj_bound_indices bound[DJ_INDEX_RANGES] = {{.base = 0}};
+    for (int i = 0; i < indices_read(call); i++)
+        bound[i] = dj_indices_bind(recorder, list[i].indices, list[i].count);
+    return (struct dj_call_indices){bound[0], bound[1], bound[2], bound[3], bound[4]};
 }
 
 VkDescriptorBufferInfo dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
@@ -367,7 +366,7 @@ void dj_call_record_spans(const struct dj_call *call, struct dj_recorder *record
     }
     if (push.accepted)
         bindings[4] = indices->accepted.binding;
-    const uint32_t groups[3] = {(push.sequences + DJ_SPAN_THREADS - 1) / DJ_SPAN_THREADS, 1, 1};
+    const uint32_t groups[3] = {(uint32_t)dj_divide_up(count, DJ_SPAN_THREADS), 1, 1};
     dj_recorder_dispatch(recorder, call->plan->spans, bindings, 5, &push, sizeof push, groups);
 }
 

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 enum {
-    LENGTH_SIZE = 8,
     MAX_HEADER = 100000000, /* the format's own limit */
     MAX_VALUES = 2000000,   /* in a header: each costs the parser some hundred bytes */
     CHUNK = 1 << 16,        /* bytes converted at a time */
@@ -32,9 +31,7 @@ static const struct element_type {
     {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
 };
 
-/* Fills in error. Returns false, so that a check is one statement. */
-__attribute__((format(printf, 2, 3))) static bool fail(struct safetensors_error *error,
-                                                       const char *format, ...)
+bool safetensors_fail(struct safetensors_error *error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -70,9 +67,9 @@ static bool read_at(int descriptor, uint64_t offset, void *data, size_t size,
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return fail(error, "cannot be read: %s", strerror(errno));
+            return safetensors_fail(error, "cannot be read: %s", strerror(errno));
         if (got == 0)
-            return fail(error, "ended while it was read");
+            return safetensors_fail(error, "ended while it was read");
         to += got;
         offset += (uint64_t)got;
         size -= (size_t)got;
@@ -93,26 +90,27 @@ static bool read_shape(struct safetensors_tensor *tensor, const cJSON *shape, co
                        struct safetensors_error *error)
 {
     if (!cJSON_IsArray(shape))
-        return fail(error, "tensor '%s': shape is not an array", name);
+        return safetensors_fail(error, "tensor '%s': shape is not an array", name);
     tensor->rank = (uint32_t)cJSON_GetArraySize(shape);
     tensor->shape = calloc(tensor->rank + 1, sizeof(*tensor->shape));
     if (!tensor->shape)
-        return fail(error, "out of memory");
+        return safetensors_fail(error, "out of memory");
 
     uint32_t i = 0;
     bool empty = false, overflow = false;
     tensor->count = 1;
     for (const cJSON *value = shape->child; value; value = value->next, i++) {
         if (!exact_integer(value, &tensor->shape[i]))
-            return fail(error, "tensor '%s': shape[%u] is not an integer from 0 to 2^53 - 1", name,
-                        i);
+            return safetensors_fail(
+                error, "tensor '%s': shape[%u] is not an integer from 0 to 2^53 - 1", name, i);
         empty |= tensor->shape[i] == 0;
         overflow |= __builtin_mul_overflow(tensor->count, tensor->shape[i], &tensor->count);
     }
     if (empty)
         tensor->count = 0;
     else if (overflow || tensor->count > UINT64_MAX / 64)
-        return fail(error, "tensor '%s': its shape has more elements than any file can hold", name);
+        return safetensors_fail(
+            error, "tensor '%s': its shape has more elements than any file can hold", name);
     return true;
 }
 
@@ -122,15 +120,17 @@ static bool read_offsets(struct safetensors_tensor *tensor, const cJSON *offsets
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !exact_integer(offsets->child, &tensor->begin) ||
         !exact_integer(offsets->child->next, &tensor->end))
-        return fail(error, "tensor '%s': data_offsets is not a pair of integers below 2^53", name);
+        return safetensors_fail(
+            error, "tensor '%s': data_offsets is not a pair of integers below 2^53", name);
     if (tensor->begin > tensor->end)
-        return fail(error, "tensor '%s': data_offsets [%" PRIu64 ", %" PRIu64 "] are reversed",
-                    name, tensor->begin, tensor->end);
+        return safetensors_fail(error,
+                                "tensor '%s': data_offsets [%" PRIu64 ", %" PRIu64 "] are reversed",
+                                name, tensor->begin, tensor->end);
     if (tensor->end > data_size)
-        return fail(error,
-                    "tensor '%s': its data ends at byte %" PRIu64 " of %" PRIu64
-                    " (a truncated file?)",
-                    name, tensor->end, data_size);
+        return safetensors_fail(error,
+                                "tensor '%s': its data ends at byte %" PRIu64 " of %" PRIu64
+                                " (a truncated file?)",
+                                name, tensor->end, data_size);
     return true;
 }
 
@@ -138,7 +138,7 @@ static bool read_type(struct safetensors_tensor *tensor, const cJSON *type, uint
                       const char *name, struct safetensors_error *error)
 {
     if (!cJSON_IsString(type))
-        return fail(error, "tensor '%s': dtype is not a string", name);
+        return safetensors_fail(error, "tensor '%s': dtype is not a string", name);
     for (size_t i = 0; i < sizeof(element_types) / sizeof(element_types[0]); i++) {
         if (strcmp(type->valuestring, element_types[i].name) == 0) {
             tensor->type = element_types[i].name;
@@ -146,7 +146,8 @@ static bool read_type(struct safetensors_tensor *tensor, const cJSON *type, uint
             return true;
         }
     }
-    return fail(error, "tensor '%s': unknown dtype '%s'", name, quote(type->valuestring).text);
+    return safetensors_fail(error, "tensor '%s': unknown dtype '%s'", name,
+                            quote(type->valuestring).text);
 }
 
 /* One member of the header. What it allocates is the caller's to free, also on failure. */
@@ -160,21 +161,21 @@ static bool read_tensor(struct safetensors_tensor *tensor, const cJSON *member, 
 
     tensor->name = strdup(member->string);
     if (!tensor->name)
-        return fail(error, "out of memory");
+        return safetensors_fail(error, "out of memory");
     if (!cJSON_IsObject(member))
-        return fail(error, "tensor '%s': its description is not an object", name);
+        return safetensors_fail(error, "tensor '%s': its description is not an object", name);
     for (const cJSON *value = member->child; value; value = value->next) {
         for (int i = 0; i < 3; i++) {
             if (strcmp(value->string, keys[i]) != 0)
                 continue;
             if (values[i])
-                return fail(error, "tensor '%s': %s stands there twice", name, keys[i]);
+                return safetensors_fail(error, "tensor '%s': %s stands there twice", name, keys[i]);
             values[i] = value;
         }
     }
     for (int i = 0; i < 3; i++)
         if (!values[i])
-            return fail(error, "tensor '%s': %s is missing", name, keys[i]);
+            return safetensors_fail(error, "tensor '%s': %s is missing", name, keys[i]);
 
     uint32_t bits = 0;
     if (!read_type(tensor, values[0], &bits, name, error) ||
@@ -183,8 +184,9 @@ static bool read_tensor(struct safetensors_tensor *tensor, const cJSON *member, 
         return false;
     const uint64_t size = tensor->end - tensor->begin;
     if (tensor->count * bits % 8 != 0 || size != tensor->count * bits / 8)
-        return fail(error, "tensor '%s': %" PRIu64 " elements of %s do not fill %" PRIu64 " bytes",
-                    name, tensor->count, tensor->type, size);
+        return safetensors_fail(
+            error, "tensor '%s': %" PRIu64 " elements of %s do not fill %" PRIu64 " bytes", name,
+            tensor->count, tensor->type, size);
     return true;
 }
 
@@ -213,20 +215,23 @@ static bool check_layout(struct safetensors *file, uint64_t data_size,
     for (uint32_t i = 0; i < file->count; i++) {
         const struct quoted name = quote(tensors[i].name);
         if (tensors[i].begin < end)
-            return fail(error, "tensors '%s' and '%s' overlap", quote(tensors[i - 1].name).text,
-                        name.text);
+            return safetensors_fail(error, "tensors '%s' and '%s' overlap",
+                                    quote(tensors[i - 1].name).text, name.text);
         if (tensors[i].begin > end)
-            return fail(error, "bytes %" PRIu64 " to %" PRIu64 " of the data belong to no tensor",
-                        end, tensors[i].begin);
+            return safetensors_fail(
+                error, "bytes %" PRIu64 " to %" PRIu64 " of the data belong to no tensor", end,
+                tensors[i].begin);
         end = tensors[i].end;
     }
     if (end != data_size)
-        return fail(error, "the last %" PRIu64 " bytes belong to no tensor", data_size - end);
+        return safetensors_fail(error, "the last %" PRIu64 " bytes belong to no tensor",
+                                data_size - end);
 
     qsort(tensors, file->count, sizeof(*tensors), by_name);
     for (uint32_t i = 1; i < file->count; i++)
         if (strcmp(tensors[i - 1].name, tensors[i].name) == 0)
-            return fail(error, "tensor '%s' stands there twice", quote(tensors[i].name).text);
+            return safetensors_fail(error, "tensor '%s' stands there twice",
+                                    quote(tensors[i].name).text);
     return true;
 }
 
@@ -235,17 +240,17 @@ static bool check_text(const char *text, size_t length, struct safetensors_error
 {
     size_t values = 0;
     if (length == 0 || text[0] != '{')
-        return fail(error, "no safetensors file: its header does not start with '{'");
+        return safetensors_fail(error, "no safetensors file: its header does not start with '{'");
     for (size_t i = 0; i < length; i++) {
         const unsigned char c = (unsigned char)text[i];
         if (c < 0x20 && c != '\t' && c != '\n' && c != '\r')
-            return fail(error, "the header has the control character 0x%02x", c);
+            return safetensors_fail(error, "the header has the control character 0x%02x", c);
         values += c == ',' || c == '[' || c == '{';
     }
     if (values > MAX_VALUES)
-        return fail(error, "the header has over %d values", MAX_VALUES);
+        return safetensors_fail(error, "the header has over %d values", MAX_VALUES);
     if (memmem(text, length, "\\u0000", 6))
-        return fail(error, "the header has a NUL character");
+        return safetensors_fail(error, "the header has a NUL character");
     return true;
 }
 
@@ -253,21 +258,21 @@ static bool read_metadata(struct safetensors *file, const cJSON *object,
                           struct safetensors_error *error)
 {
     if (!cJSON_IsObject(object))
-        return fail(error, "__metadata__ is no object");
+        return safetensors_fail(error, "__metadata__ is no object");
     file->metadata = calloc((size_t)cJSON_GetArraySize(object) + 1, sizeof(*file->metadata));
     if (!file->metadata)
-        return fail(error, "out of memory");
+        return safetensors_fail(error, "out of memory");
     for (const cJSON *value = object->child; value; value = value->next) {
         if (!cJSON_IsString(value) || !value->string)
-            return fail(error, "__metadata__ has a value that is no string");
+            return safetensors_fail(error, "__metadata__ has a value that is no string");
         for (uint32_t i = 0; i < file->metadata_count; i++)
             if (strcmp(file->metadata[i].key, value->string) == 0)
-                return fail(error, "__metadata__ has '%s' twice", value->string);
+                return safetensors_fail(error, "__metadata__ has '%s' twice", value->string);
         struct safetensors_metadata *to = &file->metadata[file->metadata_count++];
         to->key = strdup(value->string);
         to->value = strdup(value->valuestring);
         if (!to->key || !to->value)
-            return fail(error, "out of memory");
+            return safetensors_fail(error, "out of memory");
     }
     return true;
 }
@@ -278,11 +283,11 @@ static bool read_members(struct safetensors *file, const cJSON *root, uint64_t d
     bool metadata = false;
     file->tensors = calloc((size_t)cJSON_GetArraySize(root) + 1, sizeof(*file->tensors));
     if (!file->tensors)
-        return fail(error, "out of memory");
+        return safetensors_fail(error, "out of memory");
     for (const cJSON *member = root->child; member; member = member->next) {
         if (strcmp(member->string, "__metadata__") == 0) {
             if (metadata)
-                return fail(error, "__metadata__ stands there twice");
+                return safetensors_fail(error, "__metadata__ stands there twice");
             metadata = true;
             if (!read_metadata(file, member, error))
                 return false;
@@ -302,13 +307,14 @@ static bool parse_header(struct safetensors *file, const char *text, size_t leng
     const char *end = NULL;
     cJSON *root = cJSON_ParseWithLengthOpts(text, length, &end, false);
     if (!root)
-        return fail(error, "the header is not valid JSON (near byte %zu), or nested too deep",
-                    end ? (size_t)(end - text) : (size_t)0);
+        return safetensors_fail(error,
+                                "the header is not valid JSON (near byte %zu), or nested too deep",
+                                end ? (size_t)(end - text) : (size_t)0);
     bool ok = false;
     while (end < text + length && strchr(" \t\r\n", *end))
         end++;
     if (end != text + length)
-        fail(error, "text follows the header's JSON at byte %zu", (size_t)(end - text));
+        safetensors_fail(error, "text follows the header's JSON at byte %zu", (size_t)(end - text));
     else
         ok = read_members(file, root, data_size, error);
     cJSON_Delete(root);
@@ -319,30 +325,31 @@ static bool read_header(struct safetensors *file, struct safetensors_error *erro
 {
     struct stat status;
     if (fstat(file->descriptor, &status) != 0)
-        return fail(error, "cannot be read: %s", strerror(errno));
+        return safetensors_fail(error, "cannot be read: %s", strerror(errno));
     if (!S_ISREG(status.st_mode))
-        return fail(error, "is not a regular file");
+        return safetensors_fail(error, "is not a regular file");
     const uint64_t size = (uint64_t)status.st_size;
-    if (size < LENGTH_SIZE)
-        return fail(error, "no safetensors file: %" PRIu64 " bytes are too few", size);
+    if (size < SAFETENSORS_LENGTH_SIZE)
+        return safetensors_fail(error, "no safetensors file: %" PRIu64 " bytes are too few", size);
 
-    unsigned char bytes[LENGTH_SIZE];
+    unsigned char bytes[SAFETENSORS_LENGTH_SIZE];
     if (!read_at(file->descriptor, 0, bytes, sizeof(bytes), error))
         return false;
     uint64_t length = 0;
-    for (int i = LENGTH_SIZE - 1; i >= 0; i--)
+    for (int i = SAFETENSORS_LENGTH_SIZE - 1; i >= 0; i--)
         length = length << 8 | bytes[i];
-    if (length > MAX_HEADER || length > size - LENGTH_SIZE)
-        return fail(error,
-                    "no safetensors file: a header of %" PRIu64
-                    " bytes is announced, in a file of %" PRIu64 " (at most %d are allowed)",
-                    length, size, MAX_HEADER);
+    if (length > MAX_HEADER || length > size - SAFETENSORS_LENGTH_SIZE)
+        return safetensors_fail(error,
+                                "no safetensors file: a header of %" PRIu64
+                                " bytes is announced, in a file of %" PRIu64
+                                " (at most %d are allowed)",
+                                length, size, MAX_HEADER);
 
     char *text = malloc(length + 1);
     if (!text)
-        return fail(error, "out of memory");
-    file->data_start = LENGTH_SIZE + length;
-    const bool ok = read_at(file->descriptor, LENGTH_SIZE, text, length, error) &&
+        return safetensors_fail(error, "out of memory");
+    file->data_start = SAFETENSORS_LENGTH_SIZE + length;
+    const bool ok = read_at(file->descriptor, SAFETENSORS_LENGTH_SIZE, text, length, error) &&
                     parse_header(file, text, length, size - file->data_start, error);
     free(text);
     return ok;
@@ -352,13 +359,13 @@ struct safetensors *safetensors_open(const char *path, struct safetensors_error 
 {
     struct safetensors *file = calloc(1, sizeof(*file));
     if (!file) {
-        fail(error, "out of memory");
+        safetensors_fail(error, "out of memory");
         return NULL;
     }
     /* O_NONBLOCK: a pipe without a writer would block before it can be refused */
     file->descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (file->descriptor < 0) {
-        fail(error, "cannot be opened: %s", strerror(errno));
+        safetensors_fail(error, "cannot be opened: %s", strerror(errno));
         goto fail;
     }
     if (!read_header(file, error))
@@ -426,8 +433,8 @@ bool safetensors_read(const struct safetensors *file, const struct safetensors_t
 {
     const bool wide = strcmp(tensor->type, "F32") == 0, half = strcmp(tensor->type, "F16") == 0;
     if (!wide && !half && strcmp(tensor->type, "BF16") != 0)
-        return fail(error, "tensor '%s' is %s; F32, F16 and BF16 can be read",
-                    quote(tensor->name).text, tensor->type);
+        return safetensors_fail(error, "tensor '%s' is %s; F32, F16 and BF16 can be read",
+                                quote(tensor->name).text, tensor->type);
     const size_t width = wide ? 4 : 2;
     unsigned char bytes[CHUNK];
     uint64_t offset = file->data_start + tensor->begin;
@@ -442,176 +449,4 @@ bool safetensors_read(const struct safetensors *file, const struct safetensors_t
         offset += n * width;
     }
     return true;
-}
-
-static uint64_t output_count(const struct safetensors_output *tensor)
-{
-    uint64_t count = 1;
-    for (uint32_t i = 0; i < tensor->rank; i++)
-        count *= tensor->shape[i];
-    return count;
-}
-
-static void write_metadata(FILE *stream, const struct safetensors_metadata *metadata,
-                           uint32_t count)
-{
-    fputs("\"__metadata__\":{", stream);
-    for (uint32_t i = 0; i < count; i++) {
-        assert(!strpbrk(metadata[i].key, "\"\\") && !strpbrk(metadata[i].value, "\"\\"));
-        fprintf(stream, "%s\"%s\":\"%s\"", i ? "," : "", metadata[i].key, metadata[i].value);
-    }
-    fputc('}', stream);
-}
-
-static void write_header(FILE *stream, const struct safetensors_metadata *metadata,
-                         uint32_t metadata_count, const struct safetensors_output *tensors,
-                         uint32_t count)
-{
-    uint64_t offset = 0;
-    fputc('{', stream);
-    if (metadata_count > 0) {
-        write_metadata(stream, metadata, metadata_count);
-        fputs(count > 0 ? "," : "", stream);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        assert(!strpbrk(tensors[i].name, "\"\\"));
-        fprintf(stream, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "", tensors[i].name);
-        for (uint32_t j = 0; j < tensors[i].rank; j++)
-            fprintf(stream, "%s%" PRIu64, j ? "," : "", tensors[i].shape[j]);
-        const uint64_t end = offset + 4 * output_count(&tensors[i]);
-        fprintf(stream, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", offset, end);
-        offset = end;
-    }
-    fputc('}', stream);
-}
-
-static void write_floats(FILE *stream, const float *data, uint64_t count)
-{
-    unsigned char bytes[CHUNK];
-    while (count > 0) {
-        const size_t n = count < CHUNK / 4 ? (size_t)count : CHUNK / 4;
-        for (size_t i = 0; i < n; i++) {
-            uint32_t bits;
-            memcpy(&bits, &data[i], sizeof(bits));
-            for (int j = 0; j < 4; j++)
-                bytes[4 * i + (size_t)j] = (unsigned char)(bits >> 8 * j);
-        }
-        if (fwrite(bytes, 4, n, stream) != n)
-            return;
-        data += n;
-        count -= n;
-    }
-}
-
-/* Errors stay in the stream, to be asked once at the end. */
-static bool write_content(FILE *stream, const struct safetensors_metadata *metadata,
-                          uint32_t metadata_count, const struct safetensors_output *tensors,
-                          uint32_t count)
-{
-    char *header = NULL;
-    size_t length = 0;
-    FILE *memory = open_memstream(&header, &length);
-    if (!memory)
-        return false;
-    write_header(memory, metadata, metadata_count, tensors, count);
-    if (fclose(memory) != 0) {
-        free(header);
-        return false;
-    }
-    const uint64_t padded = (length + 7) / 8 * 8; /* the data starts aligned */
-    for (int i = 0; i < LENGTH_SIZE; i++)
-        fputc((int)(padded >> 8 * i & 255), stream);
-    fprintf(stream, "%s%*s", header, (int)(padded - length), "");
-    free(header);
-    for (uint32_t i = 0; i < count; i++)
-        write_floats(stream, tensors[i].data, output_count(&tensors[i]));
-    return fflush(stream) == 0 && !ferror(stream);
-}
-
-/* Where to write: a link's target, so that the link stays one; mode: the file's that is replaced.
- */
-static char *resolve_output(const char *path, mode_t *mode, struct safetensors_error *error)
-{
-    struct stat status;
-    char *target = NULL;
-    if (stat(path, &status) == 0) {
-        if (!S_ISREG(status.st_mode)) {
-            fail(error, "exists and is not a regular file");
-            return NULL;
-        }
-        *mode = status.st_mode & 07777;
-        target = realpath(path, NULL);
-    } else if (lstat(path, &status) == 0) {
-        fail(error, "is a link to what does not exist");
-        return NULL;
-    } else {
-        target = strdup(path);
-    }
-    if (!target)
-        fail(error, "cannot be written: %s", strerror(errno));
-    return target;
-}
-
-/* A new file beside the target, or -1. With open, since only that applies the process's umask. */
-static int create_temporary(const char *target, mode_t mode, char *temporary, size_t size)
-{
-    for (unsigned i = 0; i < 1000; i++) {
-        snprintf(temporary, size, "%s.%ld-%u", target, (long)getpid(), i);
-        const int descriptor = open(temporary, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode);
-        if (descriptor >= 0 || errno != EEXIST)
-            return descriptor;
-    }
-    return -1;
-}
-
-bool safetensors_write_described(const char *path, const struct safetensors_metadata *metadata,
-                                 uint32_t metadata_count, const struct safetensors_output *tensors,
-                                 uint32_t count, struct safetensors_error *error)
-{
-    char *temporary = NULL;
-    FILE *stream = NULL;
-    int descriptor = -1;
-    mode_t mode = 0;
-    char *target = resolve_output(path, &mode, error);
-    if (!target)
-        return false;
-
-    const size_t size = strlen(target) + 40; /* with process and number */
-    temporary = malloc(size);
-    if (!temporary) {
-        fail(error, "out of memory");
-        goto fail;
-    }
-    descriptor = create_temporary(target, mode ? mode : 0666, temporary, size);
-    if (descriptor < 0) {
-        fail(error, "cannot be written: %s", strerror(errno));
-        goto fail;
-    }
-    stream = mode == 0 || fchmod(descriptor, mode) == 0 ? fdopen(descriptor, "wb") : NULL;
-    if (!stream || !write_content(stream, metadata, metadata_count, tensors, count) ||
-        fsync(descriptor) != 0 || rename(temporary, target) != 0) {
-        fail(error, "cannot be written: %s", strerror(errno));
-        goto fail;
-    }
-    fclose(stream);
-    free(temporary);
-    free(target);
-    return true;
-
-fail:
-    if (descriptor >= 0)
-        unlink(temporary);
-    if (stream)
-        fclose(stream);
-    else if (descriptor >= 0)
-        close(descriptor);
-    free(temporary);
-    free(target);
-    return false;
-}
-
-bool safetensors_write(const char *path, const struct safetensors_output *tensors, uint32_t count,
-                       struct safetensors_error *error)
-{
-    return safetensors_write_described(path, NULL, 0, tensors, count, error);
 }

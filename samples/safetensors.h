@@ -37,6 +37,14 @@ struct safetensors {
     struct safetensors_metadata *metadata;
 };
 
+enum {
+    SAFETENSORS_LENGTH_SIZE = 8 /* bytes before the header, which hold its length */
+};
+
+/* Fills in error, in printable ASCII. Returns false, so that a check is one statement. */
+__attribute__((format(printf, 2, 3))) bool safetensors_fail(struct safetensors_error *error,
+                                                            const char *format, ...);
+
 /* Opens a file and checks its header. Returns NULL with error filled in if it cannot be opened or
  * breaks a rule. Allocates no more than the header needs, whatever the shapes say. */
 struct safetensors *safetensors_open(const char *path, struct safetensors_error *error);

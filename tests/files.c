@@ -115,26 +115,3 @@ char *files_read(const char *path, size_t *size)
     fclose(stream);
     return bytes;
 }
-
-uint16_t files_bfloat(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-/* For finite values only: a half is a whole number of steps, whose size depends on the exponent. */
-uint16_t files_half(float value)
-{
-    const unsigned sign = signbit(value) ? 0x8000 : 0;
-    const double magnitude = fabs((double)value);
-    const bool subnormal = magnitude < 0x1p-14;
-    int exponent = 0;
-    frexp(magnitude, &exponent);
-    const double steps = nearbyint(ldexp(magnitude, subnormal ? 24 : 11 - exponent));
-    if (subnormal)
-        return (uint16_t)(sign | (unsigned)steps);
-    /* steps is 1024 to 2048; 2048 carries into the exponent as it should */
-    const unsigned bits = (unsigned)(exponent + 13) * 1024 + (unsigned)steps;
-    return (uint16_t)(sign | (bits > 0x7c00 ? 0x7c00 : bits));
-}

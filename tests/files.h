@@ -29,8 +29,4 @@ const char *files_write_tensors(const char *name, const char *header, const void
 /* Reads a whole file with a 0 after it; to be freed. */
 char *files_read(const char *path, size_t *size);
 
-/* Float32 values rounded to nearest even as 16-bit patterns. */
-uint16_t files_half(float value);
-uint16_t files_bfloat(float value);
-
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* dijiang-attend and its files: right ones, wrong ones, hostile ones. */
+#include "half.h"
 #include "programs.h"
 
 #include <math.h>
@@ -97,8 +98,8 @@ static void test_half_types_are_read_as_what_they_hold(void **state)
     for (int i = 0; i < N; i++) {
         uint32_t bits;
         q[i] = nearbyintf(q[i] * 256) / 256; /* exact in F16 */
-        half_q[i] = files_half(q[i]);
-        bfloat_v[i] = files_bfloat(v[i]);
+        half_q[i] = half_from_float(q[i]);
+        bfloat_v[i] = bfloat_from_float(v[i]);
         bits = (uint32_t)bfloat_v[i] << 16;
         memcpy(&v[i], &bits, sizeof(bits));
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "files.h"
+#include "half.h"
 
 #include "safetensors.h"
 
@@ -178,9 +179,9 @@ static void test_every_16_bit_value(void **state)
         assert_same(bfloat[i], bfloat_value(i));
         /* and the tests' own rounding gives every finite pattern back */
         if (isfinite(half[i]))
-            assert_int_equal(files_half(half[i]), i);
+            assert_int_equal(half_from_float(half[i]), i);
         if (isfinite(bfloat[i]))
-            assert_int_equal(files_bfloat(bfloat[i]), i);
+            assert_int_equal(bfloat_from_float(bfloat[i]), i);
     }
     safetensors_close(&file);
 }
