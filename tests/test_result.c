@@ -40,6 +40,9 @@ static const struct {
     {DJ_ERROR_TOKEN_COUNT, -21, "DJ_ERROR_TOKEN_COUNT"},
     {DJ_ERROR_STATE_FORMAT, -22, "DJ_ERROR_STATE_FORMAT"},
     {DJ_ERROR_FILE, -23, "DJ_ERROR_FILE"},
+    {DJ_ERROR_NO_QUEUE, -24, "DJ_ERROR_NO_QUEUE"},
+    {DJ_ERROR_CACHE, -25, "DJ_ERROR_CACHE"},
+    {DJ_ERROR_CANCELLED, -26, "DJ_ERROR_CANCELLED"},
 };
 enum {
     PINNED = sizeof(pinned) / sizeof(pinned[0])
@@ -79,7 +82,7 @@ static void test_texts(void **state)
 static void test_unknown(void **state)
 {
     (void)state;
-    const int unknown[] = {1, -24, -1000, INT32_MAX, INT32_MIN};
+    const int unknown[] = {1, -27, -1000, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
         assert_string_equal(dj_result_str((dj_result)unknown[i]), "unknown result");
         assert_string_equal(dj_result_name((dj_result)unknown[i]), "unknown result");

@@ -50,7 +50,10 @@ extern "C" {
     X(DJ_ERROR_NORMALISER, -20, "the identity map has no normaliser") \
     X(DJ_ERROR_TOKEN_COUNT, -21, "more tokens than the map allows, or not its fixed number") \
     X(DJ_ERROR_STATE_FORMAT, -22, "a saved state is of another layout, map or shape") \
-    X(DJ_ERROR_FILE, -23, "a file cannot be read or written, or breaks a rule of its format")
+    X(DJ_ERROR_FILE, -23, "a file cannot be read or written, or breaks a rule of its format") \
+    X(DJ_ERROR_NO_QUEUE, -24, "the context was imported without a queue: it cannot submit") \
+    X(DJ_ERROR_CACHE, -25, "a cache is damaged, or of another device, driver or version") \
+    X(DJ_ERROR_CANCELLED, -26, "the caller's progress function asked to stop")
 
 typedef enum dj_result {
 #define DJ_RESULT_ENUM(name, value, text) name = (value),
