@@ -230,7 +230,7 @@ static void describe_limits(struct dj_device_info *info, const VkPhysicalDeviceP
     info->offset_alignment = limits->minStorageBufferOffsetAlignment;
 }
 
-static dj_result describe(const struct dj_context *context, struct dj_device *device)
+dj_result dj_device_describe(const struct dj_context *context, struct dj_device *device)
 {
     VkPhysicalDeviceProperties basic;
     context->vk.vkGetPhysicalDeviceProperties(device->handle, &basic);
@@ -295,7 +295,7 @@ dj_result dj_devices_init(const struct dj_context *context, struct dj_devices *d
     for (uint32_t i = 0; result == DJ_SUCCESS && i < count; i++) {
         devices->list[i].handle = handles[i];
         devices->list[i].info.index = i;
-        result = describe(context, &devices->list[i]);
+        result = dj_device_describe(context, &devices->list[i]);
     }
 done:
     free(handles);

@@ -17,6 +17,10 @@ struct dj_devices {
     uint32_t count;
 };
 
+/* Fills in all but handle and info.index, which are the caller's, with context's table. An
+ * unsuitable device is described as well: info.unsuitable says why. */
+dj_result dj_device_describe(const struct dj_context *context, struct dj_device *device);
+
 /* Describes all devices of context->instance. Frees with dj_devices_finish, also after failure. */
 dj_result dj_devices_init(const struct dj_context *context, struct dj_devices *devices);
 void dj_devices_finish(struct dj_devices *devices);

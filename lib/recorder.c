@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "recorder.h"
 
+#include <dijiang/vulkan.h>
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,18 +19,22 @@ enum state {
     IDLE,      /* nothing recorded, nothing pending */
     RECORDING, /* between begin and submit */
     SUBMITTED, /* the device may still use what was recorded */
+    BORROWING, /* recording into a command buffer of the caller's */
 };
 
 static const char *const state_names[] = {[IDLE] = "is idle",
                                           [RECORDING] = "is recording",
-                                          [SUBMITTED] = "has work that was not waited for"};
+                                          [SUBMITTED] = "has work that was not waited for",
+                                          [BORROWING] =
+                                              "is recording into the caller's command buffer"};
 
 struct dj_recorder {
     struct dj_context *context;
     enum state state;
-    VkCommandPool pool;
-    VkCommandBuffer command;
+    VkCommandPool pool; /* these three: not in a context without a queue */
+    VkCommandBuffer own;
     VkFence fence;
+    VkCommandBuffer command;      /* what is recorded into: own, or the caller's */
     VkDescriptorPool descriptors; /* these two: without push descriptors only */
     VkDescriptorSet *sets;        /* one per dispatch */
     uint32_t dispatches, dispatches_used;
@@ -100,7 +106,7 @@ static dj_result commands_create(struct dj_recorder *recorder)
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = 1,
     };
-    code = vk->vkAllocateCommandBuffers(context->device, &command, &recorder->command);
+    code = vk->vkAllocateCommandBuffers(context->device, &command, &recorder->own);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkAllocateCommandBuffers");
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
@@ -111,7 +117,7 @@ static dj_result commands_create(struct dj_recorder *recorder)
     }
     dj_context_name(context, VK_OBJECT_TYPE_COMMAND_POOL, (uint64_t)recorder->pool,
                     "dijiang recorder");
-    dj_context_name(context, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)recorder->command,
+    dj_context_name(context, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)recorder->own,
                     "dijiang recorder");
     dj_context_name(context, VK_OBJECT_TYPE_FENCE, (uint64_t)recorder->fence, "dijiang recorder");
     return DJ_SUCCESS;
@@ -168,7 +174,7 @@ dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_param
             result = dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
                              "no memory for %" PRIu64 " bytes beside the ring", made->ring->size);
     }
-    if (result == DJ_SUCCESS)
+    if (result == DJ_SUCCESS && context->queue)
         result = commands_create(made);
     if (result == DJ_SUCCESS && !context->push_descriptors)
         result = sets_create(made);
@@ -182,15 +188,6 @@ fail:
     return result;
 }
 
-/* For work whose fence cannot be waited for (the device is lost, or memory short): it must still
- * end before what it uses does. */
-static void device_idle(struct dj_context *context)
-{
-    pthread_mutex_lock(&context->queue_lock);
-    (void)context->vk.device.vkDeviceWaitIdle(context->device);
-    pthread_mutex_unlock(&context->queue_lock);
-}
-
 void dj_recorder_destroy(dj_recorder **recorder)
 {
     if (!recorder || !*recorder)
@@ -199,7 +196,7 @@ void dj_recorder_destroy(dj_recorder **recorder)
     struct dj_context *context = dead->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
     if (dead->state == SUBMITTED && dj_recorder_wait(dead, UINT64_MAX) != DJ_SUCCESS)
-        device_idle(context);
+        dj_context_idle(context);
     vk->vkDestroyDescriptorPool(context->device, dead->descriptors, context->allocator);
     free(dead->sets);
     free(dead->work);
@@ -218,12 +215,29 @@ static dj_result state_fail(const struct dj_recorder *recorder, const char *func
                    need);
 }
 
+static bool is_recording(const struct dj_recorder *recorder)
+{
+    return recorder->state == RECORDING || recorder->state == BORROWING;
+}
+
+/* A new recording: all descriptors and the whole ring are free. */
+static void start(struct dj_recorder *recorder, enum state state, VkCommandBuffer command)
+{
+    recorder->state = state;
+    recorder->command = command;
+    recorder->dispatches_used = 0;
+    recorder->ring_used = 0;
+}
+
 dj_result dj_recorder_begin(dj_recorder *recorder)
 {
     if (!recorder)
         return DJ_ERROR_INVALID_ARGUMENT;
     struct dj_context *context = recorder->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
+    dj_result result = dj_context_check_queue(context, "dj_recorder_begin");
+    if (result != DJ_SUCCESS)
+        return result;
     if (recorder->state == SUBMITTED)
         return state_fail(recorder, "dj_recorder_begin", "have been waited for");
     recorder->state = IDLE;
@@ -234,12 +248,23 @@ dj_result dj_recorder_begin(dj_recorder *recorder)
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
         .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
     };
-    code = vk->vkBeginCommandBuffer(recorder->command, &begin);
+    code = vk->vkBeginCommandBuffer(recorder->own, &begin);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkBeginCommandBuffer");
-    recorder->dispatches_used = 0;
-    recorder->ring_used = 0;
-    recorder->state = RECORDING;
+    start(recorder, RECORDING, recorder->own);
+    return DJ_SUCCESS;
+}
+
+dj_result dj_recorder_begin_on(dj_recorder *recorder, VkCommandBuffer command)
+{
+    if (!recorder)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    if (!command)
+        return dj_fail(&recorder->context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_recorder_begin_on: command is NULL");
+    if (recorder->state == SUBMITTED)
+        return state_fail(recorder, "dj_recorder_begin_on", "have been waited for");
+    start(recorder, BORROWING, command);
     return DJ_SUCCESS;
 }
 
@@ -256,23 +281,16 @@ dj_result dj_recorder_submit(dj_recorder *recorder)
         return result;
 
     recorder->state = IDLE; /* a recording that cannot be ended or submitted is dropped */
-    VkResult code = vk->vkEndCommandBuffer(recorder->command);
+    VkResult code = vk->vkEndCommandBuffer(recorder->own);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkEndCommandBuffer");
     code = vk->vkResetFences(context->device, 1, &recorder->fence);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkResetFences");
-    const VkSubmitInfo submit = {
-        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-        .commandBufferCount = 1,
-        .pCommandBuffers = &recorder->command,
-    };
-    pthread_mutex_lock(&context->queue_lock);
-    code = vk->vkQueueSubmit(context->queue, 1, &submit, recorder->fence);
-    pthread_mutex_unlock(&context->queue_lock);
-    if (code == VK_SUCCESS)
+    result = dj_context_submit(context, recorder->own, recorder->fence);
+    if (result == DJ_SUCCESS)
         recorder->state = SUBMITTED;
-    return dj_context_result(context, code, "vkQueueSubmit");
+    return result;
 }
 
 dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
@@ -288,7 +306,7 @@ dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
         return dj_fail(&context->log, DJ_ERROR_TIMEOUT,
                        "dj_recorder_wait: not done after %" PRIu64 " ns", timeout_ns);
     if (code == VK_ERROR_DEVICE_LOST)
-        device_idle(context);
+        dj_context_idle(context);
     if (code == VK_SUCCESS || code == VK_ERROR_DEVICE_LOST)
         recorder->state = IDLE;
     return dj_context_result(context, code, "vkWaitForFences");
@@ -297,7 +315,7 @@ dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
 dj_result dj_recorder_reserve(struct dj_recorder *recorder, uint32_t dispatches, uint64_t ring_size)
 {
     const struct dj_log *log = &recorder->context->log;
-    if (recorder->state != RECORDING)
+    if (!is_recording(recorder))
         return state_fail(recorder, "recording a call", "be recording");
     if (dispatches > recorder->dispatches - recorder->dispatches_used)
         return dj_fail(log, DJ_ERROR_RECORDER_FULL,
@@ -353,7 +371,7 @@ void dj_recorder_dispatch(struct dj_recorder *recorder, VkPipeline pipeline,
 {
     const struct dj_context *context = recorder->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
-    assert(recorder->state == RECORDING && recorder->dispatches_used < recorder->dispatches);
+    assert(is_recording(recorder) && recorder->dispatches_used < recorder->dispatches);
     assert(binding_count <= DJ_BINDINGS && push_size <= DJ_PUSH_BYTES && push_size % 4 == 0);
     for (uint32_t i = 0; i < 3; i++)
         assert(groups[i] > 0 && groups[i] <= context->info.max_workgroups[i]);
@@ -424,7 +442,7 @@ dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers)
         return dj_fail(&recorder->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_recorder_barrier: barriers is 0x%x, and enum dj_barrier has 0x%x",
                        barriers, DJ_BARRIERS);
-    if (recorder->state != RECORDING)
+    if (!is_recording(recorder))
         return state_fail(recorder, "dj_recorder_barrier", "be recording");
     dj_recorder_barriers_before(recorder, barriers);
     dj_recorder_barriers_after(recorder, barriers);
@@ -441,7 +459,7 @@ VkDescriptorBufferInfo dj_recorder_ring_push(struct dj_recorder *recorder, const
                                              uint64_t size)
 {
     const uint64_t take = dj_recorder_ring_size(recorder->context, size);
-    assert(recorder->state == RECORDING && size > 0);
+    assert(is_recording(recorder) && size > 0);
     assert(take <= recorder->ring->size - recorder->ring_used);
     const VkDescriptorBufferInfo binding = {
         .buffer = recorder->ring->handle, .offset = recorder->ring_used, .range = size};

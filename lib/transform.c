@@ -81,7 +81,7 @@ static dj_result generated_create(struct dj_transform *transform)
         result = dj_pipeline_create(context, &shader, NULL, &transform->kernel);
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &dj_shader_rows_load, NULL, &transform->load);
-    if (result == DJ_SUCCESS)
+    if (result == DJ_SUCCESS && !context->imported) /* nothing is submitted behind an engine's back */
         result = dj_transform_check(transform, context, transform->type, transform->length);
     return result;
 }

@@ -58,6 +58,9 @@ dj_context *harness_context(uint32_t i);
  * does not say 0. */
 bool harness_16bit_storage(dj_context *context);
 
+/* The log callback of the harness's contexts, for others. */
+void harness_log_line(void *user, uint32_t level, const char *message);
+
 /* The last error line logged on any harness context ("" if none since harness_log_clear); for tests
  * of error paths. */
 const char *harness_log_last(void);

@@ -14,8 +14,10 @@
 
 bool __real_dj_vk_load(struct dj_vk_loader *loader);
 bool __wrap_dj_vk_load(struct dj_vk_loader *loader);
-bool __real_dj_vk_load_instance(struct dj_vk *vk, VkInstance instance, bool debug_utils);
-bool __wrap_dj_vk_load_instance(struct dj_vk *vk, VkInstance instance, bool debug_utils);
+bool __real_dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_instance_proc_addr,
+                                VkInstance instance, bool debug_utils);
+bool __wrap_dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_instance_proc_addr,
+                                VkInstance instance, bool debug_utils);
 void __real_dj_vk_load_device(struct dj_vk *vk, VkDevice device);
 void __wrap_dj_vk_load_device(struct dj_vk *vk, VkDevice device);
 void *__real_calloc(size_t count, size_t size);
@@ -117,9 +119,10 @@ bool __wrap_dj_vk_load(struct dj_vk_loader *loader)
     return true;
 }
 
-bool __wrap_dj_vk_load_instance(struct dj_vk *vk, VkInstance instance, bool debug_utils)
+bool __wrap_dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_instance_proc_addr,
+                                VkInstance instance, bool debug_utils)
 {
-    if (!__real_dj_vk_load_instance(&real, instance, debug_utils))
+    if (!__real_dj_vk_load_instance(&real, get_instance_proc_addr, instance, debug_utils))
         return false;
     *vk = real;
     vk->vkEnumeratePhysicalDevices = fault_vkEnumeratePhysicalDevices;

@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-/* A Vulkan instance and device. Usable from any thread, by several at once. */
+/* A Vulkan instance and device: its own (dj_context_create), or an engine's (dj_context_import of
+ * <dijiang/vulkan.h>). Usable from any thread, by several at once. */
 typedef struct dj_context dj_context;
 
 enum dj_log_level {
@@ -113,8 +114,9 @@ DJ_API dj_result dj_device_list(const struct dj_context_params *params,
  * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_context_create(const struct dj_context_params *params, dj_context **context);
 
-/* Waits for the device to be idle and destroys the context; sets *context to NULL. Every object
- * made from it must have been destroyed before. NULL, and a pointer to NULL, are accepted. */
+/* Waits for the device to be idle, unless it was imported, and destroys the context; sets *context
+ * to NULL. Every object made from it must have been destroyed before. NULL, and a pointer to NULL,
+ * are accepted. */
 DJ_API void dj_context_destroy(dj_context **context);
 
 /* The device of a context, as dj_device_list describes it. Thread-safe. Returns DJ_SUCCESS, or

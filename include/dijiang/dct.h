@@ -43,8 +43,9 @@ struct dj_dct_params {
 /* Creates a plan: generates or loads the kernel, creates the pipelines and runs a generated kernel
  * once, over one group of rows, to compare it with a host transform: one small submission to the
  * context's queue, which is waited for. A kernel that fails is replaced by the dense one where the
- * path is DJ_DCT_PATH_DEFAULT (a log line says so). May take some
- * seconds where the driver compiles slowly, holding no lock of the context.
+ * path is DJ_DCT_PATH_DEFAULT (a log line says so). On an imported context nothing is run and
+ * nothing submitted: the kernel is used as it is. May take some seconds where the driver compiles
+ * slowly, holding no lock of the context.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_UNSUPPORTED
  * (DJ_DCT_PATH_GENERATED for a length without a generated kernel, or in a library built without
@@ -84,7 +85,7 @@ DJ_API dj_result dj_dct_record(const dj_dct *plan, dj_recorder *recorder,
                                const struct dj_dct_args *args);
 
 /* Records, submits and waits; allocates scratch memory if args has none. The result is visible to
- * the host and to later work. Returns what dj_dct_record, dj_recorder_submit and dj_recorder_wait
+ * the host and to later work. Returns what dj_dct_record, dj_recorder_begin, _submit and _wait
  * do, and DJ_ERROR_OUT_OF_DEVICE_MEMORY. Thread-safe. */
 DJ_API dj_result dj_dct_run(const dj_dct *plan, const struct dj_dct_args *args);
 

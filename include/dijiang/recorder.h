@@ -48,8 +48,9 @@ DJ_API dj_result dj_recorder_create(dj_context *context, const struct dj_recorde
 DJ_API void dj_recorder_destroy(dj_recorder **recorder);
 
 /* Starts a new recording, dropping the last one. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE if a
- * submission was not waited for; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
- * DJ_ERROR_VULKAN. */
+ * submission was not waited for; DJ_ERROR_NO_QUEUE on a context imported without one (there
+ * dj_recorder_begin_on of <dijiang/vulkan.h> is the way); DJ_ERROR_OUT_OF_HOST_MEMORY;
+ * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_begin(dj_recorder *recorder);
 
 /* Records barriers alone. barriers: any of enum dj_barrier together. Returns DJ_SUCCESS;
@@ -57,8 +58,9 @@ DJ_API dj_result dj_recorder_begin(dj_recorder *recorder);
 DJ_API dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers);
 
 /* Ends the recording and submits it to the context's queue. The queue is locked for the submission
- * alone. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE unless recording; DJ_ERROR_DEVICE_LOST;
- * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
+ * alone. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE unless recording by dj_recorder_begin;
+ * DJ_ERROR_DEVICE_LOST; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_submit(dj_recorder *recorder);
 
 /* Waits for the submission, for at most timeout_ns nanoseconds (UINT64_MAX: for ever). Returns
