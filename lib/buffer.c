@@ -7,6 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What an allocation says if its buffer is to have an address. */
+static const VkMemoryAllocateFlagsInfo addressed = {
+    .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+    .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
+};
+
+static VkDeviceAddress address_get(const struct dj_context *context, VkBuffer buffer)
+{
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    const VkBufferDeviceAddressInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
+                                            .buffer = buffer};
+    return vk->vkGetBufferDeviceAddressKHR ? vk->vkGetBufferDeviceAddressKHR(context->device, &info)
+                                           : vk->vkGetBufferDeviceAddress(context->device, &info);
+}
+
 /* Allocates from the best type that has room; sets *type. */
 static dj_result memory_allocate(struct dj_buffer *buffer, uint32_t memory,
                                  const VkMemoryRequirements *need, uint32_t *type)
@@ -27,6 +42,7 @@ static dj_result memory_allocate(struct dj_buffer *buffer, uint32_t memory,
         mask &= ~(1u << *type);
         const VkMemoryAllocateInfo info = {
             .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+            .pNext = context->device_addresses ? &addressed : NULL,
             .allocationSize = need->size,
             .memoryTypeIndex = *type,
         };
@@ -58,7 +74,8 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = (buffer->size + 3) / 4 * 4, /* kernels read whole words */
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                 (context->device_addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0),
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
     };
     VkResult code = vk->vkCreateBuffer(context->device, &info, context->allocator, &buffer->handle);
@@ -83,6 +100,8 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
     code = vk->vkBindBufferMemory(context->device, buffer->handle, buffer->memory, 0);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkBindBufferMemory");
+    if (context->device_addresses)
+        buffer->address = address_get(context, buffer->handle);
 
     const VkMemoryType *chosen = &context->memory.memoryTypes[type];
     const VkMemoryPropertyFlags coherent =

@@ -46,14 +46,19 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     context->push_descriptors = chosen->info.push_descriptor &&
                                 dj_switch_resolve(params ? params->push_descriptors : DJ_DEFAULT,
                                                   true, "DIJIANG_PUSH_DESCRIPTORS", "0");
+    context->device_addresses = chosen->info.buffer_device_address &&
+                                dj_switch_resolve(params ? params->device_addresses : DJ_DEFAULT,
+                                                  true, "DIJIANG_DEVICE_ADDRESSES", "0");
     context->storage_16bit =
         chosen->info.storage_16bit && dj_switch_resolve(params ? params->storage_16bit : DJ_DEFAULT,
                                                         true, "DIJIANG_16BIT_STORAGE", "0");
 
-    const char *extensions[2];
+    const char *extensions[3];
     uint32_t extension_count = 0;
     if (context->push_descriptors)
         extensions[extension_count++] = VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME;
+    if (context->device_addresses)
+        extensions[extension_count++] = VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME;
     if (chosen->portability_subset)
         extensions[extension_count++] = "VK_KHR_portability_subset"; /* of the beta headers */
     const float priority = 1.0f;
@@ -67,9 +72,14 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
         .storageBuffer16BitAccess = VK_TRUE,
     };
+    VkPhysicalDeviceBufferDeviceAddressFeatures addresses = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES,
+        .pNext = context->storage_16bit ? &storage : NULL,
+        .bufferDeviceAddress = VK_TRUE,
+    };
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = context->storage_16bit ? &storage : NULL,
+        .pNext = context->device_addresses ? &addresses : addresses.pNext,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
         .enabledExtensionCount = extension_count,
@@ -187,9 +197,10 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s", info->index,
-                info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
+    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s",
+                info->index, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
+                context->device_addresses ? ", device addresses" : "",
                 context->push_descriptors ? ", push descriptors" : ", descriptor sets",
                 context->storage_16bit ? ", 16-bit storage" : "",
                 context->messenger ? ", validation" : "");

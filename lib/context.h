@@ -31,6 +31,7 @@ struct dj_context {
     struct dj_device_info info;
     const VkAllocationCallbacks *allocator; /* of every create and destroy; NULL */
     bool push_descriptors;                  /* recorders bind by vkCmdPushDescriptorSetKHR */
+    bool device_addresses;                  /* buffers have addresses, and kernels bind by them */
     bool storage_16bit;                     /* kernels may store single 2-byte elements */
     bool debug_names;                       /* VK_EXT_debug_utils is enabled */
 
