@@ -251,13 +251,13 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
         budget = call->atomic             ? least + USEFUL_SCRATCH
                  : least > USEFUL_SCRATCH ? least
                                           : USEFUL_SCRATCH;
-    if (budget < least)
-        return dj_fail(log, DJ_ERROR_SCRATCH,
-                       "attention: one tile needs %" PRIu64 " bytes of scratch, %" PRIu64
-                       " are given",
-                       least, budget);
+    /* of kept states, whose places are aligned, large boxes may take less than small ones */
     if (!fit_sides(call, &shape, most, budget, layout))
-        return dj_call_fail_limit(call);
+        return budget >= least ? dj_call_fail_limit(call)
+                               : dj_fail(log, DJ_ERROR_SCRATCH,
+                                         "attention: one tile needs %" PRIu64
+                                         " bytes of scratch, %" PRIu64 " are given",
+                                         least, budget);
     place_regions(&shape, layout);
     count_pieces(call, layout);
     return DJ_SUCCESS;

@@ -230,6 +230,15 @@ static void assert_done(const struct subject *subject, const char *what)
     assert_pool(subject, subject->after, what);
 }
 
+/* Softmax over several boxes of keys is another kernel than over one: what is right is what each
+ * way to submit the same cut must give. */
+static void take_output(struct subject *subject, const char *what)
+{
+    free(subject->want);
+    subject->want = placed_output(&subject->placed);
+    problem_assert(&subject->problem, subject->want, what);
+}
+
 /* Records each part for itself, by recorders that take turns and have what needs says, and looks at
  * the pool after each. */
 static void submit_parts(const struct subject *subject, const struct dj_attention_args *args,
@@ -295,14 +304,16 @@ static void test_cut(struct subject *subject, uint64_t max_work)
             submit_together(subject, &args, &needs, way == 2);
         else
             HARNESS_OK(dj_attention_run(subject->placed.plan, &args));
+        if (way == 0 && subject->problem.twin.map == DJ_MAP_SOFTMAX)
+            take_output(subject, what);
         assert_done(subject, what);
         subject_restore(subject);
     }
     dj_buffer_destroy(&scratch);
 }
 
-/* Outputs and states are those of the call in one piece, bit by bit, and no slot is written before
- * the last part. */
+/* Outputs and states are those of the call in one piece, bit by bit but for softmax, and no slot is
+ * written before the last part. */
 static void parts_equal_the_whole(void **state)
 {
     (void)state;
@@ -320,8 +331,246 @@ static void parts_equal_the_whole(void **state)
     }
 }
 
+/* needs of a call of one plan with random numbers. */
+static struct dj_needs needs_of(const struct placed *placed, const struct dj_attention_args *args,
+                                uint64_t max_work)
+{
+    struct dj_attention_args limited = *args;
+    struct dj_needs needs, again;
+    limited.max_work = max_work;
+    HARNESS_OK(dj_attention_needs(placed->plan, &limited, &needs));
+    limited.scratch.size = needs.scratch_size; /* taken at its word it says the same */
+    HARNESS_OK(dj_attention_needs(placed->plan, &limited, &again));
+    assert_memory_equal(&needs, &again, sizeof(needs));
+    return needs;
+}
+
+/* Floating-point operations of a tile of this problem, with all of its query heads. */
+static uint64_t tile_flops(const struct subject *subject)
+{
+    const struct twin_attention *t = &subject->problem.twin;
+    const uint64_t group = t->heads / twin_key_heads(t), width = t->dim + t->value_dim;
+    const uint64_t m = twin_features_count(t);
+    if (t->map == DJ_MAP_SOFTMAX)
+        return 32 * 32 * group * 2 * width;
+    if (t->map == DJ_MAP_LINFORMER)
+        return (32 * group + 32) * m * 2 * width;
+    return (group + 1) * 32 * (2 * m * t->value_dim + 2 * m * t->dim); /* or less */
+}
+
+/* The smaller max_work, the more parts; each takes no more than it, but for a tile. */
+static void parts_follow_max_work(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < VARIANTS; n++) {
+        struct subject subject;
+        if (variants[n].far || !subject_init(&subject, harness_context(0), &variants[n]))
+            continue;
+        const bool whole = variants[n].params.spans == DJ_SPANS_WHOLE;
+        const uint64_t flops = subject.needs.flops;
+        struct dj_needs last = needs_of(&subject.placed, &subject.args, 1);
+        assert_int_equal(last.flops, flops);
+        assert_true(last.parts > 2);
+        for (uint64_t work = 2; work < 2 * flops; work += 1 + work / 5) {
+            const struct dj_needs needs = needs_of(&subject.placed, &subject.args, work);
+            if (needs.parts > last.parts && whole)
+                fail_msg("%s: max_work %llu makes %u parts, after %u", variants[n].name,
+                         (unsigned long long)work, needs.parts, last.parts);
+            if (work >= tile_flops(&subject) && needs.parts < (double)flops / (double)work && whole)
+                fail_msg("%s: max_work %llu of %llu makes %u parts", variants[n].name,
+                         (unsigned long long)work, (unsigned long long)flops, needs.parts);
+            if (work >= flops)
+                assert_int_equal(needs.parts, 1);
+            last = needs;
+        }
+        const struct dj_needs none = needs_of(&subject.placed, &subject.args, 0);
+        last = needs_of(&subject.placed, &subject.args, UINT64_MAX);
+        assert_memory_equal(&none, &last, sizeof(none));
+        assert_memory_equal(&none, &subject.needs, sizeof(none));
+        assert_int_equal(none.parts, 1);
+        subject_finish(&subject);
+    }
+}
+
+/* Of a longer call there are more parts, none of which takes more dispatches or memory. */
+static void no_part_grows_with_tokens(void **state)
+{
+    (void)state;
+    static const int maps[] = {DJ_MAP_WDCF, DJ_MAP_IDENTITY, DJ_MAP_SOFTMAX};
+    for (size_t n = 0; n < 6; n++) {
+        struct dj_needs needs[2];
+        for (size_t i = 0; i < 2; i++) {
+            struct problem problem;
+            struct placed placed;
+            problem_init(&problem, &(struct problem_params){SHAPE(1, i ? 32768 : 1024, 4, 16, 16),
+                                                            .map = maps[n / 2], .full = n % 2});
+            problem_place(&problem, harness_context(0), LAYOUT_PLAIN, &placed);
+            needs[i] = needs_of(&placed, &placed.args, UINT64_C(1) << 19);
+            placed_finish(&placed);
+            problem_finish(&problem);
+        }
+        assert_true(needs[0].parts > 2);
+        assert_true(needs[1].parts >= 16 * needs[0].parts);
+        assert_true(needs[1].dispatches <= needs[0].dispatches);
+        assert_true(needs[1].ring_size <= needs[0].ring_size);
+        assert_true(needs[1].scratch_size <= needs[0].scratch_size);
+    }
+}
+
+/* What a progress function is told, and when it stops. */
+struct watch {
+    uint32_t calls, stop_at; /* counted from 1; 0: never */
+    uint64_t done, total;
+    bool wrong;
+    const struct subject *subject;
+};
+
+static uint32_t watch_progress(void *user, uint64_t done, uint64_t total)
+{
+    struct watch *watch = user;
+    watch->wrong = watch->wrong || total == 0 || done >= total ||
+                   (watch->calls == 0 ? done != 0 : done <= watch->done || total != watch->total);
+    watch->done = done;
+    watch->total = total;
+    assert_pool(watch->subject, watch->subject->before, "in progress");
+    return ++watch->calls == watch->stop_at;
+}
+
+static dj_result run_watched(const struct subject *subject, const struct dj_attention_args *args,
+                             uint64_t budget, struct watch *watch)
+{
+    watch->calls = 0;
+    watch->wrong = false;
+    watch->subject = subject;
+    const struct dj_run_params params = {
+        .budget_ns = budget, .progress = watch_progress, .user = watch};
+    const dj_result result = dj_attention_run_with(subject->placed.plan, args, &params);
+    assert_false(watch->wrong);
+    return result;
+}
+
+/* Stopped before any of its submissions, a call leaves its states; made again, it is right. */
+static void cancelled_calls_leave_states(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < VARIANTS; n++) {
+        struct subject subject;
+        struct watch watch = {.stop_at = 1};
+        if (variants[n].far || !subject_init(&subject, harness_context(0), &variants[n]))
+            continue;
+        struct dj_attention_args args = subject.args;
+        args.max_work = subject.needs.flops / 6;
+        while (run_watched(&subject, &args, 0, &watch) == DJ_ERROR_CANCELLED) {
+            assert_int_equal(watch.calls, watch.stop_at);
+            assert_non_null(strstr(harness_log_last(), "cancelled"));
+            assert_pool(&subject, subject.before, "cancelled");
+            watch.stop_at++;
+        }
+        assert_true(watch.stop_at > 4);
+        assert_int_equal(watch.calls, watch.stop_at - 1);
+        if (subject.problem.twin.map == DJ_MAP_SOFTMAX)
+            take_output(&subject, "not cancelled");
+        assert_done(&subject, "not cancelled");
+        subject_finish(&subject);
+    }
+}
+
+/* Without max_work and budget there are as many submissions as dj_attention_run has, of which the
+ * last may be the only one; states wait for it all the same. */
+static void progress_alone_keeps_states(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < VARIANTS; n++) {
+        struct subject subject;
+        struct watch watch = {.stop_at = 1};
+        if (!subject_init(&subject, harness_context(0), &variants[n]))
+            continue;
+        HARNESS_RESULT(run_watched(&subject, &subject.args, 0, &watch), DJ_ERROR_CANCELLED);
+        assert_pool(&subject, subject.before, "cancelled");
+        watch.stop_at = 0;
+        HARNESS_OK(run_watched(&subject, &subject.args, 0, &watch));
+        assert_done(&subject, "progress alone");
+        subject_finish(&subject);
+    }
+}
+
+/* However much is submitted at once, the bits are the same. */
+static void budgets_change_no_bits(void **state)
+{
+    (void)state;
+    static const uint64_t budgets[] = {1, UINT64_C(3) * 1000 * 1000, UINT64_MAX};
+    for (size_t n = 0; n < VARIANTS; n++) {
+        struct subject subject;
+        uint32_t calls[3] = {0};
+        if (variants[n].far || !subject_init(&subject, harness_context(0), &variants[n]))
+            continue;
+        struct dj_attention_args args = subject.args;
+        args.max_work = subject.needs.flops / 12;
+        for (size_t i = 0; i < 3; i++) {
+            struct watch watch = {.stop_at = 0};
+            HARNESS_OK(run_watched(&subject, &args, budgets[i], &watch));
+            if (i == 0 && subject.problem.twin.map == DJ_MAP_SOFTMAX)
+                take_output(&subject, "a budget");
+            assert_done(&subject, "a budget");
+            subject_restore(&subject);
+            calls[i] = watch.calls;
+        }
+        assert_true(calls[0] > 5 && calls[1] <= calls[0]);
+        assert_true(calls[2] < calls[0]); /* 1, 2, 4 .. units against one at a time */
+        const struct dj_run_params params = {.budget_ns = 1}; /* no max_work, no progress */
+        HARNESS_OK(dj_attention_run_with(subject.placed.plan, &subject.args, &params));
+        if (subject.problem.twin.map != DJ_MAP_SOFTMAX)
+            assert_done(&subject, "a budget alone");
+        subject_finish(&subject);
+    }
+}
+
+/* A call large enough that a budget alone cuts it. */
+static void budgets_cut_large_calls(void **state)
+{
+    (void)state;
+    static const struct variant large = {
+        "large", {SHAPE(1, 6000, 4, 64, 64), .map = DJ_MAP_ELU, .normalise = true}, .snapshots = 1};
+    struct subject subject;
+    struct watch watch = {.stop_at = 0};
+    if (!subject_init(&subject, harness_context(0), &large))
+        return;
+    HARNESS_OK(run_watched(&subject, &subject.args, 1, &watch));
+    assert_true(watch.calls > 2);
+    assert_done(&subject, "a large call");
+    subject_finish(&subject);
+}
+
+/* Nothing to do is done without parts, submissions and questions. */
+static void empty_calls_have_no_parts(void **state)
+{
+    (void)state;
+    struct subject subject;
+    struct watch watch = {.stop_at = 1};
+    if (!subject_init(&subject, harness_context(0), &variants[0]))
+        return;
+    struct dj_attention_args args = placed_range(&subject.placed, 0, 0);
+    args.max_work = 1;
+    struct dj_needs needs;
+    HARNESS_OK(dj_attention_needs(subject.placed.plan, &args, &needs));
+    assert_int_equal(needs.parts, 0);
+    HARNESS_OK(run_watched(&subject, &args, 1, &watch));
+    assert_int_equal(watch.calls, 0);
+    dj_recorder *recorder = NULL;
+    HARNESS_OK(dj_recorder_create(subject.context, NULL, &recorder));
+    HARNESS_OK(dj_recorder_begin(recorder));
+    HARNESS_OK(dj_attention_record(subject.placed.plan, recorder, &args));
+    HARNESS_RESULT(dj_attention_record_part(subject.placed.plan, recorder, &args, 0),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    dj_recorder_destroy(&recorder);
+    subject_finish(&subject);
+}
+
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(parts_equal_the_whole),
+    HARNESS_TEST(parts_follow_max_work),       HARNESS_TEST(no_part_grows_with_tokens),
+    HARNESS_TEST(parts_equal_the_whole),       HARNESS_TEST(cancelled_calls_leave_states),
+    HARNESS_TEST(progress_alone_keeps_states), HARNESS_TEST(budgets_change_no_bits),
+    HARNESS_TEST(budgets_cut_large_calls),     HARNESS_TEST(empty_calls_have_no_parts),
 };
 
 HARNESS_MAIN(tests)

@@ -213,8 +213,9 @@ DJ_API dj_result dj_attention_record(const dj_attention *plan, dj_recorder *reco
  * memory; args->barriers are recorded around each. Each may be a submission of its own, by any
  * recorder of the context. args are the same for every part but for barriers (what lies behind
  * their pointers, too); inputs, indices, slots and scratch memory stay as they are until the last
- * part ran, but for what the parts write themselves. The result is that of dj_attention_record, bit
- * by bit.
+ * part ran, but for what the parts write themselves. The result has the same bits as that of the
+ * same args by dj_attention_record or dj_attention_run, and but for SOFTMAX, whose keys are then
+ * added in other groups, as without max_work.
  *
  * Slots of slots_out are written by the last part alone: a call may be given up before it, every
  * state being as it was; o is undefined then. The time of a part does not grow with the number of
@@ -238,9 +239,10 @@ DJ_API dj_result dj_attention_run(const dj_attention *plan, const struct dj_atte
  * the ones before: first a few, then more. No cut is finer than max_work, nor than a tile, whatever
  * the budget. The same args and device give the same bits however long anything takes.
  *
- * With progress, slots of slots_out are written by the last submission alone, for which scratch
- * memory holds the states until then, as with max_work: allocated, or given (what needs says of
- * args with max_work is enough with them).
+ * With progress, slots of slots_out are written by the last submission alone, and scratch memory
+ * holds the states until then, as it does with max_work; given scratch memory must have room for
+ * them, DJ_ERROR_SCRATCH otherwise: what dj_attention_needs says without max_work may be too
+ * little.
  *
  * Returns what dj_attention_run does; DJ_ERROR_CANCELLED if progress stopped it: o is undefined,
  * every state as it was; DJ_ERROR_VERSION. Thread-safe. */
