@@ -8,7 +8,7 @@
 #include "shaders.h"
 #include "size.h"
 
-/* What the steps of a part share. */
+/* What the steps of a piece share. */
 struct part {
     const struct dj_call *call;
     struct dj_recorder *recorder;
@@ -51,7 +51,7 @@ static void record_table(const struct part *part, const struct dj_span_set *set,
                              box->count[0], 0, true, table);
 }
 
-/* The part's rows of k or v. */
+/* The piece's rows of k or v. */
 static struct dj_rows key_rows(const struct part *part, const struct dj_tensor *tensor)
 {
     return dj_call_rows(part->call, &part->call->keys, tensor, &part->cut.keys, 0, part->key_table);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The tiled kernel family: how a call is cut into parts, and the three phases of each. */
+/* The tiled kernel family: the three phases of a piece of a call. */
 #include "attention.h"
 
 #include "kernels.h"
@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* What the steps of a part share. */
+/* What the steps of a piece share. */
 struct part {
     const struct dj_call *call;
     const struct dj_attention *plan;
@@ -28,6 +28,16 @@ static struct dj_binding region(const struct part *part, enum dj_tiled_region wh
     return dj_scratch_region(part->call->args, layout->region[which],
                              which + 1 < DJ_TILED_REGIONS ? layout->region[which + 1]
                                                           : layout->total);
+}
+
+/* The carry of the piece's sequences and heads, and the one behind it if it is written. */
+static struct dj_binding carry_region(const struct part *part)
+{
+    const struct dj_layout *const layout = part->layout;
+    const uint64_t number = layout->copies > 0 ? part->cut.carry : 0;
+    const uint64_t start = layout->region[DJ_TILED_CARRY] + number * layout->carry;
+    return dj_scratch_region(part->call->args, start,
+                             start + (part->cut.forks ? 2 : 1) * layout->carry);
 }
 
 static const struct dj_span_set *side(const struct part *part, bool queries)
@@ -191,6 +201,7 @@ static void record_scan_way(const struct part *part, struct scan_way way, uint32
         .accepted_base = indices->accepted.base,
         .out_base = indices->slots_out.base,
         .carry_tokens = part->sequences * part->heads * (uint32_t)(dj_state_block_size(plan) / 4),
+        .carry_out = part->cut.forks ? (uint32_t)(part->layout->carry / 4) : 0,
         .plan_heads = plan->key_heads,
         .dim = plan->dim,
         .map = plan->map,
@@ -221,12 +232,13 @@ static void record_scan(const struct part *part)
     const struct dj_indices *const out = &call->args->slots_out;
     const bool from_slots =
         part->cut.first && call->slots && dj_indices_given(&call->args->slots_in);
-    const bool to_slots = part->cut.publishes && call->slots && dj_indices_given(out);
+    const bool kept = part->layout->copies > 0;
+    const bool to_slots = part->cut.publishes && call->slots && dj_indices_given(out) && !kept;
     struct scan_way way = {
         .read = !part->cut.first ? DJ_SCAN_CARRY
                 : from_slots     ? DJ_SCAN_SLOTS
                                  : DJ_SCAN_EMPTY,
-        .write_carry = !part->cut.last || !part->plan->causal,
+        .write_carry = !part->cut.last || !part->plan->causal || kept,
         .write_slots = to_slots,
     };
     if (!part->layout->slot_bound) {
@@ -252,6 +264,17 @@ static void record_scan(const struct part *part)
         dj_recorder_write_to_read(part->recorder);
         record_scan_way(part, last, 0);
     }
+}
+
+/* A kept state to the slots of its snapshot. */
+static void record_copy(const struct part *part)
+{
+    const struct dj_call *const call = part->call;
+    struct scan_way way = {.read = DJ_SCAN_CARRY, .write_slots = true};
+    if (part->layout->slot_bound)
+        way.slot = call->args->slots_out
+                       .host[part->cut.box.start[0] * call->snapshots + part->cut.snapshot];
+    record_scan_way(part, way, 0);
 }
 
 /* Enough workgroups to fill a large GPU; beyond that each does several column blocks, which saves
@@ -329,7 +352,7 @@ static struct part make_part(const struct dj_call *call, struct dj_recorder *rec
     part.queries = region(&part, DJ_TILED_QUERIES);
     part.keys = region(&part, DJ_TILED_KEYS);
     part.records = region(&part, DJ_TILED_RECORDS);
-    part.carry = region(&part, DJ_TILED_CARRY);
+    part.carry = carry_region(&part);
     if (dj_call_has_table(call, side(&part, part.cut.queries)))
         part.table = region(&part, DJ_TILED_TABLE);
     return part;
@@ -339,13 +362,17 @@ static struct part make_part(const struct dj_call *call, struct dj_recorder *rec
  * 2. keys and queries -> features, packed;  3. sums of every tile;
  * 4. scan over tiles, state in and out;     5. outputs of every tile.
  * Causal: all. Otherwise 2 to 4 for the keys in the first pass, 2 and 5 for the queries in the
- * second, when the carry holds all keys. */
+ * second, when the carry holds all keys. A copy: 4 without tiles, from the carry. */
 static void record(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
     const struct part part = make_part(call, recorder, layout, indices, index);
     const bool keys = !part.cut.queries, queries = call->plan->causal || part.cut.queries;
     const uint32_t members = member_count(call, layout);
+    if (part.cut.copies) {
+        record_copy(&part);
+        return;
+    }
     if (part.table.buffer != VK_NULL_HANDLE) {
         dj_call_record_spans(call, recorder, indices, side(&part, part.cut.queries),
                              part.cut.box.start[0], part.cut.box.count[0], part.cut.snapshot,

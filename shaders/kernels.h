@@ -48,7 +48,7 @@ typedef uint32_t uint;
 #define DJ_RECORD_BEFORE_PEAK(m, e) ((m) * (e) + 3 * (m)) /* m: M, exponent of all before it */
 #define DJ_RECORD_SIZE(m, e) ((m) * (e) + 4 * (m))
 
-/* A key head's block of a state (struct dj_state_header has the words); the carry between parts is such
+/* A key head's block of a state (struct dj_state_header has the words); the carry between pieces is such
  * blocks, then two words of tokens seen for each sequence. Memory of zero bytes is the empty state:
  * what has seen a token has a norm.
  *
@@ -196,7 +196,8 @@ DJ_PUSH(tile_scan_push,
     uint in_base;      /* words to the first number: of slots_in, accepted, slots_out */
     uint accepted_base;
     uint out_base;
-    uint carry_tokens; /* words from the carry's start to its counts of tokens */
+    uint carry_tokens; /* words from a carry's start to its counts of tokens */
+    uint carry_out;    /* words from the carry that is read to the one that is written */
     uint plan_heads;   /* key heads */
     uint dim;          /* d, for the headers */
     uint map;          /* enum dj_map, for the headers */

@@ -202,8 +202,9 @@ void write_tokens(uint sequence, int slot, uvec2 seen)
     const uint added = push.tiles > 0 ? span_tokens(sequence) : 0;
     const uint total = uaddCarry(seen.x, added, carry_bit);
     if (push.write_carry != 0) {
-        carry.data[push.carry_tokens + 2 * sequence] = total;
-        carry.data[push.carry_tokens + 2 * sequence + 1] = seen.y + carry_bit;
+        const uint at = push.carry_out + push.carry_tokens + 2 * sequence;
+        carry.data[at] = total;
+        carry.data[at + 1] = seen.y + carry_bit;
     }
     if (push.write_slots == 0 || slot < 0)
         return;
@@ -249,7 +250,7 @@ void main()
     }
 
     if (push.write_carry != 0) {
-        STORE_STATE(carry, carry_block, f)
+        STORE_STATE(carry, push.carry_out + carry_block, f)
     }
     if (out_slot >= 0) {
         STORE_STATE(slots, slot_block(out_slot, head), f)
