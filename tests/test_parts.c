@@ -570,7 +570,7 @@ static void budgets_cut_large_calls(void **state)
     if (!subject_init(&subject, harness_context(0), &large))
         return;
     HARNESS_OK(run_watched(&subject, &subject.args, 1, &watch));
-    assert_true(watch.calls > 2);
+    assert_true(watch.calls >= 2);
     assert_done(&subject, "a large call");
     subject_finish(&subject);
 }
