@@ -234,10 +234,11 @@ DJ_API dj_result dj_attention_record_part(const dj_attention *plan, dj_recorder 
 DJ_API dj_result dj_attention_run(const dj_attention *plan, const struct dj_attention_args *args);
 
 /* The same within a budget of time, reporting progress, which may cancel it. run NULL:
- * dj_attention_run. With a budget the call is cut as by max_work, by 2^27 if args has none (a large
- * GPU wants more), and as many pieces are submitted at once as the budget has time for, judged by
- * the ones before: first a few, then more. No cut is finer than max_work, nor than a tile, whatever
- * the budget. The same args and device give the same bits however long anything takes.
+ * dj_attention_run. With a budget the call is cut as by max_work, by 2^25 if args has none (2^28 on
+ * a discrete GPU; larger pieces keep a large one busier), and as many pieces are submitted at once
+ * as the budget has time for, judged by the ones before: first a few, then more. No cut is finer
+ * than max_work, nor than a tile, whatever the budget. The same args and device give the same bits
+ * however long anything takes.
  *
  * With progress, slots of slots_out are written by the last submission alone, and scratch memory
  * holds the states until then, as it does with max_work; given scratch memory must have room for
