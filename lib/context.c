@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "context.h"
+#include "cache.h"
 #include "device.h"
 #include "instance.h"
 
@@ -159,6 +160,7 @@ static void context_free(struct dj_context *context)
         vk->vkDestroyDevice(context->device, context->allocator);
     }
     dj_instance_finish(context);
+    dj_recipes_finish(&context->recipes);
     pthread_mutex_destroy(&context->queue_lock);
     free(context);
 }
@@ -213,6 +215,12 @@ dj_result dj_context_create(const struct dj_context_params *params, dj_context *
         free(made);
         return dj_fail(&early.log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
     }
+    if (!dj_recipes_init(&made->recipes)) {
+        pthread_mutex_destroy(&made->queue_lock);
+        free(made);
+        return dj_fail(&early.log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
+    }
+    made->trials = true;
     result = dj_instance_init(made, params);
     if (result == DJ_ERROR_NO_DEVICE)
         dj_log_line(&made->log, DJ_LOG_ERROR, "this system has no Vulkan driver");
@@ -223,6 +231,8 @@ dj_result dj_context_create(const struct dj_context_params *params, dj_context *
     if (result != DJ_SUCCESS)
         goto fail;
     announce(made);
+    if (params) /* without its cache it works as well */
+        (void)dj_context_load_cache(made, params->cache, params->cache_size);
     *context = made;
     return DJ_SUCCESS;
 

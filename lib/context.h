@@ -2,6 +2,7 @@
 #ifndef DJ_LIB_CONTEXT_H
 #define DJ_LIB_CONTEXT_H
 
+#include "recipes.h"
 #include "vk_result.h"
 
 #include <dijiang/context.h>
@@ -15,8 +16,8 @@ enum {
     DJ_PUSH_BYTES = 128
 };
 
-/* Immutable after creation but for the counters, the queue (under its lock) and the pipeline cache
- * (which Vulkan synchronises itself). */
+/* Immutable after creation but for the counters, the queue (under its lock), the recipes (under
+ * theirs) and the pipeline cache (which Vulkan synchronises itself). */
 struct dj_context {
     struct dj_log log;
     struct dj_vk vk;
@@ -39,6 +40,8 @@ struct dj_context {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout pipeline_layout;
     VkPipelineCache pipeline_cache;
+    struct dj_recipes recipes;
+    bool trials; /* a recipe is tried on the device before it is first used, which submits */
 
     atomic_uint_fast64_t validation_count;
     atomic_bool lost; /* the device was lost: for good */

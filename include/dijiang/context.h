@@ -42,7 +42,13 @@ struct dj_context_params {
                                 * device has it, so that tensors of 2-byte elements must begin and
                                 * step by whole words (struct dj_tensor). Default: on, unless
                                 * DIJIANG_16BIT_STORAGE=0. The results are the same */
-    uint64_t reserved[4];      /* 0 */
+    const void *cache;    /* what dj_cache_save wrote earlier, of any origin and alignment, read
+                           * during the call only; NULL: none. One that is damaged, or of
+                           * another device, driver or version, is left alone, with a line at
+                           * DJ_LOG_WARNING or DJ_LOG_INFO, and what it would have saved is
+                           * done again */
+    uint64_t cache_size;  /* its bytes */
+    uint64_t reserved[4]; /* 0 */
 };
 
 enum dj_device_type { /* the values of VkPhysicalDeviceType */
