@@ -50,12 +50,7 @@ static dj_result tables_create(struct dj_transform *transform, const void *table
 static dj_result judge(struct dj_transform *transform, struct dj_recipe_entry *entry)
 {
     struct dj_context *const context = transform->context;
-    const uint32_t verdict = atomic_load(&entry->verdict);
-    if (verdict == DJ_VERDICT_WRONG)
-        return dj_fail(&context->log, DJ_ERROR_COMPILER,
-                       "DCT-%u of length %u: the kernel was wrong on this device when it was tried",
-                       transform->type, transform->length);
-    if (verdict == DJ_VERDICT_RIGHT || !context->trials)
+    if (atomic_load(&entry->verdict) != DJ_VERDICT_NONE || !context->trials)
         return DJ_SUCCESS;
     const dj_result result =
         dj_transform_check(transform, context, transform->type, transform->length);
@@ -73,6 +68,10 @@ static dj_result generated_create(struct dj_transform *transform)
     dj_result result = dj_recipes_get(context, transform->type, transform->length, &entry);
     if (result != DJ_SUCCESS)
         return result;
+    if (atomic_load(&entry->verdict) == DJ_VERDICT_WRONG)
+        return dj_fail(&context->log, DJ_ERROR_COMPILER,
+                       "DCT-%u of length %u: the kernel was wrong on this device when it was tried",
+                       transform->type, transform->length);
     const struct dj_recipe *const recipe = &entry->recipe;
     transform->recipe = recipe;
     dj_dct_scales(transform->type, transform->length, transform->scale);

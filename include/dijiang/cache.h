@@ -25,7 +25,7 @@ extern "C" {
  * bytes written, or needed.
  *
  * Plans that other threads make between two calls may make the cache grow: then the second returns
- * DJ_ERROR_LIMIT with the size needed in *size, having written nothing of use to data; ask again.
+ * DJ_ERROR_LIMIT with the size needed in *size, having written nothing to data; ask again.
  * It may also be smaller than was asked for. A cache never shrinks otherwise: one that has not
  * grown need not be saved again.
  *
