@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "context.h"
+#include "cache.h"
 #include "device.h"
 #include "instance.h"
 #include "wants.h"
@@ -225,6 +226,7 @@ void dj_context_free(struct dj_context *context)
         vk->vkDestroyDevice(context->device, context->allocator);
     if (!context->imported)
         dj_instance_finish(context);
+    dj_recipes_finish(&context->recipes);
     pthread_mutex_destroy(&context->queue_lock);
     free(context);
 }
@@ -237,6 +239,11 @@ dj_result dj_context_allocate(const struct dj_log *log, struct dj_context **cont
         return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a context");
     made->log = *log;
     if (pthread_mutex_init(&made->queue_lock, NULL) != 0) {
+        free(made);
+        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
+    }
+    if (!dj_recipes_init(&made->recipes)) {
+        pthread_mutex_destroy(&made->queue_lock);
         free(made);
         return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
     }
@@ -277,12 +284,14 @@ static void announce(const struct dj_context *context)
                 context->imported ? ", imported" : "", context->messenger ? ", validation" : "");
 }
 
-dj_result dj_context_complete(struct dj_context *context)
+dj_result dj_context_complete(struct dj_context *context, const void *cache, uint64_t cache_size)
 {
     const dj_result result = layout_create(context);
-    if (result == DJ_SUCCESS)
-        announce(context);
-    return result;
+    if (result != DJ_SUCCESS)
+        return result;
+    announce(context);
+    (void)dj_context_load_cache(context, cache, cache_size); /* without it all works as well */
+    return DJ_SUCCESS;
 }
 
 dj_result dj_context_create(const struct dj_context_params *params, dj_context **context)
@@ -299,13 +308,15 @@ dj_result dj_context_create(const struct dj_context_params *params, dj_context *
     result = dj_context_allocate(&early.log, &made);
     if (result != DJ_SUCCESS)
         return result;
+    made->trials = true;
     result = dj_instance_init(made, params);
     if (result == DJ_ERROR_NO_DEVICE)
         dj_log_line(&made->log, DJ_LOG_ERROR, "this system has no Vulkan driver");
     if (result == DJ_SUCCESS)
         result = device_init(made, params);
     if (result == DJ_SUCCESS)
-        result = dj_context_complete(made);
+        result = dj_context_complete(made, params ? params->cache : NULL,
+                                     params ? params->cache_size : 0);
     if (result != DJ_SUCCESS)
         dj_context_free(made);
     else

@@ -173,7 +173,7 @@ dj_result dj_context_import(const struct dj_import_params *params, dj_context **
     if (result == DJ_SUCCESS)
         result = take(made, params);
     if (result == DJ_SUCCESS)
-        result = dj_context_complete(made);
+        result = dj_context_complete(made, params->cache, params->cache_size);
     if (result != DJ_SUCCESS)
         dj_context_free(made);
     else

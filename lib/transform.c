@@ -6,7 +6,6 @@
 #include "pipeline.h"
 #include "shaders.h"
 #include "transform_check.h"
-#include "vkfft.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -15,12 +14,12 @@
 struct dj_transform {
     struct dj_context *context;
     uint32_t type, length;
-    float *scale;              /* [length] */
-    struct dj_recipe *recipe;  /* NULL: dense */
-    struct dj_pipeline load;   /* packs rows for the recipe; not for dense */
-    struct dj_pipeline kernel; /* the recipe's, or the matrix product */
-    struct dj_buffer *tables;  /* float scale[length], then at table the kernel's own */
-    struct dj_binding table;   /* the recipe's table or the matrix; no buffer: none */
+    float *scale;                   /* [length] */
+    const struct dj_recipe *recipe; /* the context's; NULL: dense */
+    struct dj_pipeline load;        /* packs rows for the recipe; not for dense */
+    struct dj_pipeline kernel;      /* the recipe's, or the matrix product */
+    struct dj_buffer *tables;       /* float scale[length], then at table the kernel's own */
+    struct dj_binding table;        /* the recipe's table or the matrix; no buffer: none */
 };
 
 /* Uploads the scales and a table as one buffer. */
@@ -46,33 +45,35 @@ static dj_result tables_create(struct dj_transform *transform, const void *table
     return result;
 }
 
-static struct dj_recipe_limits recipe_limits(const struct dj_context *context)
+/* The verdict on an entry's recipe, by a trial if there was none yet and this context makes them.
+ * Threads that try at the same time come to the same one. */
+static dj_result judge(struct dj_transform *transform, struct dj_recipe_entry *entry)
 {
-    VkPhysicalDeviceProperties properties;
-    context->vk.vkGetPhysicalDeviceProperties(context->physical, &properties);
-    const struct dj_device_info *const info = &context->info;
-    struct dj_recipe_limits limits = {
-        .shared_memory = info->shared_memory,
-        .max_invocations = info->max_invocations,
-        .subgroup_size = info->subgroup_size,
-        .vendor_id = info->vendor_id,
-    };
-    for (int i = 0; i < 3; i++) {
-        limits.max_size[i] = properties.limits.maxComputeWorkGroupSize[i];
-        limits.max_workgroups[i] = info->max_workgroups[i];
-    }
-    return limits;
+    struct dj_context *const context = transform->context;
+    if (atomic_load(&entry->verdict) != DJ_VERDICT_NONE || !context->trials)
+        return DJ_SUCCESS;
+    const dj_result result =
+        dj_transform_check(transform, context, transform->type, transform->length);
+    if (result == DJ_SUCCESS)
+        atomic_store(&entry->verdict, DJ_VERDICT_RIGHT);
+    else if (result == DJ_ERROR_COMPILER)
+        atomic_store(&entry->verdict, DJ_VERDICT_WRONG);
+    return result;
 }
 
 static dj_result generated_create(struct dj_transform *transform)
 {
     struct dj_context *const context = transform->context;
-    const struct dj_recipe_limits limits = recipe_limits(context);
-    dj_result result = dj_recipe_create(&context->log, transform->type, transform->length, &limits,
-                                        &transform->recipe);
+    struct dj_recipe_entry *entry;
+    dj_result result = dj_recipes_get(context, transform->type, transform->length, &entry);
     if (result != DJ_SUCCESS)
         return result;
-    const struct dj_recipe *const recipe = transform->recipe;
+    if (atomic_load(&entry->verdict) == DJ_VERDICT_WRONG)
+        return dj_fail(&context->log, DJ_ERROR_COMPILER,
+                       "DCT-%u of length %u: the kernel was wrong on this device when it was tried",
+                       transform->type, transform->length);
+    const struct dj_recipe *const recipe = &entry->recipe;
+    transform->recipe = recipe;
     dj_dct_scales(transform->type, transform->length, transform->scale);
     result = tables_create(transform, recipe->table, recipe->table_size);
     const struct dj_shader shader = {
@@ -81,10 +82,7 @@ static dj_result generated_create(struct dj_transform *transform)
         result = dj_pipeline_create(context, &shader, NULL, &transform->kernel);
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &dj_shader_rows_load, NULL, &transform->load);
-    if (result == DJ_SUCCESS &&
-        !context->imported) /* nothing is submitted behind an engine's back */
-        result = dj_transform_check(transform, context, transform->type, transform->length);
-    return result;
+    return result == DJ_SUCCESS ? judge(transform, entry) : result;
 }
 
 static dj_result dense_create(struct dj_transform *transform)
@@ -115,7 +113,7 @@ static void reset(struct dj_transform *transform)
     dj_pipeline_destroy(context, &transform->load);
     dj_buffer_destroy(&transform->tables);
     transform->table = (struct dj_binding){0};
-    dj_recipe_destroy(&transform->recipe);
+    transform->recipe = NULL;
 }
 
 static dj_result path_create(struct dj_transform *transform, uint32_t path)

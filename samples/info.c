@@ -10,13 +10,14 @@
 #include <string.h>
 
 static const char help[] =
-    "usage: dijiang-info [--device D]\n"
+    "usage: dijiang-info [--device D] [--no-cache]\n"
     "\n"
     "Lists the Vulkan devices of this system: what they offer, what dijiang would use on each and\n"
     "why, and which one is the default.\n"
     "\n"
     "options:\n"
     "  --device D         which one would be taken for this index, or part of a device's name\n"
+    "  --no-cache         neither reads nor writes what was compiled, ~/.cache/dijiang\n"
     "  --help, --version\n"
     "\n"
     "examples:\n"
@@ -107,7 +108,19 @@ static void print_transform(dj_context *context)
     dj_dct_destroy(&plan);
 }
 
-static void print_use(const struct dj_device_info *info)
+static void print_cache(dj_context *context)
+{
+    uint64_t size = 0;
+    const dj_result result = program_cache_load(context);
+    if (result == DJ_SUCCESS)
+        (void)dj_cache_save(context, NULL, &size);
+    if (result == DJ_SUCCESS)
+        printf("    %-19s %" PRIu64 " KiB\n", "  cache", (size + 1023) / 1024);
+    else
+        printf("    %-19s refused: %s\n", "  cache", dj_result_str(result));
+}
+
+static void print_use(const struct dj_device_info *info, bool no_cache)
 {
     char index[16];
     dj_context *context = NULL;
@@ -126,7 +139,11 @@ static void print_use(const struct dj_device_info *info)
     printf("    %-19s tiled: three passes over tiles of tokens (needs Vulkan 1.1 alone)\n",
            "  kernels");
     print_switches(info);
+    if (!no_cache)
+        print_cache(context);
     print_transform(context);
+    if (!no_cache)
+        (void)program_cache_save(context);
     dj_context_destroy(&context);
 }
 
@@ -156,7 +173,7 @@ static int print_choice(const char *device)
     return PROGRAM_SUCCESS;
 }
 
-static int list(const char *device)
+static int list(const char *device, bool no_cache)
 {
     uint32_t count = 0;
     const struct dj_context_params params = program_context_params(NULL);
@@ -175,7 +192,7 @@ static int list(const char *device)
         result == DJ_SUCCESS ? PROGRAM_SUCCESS : program_fail_dj("cannot list devices", result);
     for (uint32_t i = 0; result == DJ_SUCCESS && i < found && i < count; i++) {
         print_device(&infos[i]);
-        print_use(&infos[i]);
+        print_use(&infos[i], no_cache);
         printf("\n");
     }
     free(infos);
@@ -185,11 +202,13 @@ static int list(const char *device)
 int main(int argc, char **argv)
 {
     const char *device = NULL;
+    bool no_cache = false;
     const struct program_option options[] = {
         {.name = "--device", .kind = PROGRAM_TEXT, .value = &device},
+        {.name = "--no-cache", .kind = PROGRAM_FLAG, .value = &no_cache},
     };
     int code;
-    if (!program_start("dijiang-info", help, options, 1, argc, argv, &code))
+    if (!program_start("dijiang-info", help, options, 2, argc, argv, &code))
         return code;
-    return program_finish(list(device));
+    return program_finish(list(device, no_cache));
 }

@@ -2,6 +2,9 @@
 #include "programs.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char info[] = PROGRAM_INFO;
 
@@ -31,8 +34,30 @@ static void test_info_lists_devices(void **state)
     assert_one_line(1, "99");
 }
 
+/* A first run keeps what it compiled, a second takes it, and --no-cache leaves it alone. */
+static void test_info_keeps_a_cache(void **state)
+{
+    (void)state;
+    RUN(info);
+    assert_success();
+    assert_printed("\n      cache             ");
+    assert_int_equal(access(programs_cache(), F_OK), 0);
+    RUN(info);
+    assert_success();
+    assert_printed("\n      cache             ");
+    assert_int_equal(chmod(programs_cache(), 0777), 0);
+    RUN(info);
+    assert_success(); /* all works as well */
+    assert_printed("\n      cache             refused: a file cannot be read");
+    RUN(info, "--no-cache");
+    assert_success();
+    assert_null(strstr(last.out, "  cache  "));
+    assert_int_equal(chmod(programs_cache(), 0700), 0);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_info_lists_devices),
+    cmocka_unit_test(test_info_keeps_a_cache),
 };
 
 PROGRAMS_MAIN(tests)

@@ -48,7 +48,13 @@ struct dj_context_params {
                                 * VkFFT generates is always bound so. Default: on, unless
                                 * DIJIANG_DEVICE_ADDRESSES=0. The results are the same */
     uint32_t padding;          /* 0 */
-    uint64_t reserved[4];      /* 0 */
+    const void *cache;    /* what dj_cache_save wrote earlier, of any origin and alignment, read
+                           * during the call only; NULL: none. One that is damaged, or of
+                           * another device, driver or version, is left alone, with a line at
+                           * DJ_LOG_WARNING or DJ_LOG_INFO, and what it would have saved is
+                           * done again */
+    uint64_t cache_size;  /* its bytes */
+    uint64_t reserved[4]; /* 0 */
 };
 
 enum dj_device_type { /* the values of VkPhysicalDeviceType */

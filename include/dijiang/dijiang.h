@@ -6,6 +6,7 @@
 
 #include <dijiang/attention.h>
 #include <dijiang/buffer.h>
+#include <dijiang/cache.h>
 #include <dijiang/context.h>
 #include <dijiang/dct.h>
 #include <dijiang/features.h>

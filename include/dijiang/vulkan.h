@@ -94,7 +94,10 @@ struct dj_import_params {
                                              * vkFreeMemory; copied. NULL: the driver's own */
     VkPipelineCache pipeline_cache; /* of the caller's, used and not destroyed; VK_NULL_HANDLE: the
                                      * context has one of its own */
-    uint64_t reserved[4];           /* 0 */
+    const void *cache; /* as in struct dj_context_params; with a pipeline_cache only its DCT kernels
+                        * are taken */
+    uint64_t cache_size;
+    uint64_t reserved[4]; /* 0 */
 };
 
 /* Creates a context on a device of the caller's, who still owns it. The environment has no
