@@ -2,6 +2,7 @@
 #include "softmax.h"
 
 #include "kernels.h"
+#include "quirks.h"
 #include "size.h"
 
 #include <assert.h>
@@ -159,6 +160,8 @@ static dj_result fit_all(const struct shape *shape, uint64_t most, uint64_t budg
     const uint64_t longest = shape->call->queries.longest;
     const uint64_t one[3] = {1, longest < DJ_TILE_TOKENS ? longest : DJ_TILE_TOKENS, 1};
     const uint64_t least = scratch_cost(shape, one);
+    if (budget == 0 && dj_quirks_avoid(shape->call->plan->context, DJ_AVOID_LONG_SUBMISSIONS))
+        budget = least > DJ_SHORT_SCRATCH ? least : DJ_SHORT_SCRATCH;
     if (budget == 0)
         budget = least > USEFUL_SCRATCH ? least : USEFUL_SCRATCH;
     if (budget < least && least < UINT64_MAX)

@@ -2,6 +2,7 @@
 #include "tiled.h"
 
 #include "kernels.h"
+#include "quirks.h"
 #include "size.h"
 
 #include <assert.h>
@@ -178,6 +179,8 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
     const uint64_t shortest = longest < DJ_TILE_TOKENS ? longest : DJ_TILE_TOKENS;
     const uint64_t one[3] = {1, shortest > 0 ? shortest : 1, 1};
     const uint64_t least = scratch_cost(&shape, one);
+    if (budget == 0 && dj_quirks_avoid(call->plan->context, DJ_AVOID_LONG_SUBMISSIONS))
+        budget = least > DJ_SHORT_SCRATCH ? least : DJ_SHORT_SCRATCH;
     if (budget == 0)
         budget = least > USEFUL_SCRATCH ? least : USEFUL_SCRATCH;
     if (least == UINT64_MAX)

@@ -41,9 +41,8 @@ static struct dj_context_params logged(void)
 }
 
 static const char *const variables[] = {
-    "DIJIANG_DEVICE",        "DIJIANG_VALIDATION", "DIJIANG_PUSH_DESCRIPTORS",
-    "DIJIANG_16BIT_STORAGE", "VK_DRIVER_FILES",    "VK_ICD_FILENAMES",
-    "VK_LAYER_PATH"};
+    "DIJIANG_DEVICE",        "DIJIANG_VALIDATION", "DIJIANG_PUSH_DESCRIPTORS", "DIJIANG_QUIRKS",
+    "DIJIANG_16BIT_STORAGE", "VK_DRIVER_FILES",    "VK_ICD_FILENAMES",         "VK_LAYER_PATH"};
 enum {
     VARIABLES = sizeof(variables) / sizeof(variables[0])
 };
@@ -56,7 +55,7 @@ static int keep_environment(void **state)
     for (size_t i = 0; i < VARIABLES; i++) {
         const char *value = getenv(variables[i]);
         kept[i] = value ? strdup(value) : NULL;
-        if (i < 3)
+        if (i < 4)
             unsetenv(variables[i]);
     }
     return 0;
@@ -180,7 +179,7 @@ static void test_list(void **state)
     for (uint32_t i = 0; i < count; i++) {
         assert_int_equal(infos[i].index, i);
         assert_true(strlen(infos[i].name) > 0);
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < 7; j++)
             assert_int_equal(infos[i].reserved[j], 0);
     }
     assert_int_equal((unsigned char)infos[count].name[0], 0xa5); /* nothing beyond */
