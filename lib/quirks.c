@@ -71,7 +71,7 @@ static const struct row {
     {
         .name = "moltenvk-device-addresses",
         .devices = "MoltenVK 1.2.0 to 1.2.10",
-        .trouble = "device addresses are 0, or reach the wrong memory",
+        .trouble = "device addresses are 0, or do not work",
         .source = "KhronosGroup/MoltenVK#1751, KhronosGroup/MoltenVK#2277",
         .avoid = DJ_AVOID_DEVICE_ADDRESSES,
         .drivers = DRIVER(MOLTENVK),
@@ -79,19 +79,9 @@ static const struct row {
         .version_last = 10210,
     },
     {
-        .name = "powervr-16bit-storage",
-        .devices = "Imagination's driver, D-Series DXT-48",
-        .trouble = "kernels on 2-byte elements give wrong results",
-        .source = "pytorch/executorch#17323",
-        .avoid = DJ_AVOID_16BIT_STORAGE,
-        .drivers = DRIVER(IMAGINATION_PROPRIETARY),
-        .vendor = 0x1010,
-        .part = "DXT-48",
-    },
-    {
         .name = "adreno-float-controls",
         .devices = "Qualcomm's driver",
-        .trouble = "shaders that ask for float controls are miscompiled by some versions",
+        .trouble = "float controls, which are offered, fail in some versions",
         .source = "N3xoX1/nxemu#78, leegao/bionic-vulkan-wrapper#84",
         .avoid = DJ_AVOID_FLOAT_CONTROLS,
         .drivers = DRIVER(QUALCOMM_PROPRIETARY),
@@ -150,6 +140,15 @@ static const struct row {
         .vendor = 0x13b5,
     },
     {
+        .name = "powervr-long-submissions",
+        .devices = "Imagination's driver",
+        .trouble = "long submissions freeze the display or restart the GPU",
+        .source = "ggml-org/llama.cpp#28214, software-mansion/react-native-executorch#1475",
+        .avoid = DJ_AVOID_LONG_SUBMISSIONS,
+        .drivers = DRIVER(IMAGINATION_PROPRIETARY),
+        .vendor = 0x1010,
+    },
+    {
         .name = "adreno-pipeline-cache",
         .devices = "Qualcomm's driver, Adreno 630",
         .trouble = "vkCreatePipelineCache crashes on what an earlier process saved",
@@ -180,8 +179,6 @@ static const struct {
 } avoids[] = {
     [DJ_AVOID_PUSH_DESCRIPTORS] = {"push descriptors", "binds by descriptor sets"},
     [DJ_AVOID_DEVICE_ADDRESSES] = {"device addresses", "binds by descriptors"},
-    [DJ_AVOID_16BIT_STORAGE] = {"16-bit storage",
-                                "stores 2-byte elements by pairs: even strides and offsets only"},
     [DJ_AVOID_FLOAT_CONTROLS] = {"float controls",
                                  "does not ask for IEEE 754's NaN and Inf: finite inputs only"},
     [DJ_AVOID_GENERATED_DCT] = {"generated transforms", "transforms by the dense matrix product"},
@@ -294,8 +291,6 @@ void dj_quirks_apply(struct dj_context *context)
 {
     if (dj_quirks_avoid(context, DJ_AVOID_PUSH_DESCRIPTORS))
         context->push_descriptors = false;
-    if (dj_quirks_avoid(context, DJ_AVOID_16BIT_STORAGE))
-        context->storage_16bit = false;
     if (dj_quirks_avoid(context, DJ_AVOID_FLOAT_CONTROLS))
         context->float_controls = false;
 }

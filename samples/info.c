@@ -104,9 +104,9 @@ static void print_switches(const struct dj_device_info *info)
     print_switch("  binding", "DIJIANG_PUSH_DESCRIPTORS", info->push_descriptor,
                  avoided(info, "push descriptors"), "push descriptors",
                  "preallocated descriptor sets", "VK_KHR_push_descriptor");
-    print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit,
-                 avoided(info, "16-bit storage"), "one by one",
-                 "in pairs, as 32-bit words: even strides and offsets only", "16-bit storage");
+    print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit, false,
+                 "one by one", "in pairs, as 32-bit words: even strides and offsets only",
+                 "16-bit storage");
 }
 
 /* Whether a transform can be generated is best told by generating one. */

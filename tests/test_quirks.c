@@ -219,14 +219,14 @@ static const struct machine {
      DJ_DEVICE_INTEGRATED,
      1,
      "PowerVR D-Series DXT-48-1536 MC1",
-     {"powervr-16bit-storage", "powervr-pipeline-cache"}},
+     {"powervr-long-submissions", "powervr-pipeline-cache"}},
     {VK_DRIVER_ID_IMAGINATION_PROPRIETARY,
      0x1010,
      0x22054000,
      DJ_DEVICE_INTEGRATED,
      1,
      "PowerVR Rogue GE8320",
-     {NULL}},
+     {"powervr-long-submissions"}},
     {VK_DRIVER_ID_MESA_V3DV,
      0x14e4,
      0x55701c33,
@@ -383,12 +383,9 @@ static void flags_are_taken_back(void **state)
     assert_false(context->push_descriptors);
     assert_int_equal(context->storage_16bit, info->storage_16bit);
     dj_context_destroy(&context);
-    context = make("none,+powervr-16bit-storage");
-    assert_false(context->storage_16bit);
-    assert_int_equal(context->push_descriptors, info->push_descriptor);
-    dj_context_destroy(&context);
     context = make("none,+adreno-float-controls");
     assert_false(context->float_controls);
+    assert_int_equal(context->push_descriptors, info->push_descriptor);
     dj_context_destroy(&context);
     context = make("none,+powervr-pipeline-cache");
     assert_true(context->pipeline_cache == VK_NULL_HANDLE);

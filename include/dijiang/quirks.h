@@ -17,8 +17,8 @@ struct dj_quirk {
     const char *devices;  /* which devices and drivers, in words */
     const char *trouble;  /* what goes wrong there */
     const char *without;  /* what the library does without: "push descriptors", "device addresses",
-                           * "16-bit storage", "float controls", "generated transforms", "long
-                           * submissions" or "pipeline cache" */
+                           * "float controls", "generated transforms", "long submissions" or
+                           * "pipeline cache" */
     const char *remedy;   /* what the library does; the results are the same, but for NaN and Inf
                            * without float controls */
     const char *source;   /* who reported it: repository#number on GitHub */
