@@ -214,7 +214,7 @@ void dj_attention_destroy(dj_attention **plan)
     if (plan == NULL || *plan == NULL)
         return;
     struct dj_attention *const old = *plan;
-    VkPipeline *const pipelines[] = {
+    struct dj_pipeline *const pipelines[] = {
         &old->spans,
         &old->tiled.query_features,
         &old->tiled.key_features,

@@ -6,6 +6,7 @@
 
 #include "buffer.h"
 #include "map.h"
+#include "pipeline.h"
 #include "projection.h"
 #include "spans.h"
 #include "tensor.h"
@@ -31,13 +32,13 @@ struct dj_attention {
     uint32_t q_type, k_type, v_type, o_type;
     float scale;                      /* of q.k; never 0 */
     struct dj_projection *projection; /* of queries and keys; NULL: softmax */
-    struct dj_buffer *decay; /* DJ_DECAY_POWERS of every key head; of one if there is none */
-    VkPipeline spans;        /* the kernel that fills tables of spans */
+    struct dj_buffer *decay;  /* DJ_DECAY_POWERS of every key head; of one if there is none */
+    struct dj_pipeline spans; /* the kernel that fills tables of spans */
     struct {
-        VkPipeline query_features, key_features, sum, scan, output;
+        struct dj_pipeline query_features, key_features, sum, scan, output;
     } tiled;
     struct {
-        VkPipeline attend, attend_carried, project_keys, project_values;
+        struct dj_pipeline attend, attend_carried, project_keys, project_values;
     } softmax;
 };
 
@@ -109,8 +110,8 @@ bool dj_call_pool_fits(const struct dj_call *call);
 
 /* The pool, or the slot that is to be bound where the pool is beyond the binding range (slot_bound;
  * -1: any); *base: words to slot 0 or to that slot; *words: from slot to slot. */
-VkDescriptorBufferInfo dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
-                                     uint32_t *base, uint32_t *words);
+struct dj_binding dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
+                                uint32_t *base, uint32_t *words);
 
 /* Records the kernel that fills a table of one side's spans, uvec4 for each of `count` sequences
  * from `sequence` on, as DJ_SPAN_BOX reads them; snapshot: as struct spans_push says, snapshots
@@ -118,14 +119,14 @@ VkDescriptorBufferInfo dj_call_slots(const struct dj_call *call, bool slot_bound
 void dj_call_record_spans(const struct dj_call *call, struct dj_recorder *recorder,
                           const struct dj_call_indices *indices, const struct dj_span_set *set,
                           uint64_t sequence, uint64_t count, uint32_t snapshot, bool fresh,
-                          VkDescriptorBufferInfo table);
+                          struct dj_binding table);
 
 /* A box of sequences, tokens and heads of a tensor of one side as rows for kernels: i0 = sequence,
  * i1 = head, i2 = token. Where the side has a table it must be given. snapshot > 0: instead of the
  * box's tokens those that the table for that snapshot names. */
 struct dj_rows dj_call_rows(const struct dj_call *call, const struct dj_span_set *set,
                             const struct dj_tensor *tensor, const struct dj_box *box,
-                            uint32_t snapshot, VkDescriptorBufferInfo table);
+                            uint32_t snapshot, struct dj_binding table);
 
 /* What families need to cut a call into boxes.
  *
@@ -160,8 +161,8 @@ uint64_t dj_regions_cost(const struct dj_device_info *info, const uint64_t *size
 void dj_regions_place(const uint64_t *sizes, int count, struct dj_layout *layout);
 
 /* A region of a call's scratch memory as a binding. */
-VkDescriptorBufferInfo dj_scratch_region(const struct dj_attention_args *args, uint64_t offset,
-                                         uint64_t end);
+struct dj_binding dj_scratch_region(const struct dj_attention_args *args, uint64_t offset,
+                                    uint64_t end);
 
 /* Where a call's indices lie in buffers, as tensors; those of the host are empty. */
 enum {

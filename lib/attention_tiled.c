@@ -19,10 +19,10 @@ struct part {
     const struct dj_call_indices *indices;
     struct dj_tiled_part cut;
     uint32_t sequences, tokens, heads, tiles; /* of the box; key heads */
-    VkDescriptorBufferInfo projected, queries, keys, records, carry, table, decay;
+    struct dj_binding projected, queries, keys, records, carry, table, decay;
 };
 
-static VkDescriptorBufferInfo region(const struct part *part, enum dj_tiled_region which)
+static struct dj_binding region(const struct part *part, enum dj_tiled_region which)
 {
     const struct dj_layout *const layout = part->layout;
     return dj_scratch_region(part->call->args, layout->region[which],
@@ -62,9 +62,9 @@ static uint32_t member_count(const struct dj_call *call, const struct dj_layout 
 }
 
 /* Packed features of one member. */
-static VkDescriptorBufferInfo member_features(const struct part *part, uint32_t member)
+static struct dj_binding member_features(const struct part *part, uint32_t member)
 {
-    VkDescriptorBufferInfo features = part->queries;
+    struct dj_binding features = part->queries;
     features.range /= member_count(part->call, part->layout);
     features.offset += member * features.range;
     return features;
@@ -72,7 +72,7 @@ static VkDescriptorBufferInfo member_features(const struct part *part, uint32_t 
 
 /* Rows projected -> features. */
 static void record_features(const struct part *part, const struct dj_rows *x, bool queries,
-                            uint32_t member, VkDescriptorBufferInfo out)
+                            uint32_t member, struct dj_binding out)
 {
     const struct dj_attention *const plan = part->plan;
     const struct dj_attention_args *const args = part->call->args;
@@ -96,15 +96,15 @@ static void record_features(const struct part *part, const struct dj_rows *x, bo
         .square_factor = numbers != NULL ? numbers->square_factor : 0.0f,
         .max_tokens = plan->max_tokens,
     };
-    VkDescriptorBufferInfo bindings[6] = {part->projected,
-                                          dj_projection_scale(plan->projection),
-                                          dj_projection_scale(plan->projection),
-                                          out,
-                                          x->ragged ? x->spans : part->projected,
-                                          part->projected};
+    struct dj_binding bindings[6] = {part->projected,
+                                     dj_projection_scale(plan->projection),
+                                     dj_projection_scale(plan->projection),
+                                     out,
+                                     x->ragged ? x->spans : part->projected,
+                                     part->projected};
     if (numbers != NULL)
-        bindings[2] = (VkDescriptorBufferInfo){.buffer = numbers->tables->handle,
-                                               .range = numbers->tables->size};
+        bindings[2] =
+            (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
     if (scales->buffer != NULL) {
         const struct dj_box all = {.count = {1, 1, scales->shape[2]}};
         const struct dj_view view = dj_tensor_view(scales, &all);
@@ -124,7 +124,7 @@ static void record_features(const struct part *part, const struct dj_rows *x, bo
 
 /* A tensor of queries or keys -> features: the projection's memory is free before and after. */
 static void record_side(const struct part *part, const struct dj_tensor *tensor, bool queries,
-                        uint32_t member, VkDescriptorBufferInfo out)
+                        uint32_t member, struct dj_binding out)
 {
     const struct dj_attention *const plan = part->plan;
     const struct dj_rows x = find_rows(part, tensor, queries, member);
@@ -152,8 +152,8 @@ static void record_sum(const struct part *part)
         .v_base = v.view.base,
         .v_stride = {v.view.stride[0], v.view.stride[1], v.view.stride[2]},
     };
-    const VkDescriptorBufferInfo bindings[] = {part->keys, v.view.binding, part->records,
-                                               part->decay, v.ragged ? v.spans : part->keys};
+    const struct dj_binding bindings[] = {part->keys, v.view.binding, part->records, part->decay,
+                                          v.ragged ? v.spans : part->keys};
     const uint32_t blocks = ((plan->features + DJ_TILE_FEATURES - 1) / DJ_TILE_FEATURES) *
                             ((plan->value_dim + DJ_TILE_VALUES - 1) / DJ_TILE_VALUES);
     dj_recorder_dispatch(part->recorder, plan->tiled.sum, bindings, 5, &push, sizeof push,
@@ -196,8 +196,8 @@ static void record_scan_way(const struct part *part, struct scan_way way, uint32
         .map = plan->map,
     };
     /* what the kernel will not touch is bound to something harmless all the same */
-    VkDescriptorBufferInfo bindings[8] = {part->records, part->carry, part->carry, part->carry,
-                                          part->decay,   part->carry, part->carry, part->carry};
+    struct dj_binding bindings[8] = {part->records, part->carry, part->carry, part->carry,
+                                     part->decay,   part->carry, part->carry, part->carry};
     if (way.read == DJ_SCAN_SLOTS || way.write_slots)
         bindings[1] = dj_call_slots(call, part->layout->slot_bound, way.slot, &push.slots_base,
                                     &push.slot_words);
@@ -285,8 +285,8 @@ static void record_output(const struct part *part, uint32_t member)
         .before_norm = DJ_RECORD_BEFORE_NORM(m, e),
         .before_peak = DJ_RECORD_BEFORE_PEAK(m, e),
     };
-    const VkDescriptorBufferInfo queries = member_features(part, member);
-    VkDescriptorBufferInfo bindings[8] = {
+    const struct dj_binding queries = member_features(part, member);
+    struct dj_binding bindings[8] = {
         queries,       part->keys,    queries,     o.view.binding,
         part->records, part->records, part->decay, o.ragged ? o.spans : queries};
     if (plan->causal) {
@@ -319,7 +319,7 @@ static struct part make_part(const struct dj_call *call, struct dj_recorder *rec
         .layout = layout,
         .indices = indices,
         .cut = dj_tiled_cut(call, layout, index),
-        .decay = {.buffer = plan->decay->handle, .range = plan->decay->size},
+        .decay = {.buffer = plan->decay, .range = plan->decay->size},
     };
     part.sequences = (uint32_t)part.cut.box.count[0];
     part.heads = (uint32_t)part.cut.box.count[2];

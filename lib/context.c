@@ -101,6 +101,9 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     context->push_descriptors = chosen->info.push_descriptor &&
                                 dj_switch_resolve(params ? params->push_descriptors : DJ_DEFAULT,
                                                   true, "DIJIANG_PUSH_DESCRIPTORS", "0");
+    context->device_addresses = chosen->info.buffer_device_address &&
+                                dj_switch_resolve(params ? params->device_addresses : DJ_DEFAULT,
+                                                  true, "DIJIANG_DEVICE_ADDRESSES", "0");
     context->storage_16bit =
         chosen->info.storage_16bit && dj_switch_resolve(params ? params->storage_16bit : DJ_DEFAULT,
                                                         true, "DIJIANG_16BIT_STORAGE", "0");
@@ -111,6 +114,7 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     dj_wants_fill(chosen,
                   DJ_WANT_PORTABILITY_SUBSET | DJ_WANT_FLOAT_CONTROLS |
                       (context->push_descriptors ? DJ_WANT_PUSH_DESCRIPTOR : 0) |
+                      (context->device_addresses ? DJ_WANT_DEVICE_ADDRESS : 0) |
                       (context->storage_16bit ? DJ_WANT_STORAGE_16BIT : 0),
                   &wants);
     const float priority = 1.0f;
@@ -269,9 +273,10 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s",
+    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s",
                 info->index, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
+                context->device_addresses ? ", device addresses" : "",
                 context->push_descriptors ? ", push descriptors" : ", descriptor sets",
                 context->storage_16bit ? ", 16-bit storage" : "",
                 context->imported ? ", imported" : "", context->messenger ? ", validation" : "");

@@ -39,6 +39,7 @@ struct dj_context {
     const VkAllocationCallbacks *allocator; /* of every create and destroy; NULL: the driver's */
     VkAllocationCallbacks allocator_storage;
     bool push_descriptors; /* recorders bind by vkCmdPushDescriptorSetKHR */
+    bool device_addresses; /* buffers have addresses, and kernels bind by them */
     bool storage_16bit;    /* kernels may store single 2-byte elements */
     bool float_controls;   /* kernels may ask for IEEE 754's NaN and Inf */
     bool debug_names;      /* VK_EXT_debug_utils is enabled */

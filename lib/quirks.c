@@ -286,11 +286,12 @@ bool dj_quirks_avoid(const struct dj_context *context, enum dj_avoid avoid)
     return false;
 }
 
-/* One line for each flag of a context. DJ_AVOID_DEVICE_ADDRESSES waits for its flag. */
 void dj_quirks_apply(struct dj_context *context)
 {
     if (dj_quirks_avoid(context, DJ_AVOID_PUSH_DESCRIPTORS))
         context->push_descriptors = false;
+    if (dj_quirks_avoid(context, DJ_AVOID_DEVICE_ADDRESSES))
+        context->device_addresses = false;
     if (dj_quirks_avoid(context, DJ_AVOID_FLOAT_CONTROLS))
         context->float_controls = false;
 }

@@ -16,12 +16,12 @@
 struct dj_transform {
     struct dj_context *context;
     uint32_t type, length;
-    float *scale;                 /* [length] */
-    struct dj_recipe *recipe;     /* NULL: dense */
-    VkPipeline load;              /* packs rows for the recipe; not for dense */
-    VkPipeline kernel;            /* the recipe's, or the matrix product */
-    struct dj_buffer *tables;     /* float scale[length], then at table the kernel's own */
-    VkDescriptorBufferInfo table; /* the recipe's table or the matrix; no buffer: none */
+    float *scale;              /* [length] */
+    struct dj_recipe *recipe;  /* NULL: dense */
+    struct dj_pipeline load;   /* packs rows for the recipe; not for dense */
+    struct dj_pipeline kernel; /* the recipe's, or the matrix product */
+    struct dj_buffer *tables;  /* float scale[length], then at table the kernel's own */
+    struct dj_binding table;   /* the recipe's table or the matrix; no buffer: none */
 };
 
 /* Uploads the scales and a table as one buffer. */
@@ -42,8 +42,8 @@ static dj_result tables_create(struct dj_transform *transform, const void *table
                                                     "dijiang DCT tables", &transform->tables);
     free(data);
     if (result == DJ_SUCCESS && table_size > 0)
-        transform->table = (VkDescriptorBufferInfo){
-            .buffer = transform->tables->handle, .offset = start, .range = table_size};
+        transform->table =
+            (struct dj_binding){.buffer = transform->tables, .offset = start, .range = table_size};
     return result;
 }
 
@@ -115,7 +115,7 @@ static void reset(struct dj_transform *transform)
     dj_pipeline_destroy(context, &transform->kernel);
     dj_pipeline_destroy(context, &transform->load);
     dj_buffer_destroy(&transform->tables);
-    transform->table = (VkDescriptorBufferInfo){0};
+    transform->table = (struct dj_binding){0};
     dj_recipe_destroy(&transform->recipe);
 }
 
@@ -200,8 +200,7 @@ uint32_t dj_transform_dispatches(const struct dj_transform *transform)
 }
 
 static void record_dense(const struct dj_transform *transform, struct dj_recorder *recorder,
-                         const struct dj_rows *x, float factor,
-                         const VkDescriptorBufferInfo *packed)
+                         const struct dj_rows *x, float factor, const struct dj_binding *packed)
 {
     struct rows_dense_push push = {
         DJ_ROWS_PUSH(x),
@@ -210,8 +209,8 @@ static void record_dense(const struct dj_transform *transform, struct dj_recorde
         .factor = factor,
     };
     memcpy(push.signs, x->signs, sizeof push.signs);
-    const VkDescriptorBufferInfo bindings[4] = {x->view.binding, *packed, transform->table,
-                                                x->ragged ? x->spans : *packed};
+    const struct dj_binding bindings[4] = {x->view.binding, *packed, transform->table,
+                                           x->ragged ? x->spans : *packed};
     const uint32_t groups[3] = {(transform->length + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE,
                                 (push.rows + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE, 1};
     dj_recorder_dispatch(recorder, transform->kernel, bindings, 4, &push, sizeof push, groups);
@@ -220,8 +219,7 @@ static void record_dense(const struct dj_transform *transform, struct dj_recorde
 /* 1. The view's rows, times the factors, to packed rows; rows of zeros up to a whole group.
  * 2. The generated kernel, in place. */
 static void record_generated(const struct dj_transform *transform, struct dj_recorder *recorder,
-                             const struct dj_rows *x, float factor,
-                             const VkDescriptorBufferInfo *packed)
+                             const struct dj_rows *x, float factor, const struct dj_binding *packed)
 {
     const struct dj_recipe *const recipe = transform->recipe;
     const uint32_t rows = x->count[0] * x->count[1] * x->count[2];
@@ -234,8 +232,7 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
         .first = factor * (float)dj_dct_first(transform->type),
     };
     memcpy(push.signs, x->signs, sizeof push.signs);
-    const VkDescriptorBufferInfo load[3] = {x->view.binding, *packed,
-                                            x->ragged ? x->spans : *packed};
+    const struct dj_binding load[3] = {x->view.binding, *packed, x->ragged ? x->spans : *packed};
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
     const uint64_t load_groups = ((uint64_t)push.padded * transform->length + each - 1) / each;
     uint32_t groups[3];
@@ -243,7 +240,7 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
     dj_recorder_dispatch(recorder, transform->load, load, 3, &push, sizeof push, groups);
     dj_recorder_write_to_read(recorder);
 
-    VkDescriptorBufferInfo bindings[4] = {{0}};
+    struct dj_binding bindings[4] = {{0}};
     for (int i = 0; i < 4; i++) {
         if (recipe->roles[i] == DJ_RECIPE_INPUT || recipe->roles[i] == DJ_RECIPE_OUTPUT)
             bindings[i] = *packed;
@@ -256,8 +253,7 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
 }
 
 void dj_transform_record(const struct dj_transform *transform, struct dj_recorder *recorder,
-                         const struct dj_rows *x, float factor,
-                         const VkDescriptorBufferInfo *packed)
+                         const struct dj_rows *x, float factor, const struct dj_binding *packed)
 {
     assert(x->count[0] > 0 && x->count[1] > 0 && x->count[2] > 0);
     assert((uint64_t)x->count[0] * x->count[1] * x->count[2] <= dj_transform_max_rows(transform));
@@ -272,10 +268,10 @@ const float *dj_transform_scales(const struct dj_transform *transform)
     return transform->scale;
 }
 
-VkDescriptorBufferInfo dj_transform_scale(const struct dj_transform *transform)
+struct dj_binding dj_transform_scale(const struct dj_transform *transform)
 {
-    return (VkDescriptorBufferInfo){.buffer = transform->tables->handle,
-                                    .range = transform->length * sizeof(float)};
+    return (struct dj_binding){.buffer = transform->tables,
+                               .range = transform->length * sizeof(float)};
 }
 
 void dj_transform_fold(const struct dj_context *context, uint64_t count, uint32_t groups[3])

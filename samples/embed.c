@@ -7,6 +7,7 @@
 #include <dijiang/vulkan.h>
 
 #include <stdio.h>
+#include <string.h>
 
 #define DJ(call) ((call) == DJ_SUCCESS ? (void)0 : engine_die(#call))
 
@@ -36,6 +37,12 @@ int main(void)
     DJ(dj_device_wants(vkGetInstanceProcAddr, engine.instance, engine.physical, &wants));
     if (wants.unsuitable[0])
         engine_die(wants.unsuitable);
+    engine.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT;
+    for (uint32_t i = 0; i < wants.count; i++) { /* with device addresses its buffers have one */
+        const struct dj_want *const want = &wants.wants[i];
+        if (want->supported && want->feature && !strcmp(want->feature, "bufferDeviceAddress"))
+            engine.usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
+    }
     const uint64_t size = 4 * TOKENS * ROW * sizeof(float);
     engine_start(&engine, wants.extensions, wants.extension_count, wants.features, size);
     for (uint32_t i = 0; i < 3 * TOKENS * ROW; i++)
@@ -53,10 +60,8 @@ int main(void)
                                             .log = engine_log};
     DJ(dj_context_import(&import, &gpu));
     dj_buffer *io;
-    const struct dj_wrap_params wrap = {.buffer = engine.buffer,
-                                        .size = size,
-                                        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
-                                        .mapped = engine.mapped};
+    const struct dj_wrap_params wrap = {
+        .buffer = engine.buffer, .size = size, .usage = engine.usage, .mapped = engine.mapped};
     DJ(dj_buffer_wrap(gpu, &wrap, &io));
     float t[DIM];
     dj_features *features;

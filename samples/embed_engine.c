@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "embed_engine.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,9 +41,8 @@ void engine_choose(struct engine *engine)
 
 static void make_buffer(struct engine *engine, VkDeviceSize size)
 {
-    const VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-                                     .size = size,
-                                     .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT};
+    const VkBufferCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = size, .usage = engine->usage};
     VK(vkCreateBuffer(engine->device, &info, NULL, &engine->buffer));
     VkMemoryRequirements need;
     vkGetBufferMemoryRequirements(engine->device, engine->buffer, &need);
@@ -54,7 +54,11 @@ static void make_buffer(struct engine *engine, VkDeviceSize size)
     while (!(need.memoryTypeBits & 1u << type) ||
            (memory.memoryTypes[type].propertyFlags & mapped) != mapped)
         type++;
+    const bool addressed = (engine->usage & VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT) != 0;
+    const VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                                             .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
     const VkMemoryAllocateInfo allocation = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                             .pNext = addressed ? &flags : NULL,
                                              .allocationSize = need.size,
                                              .memoryTypeIndex = type};
     VK(vkAllocateMemory(engine->device, &allocation, NULL, &engine->memory));

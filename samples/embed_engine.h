@@ -19,7 +19,8 @@ struct engine {
     VkCommandPool pool;
     VkCommandBuffer commands[FRAMES];
     VkFence fences[FRAMES];
-    VkBuffer buffer; /* of storage, in mapped and coherent memory */
+    VkBufferUsageFlags usage; /* of the buffer */
+    VkBuffer buffer;          /* in mapped and coherent memory */
     VkDeviceMemory memory;
     float *mapped;
 };

@@ -5,6 +5,11 @@
 #ifndef DJ_KERNELS_H
 #define DJ_KERNELS_H
 
+/* Kernels that bind by device addresses find that of a table of them, one for each binding, behind
+ * their push constants, at this byte. */
+#define DJ_ADDRESSES 8
+#define DJ_ADDRESSES_OFFSET 120
+
 #ifdef VULKAN /* defined by GLSL compilers */
 #define DJ_PUSH(name, members) \
     struct name { \
@@ -18,7 +23,7 @@ typedef uint32_t uint;
     struct name { \
         members \
     }; \
-    static_assert(sizeof(struct name) <= 128, "push constants");
+    static_assert(sizeof(struct name) <= DJ_ADDRESSES_OFFSET, "push constants");
 #endif
 
 /* Tiles of the prefix-sum kernels: tokens, features per step, value columns per step; invocations. Shared

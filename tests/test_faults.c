@@ -165,7 +165,7 @@ static const uint32_t words[] = {
     0x0005000f, 5,          3, 0x6e69616d, 0,         0x00060010, 3,          17,         1, 1,
     1,          0x00020013, 1, 0x00030021, 2,         1,          0x00050036, 1,          3, 0,
     2,          0x000200f8, 4, 0x000100fd, 0x00010038};
-static const struct dj_shader shader = {"empty", words, sizeof(words)};
+static const struct dj_shader shader = {"empty", words, sizeof(words), words, sizeof(words)};
 
 static char last_line[1024];
 static uint32_t error_lines, validation_lines;
@@ -212,13 +212,13 @@ static dj_result use_buffers(dj_context *context)
 
 static dj_result use_recorder(dj_context *context)
 {
-    VkPipeline pipeline = VK_NULL_HANDLE;
+    struct dj_pipeline pipeline = {.handle = VK_NULL_HANDLE};
     dj_recorder *recorder = NULL;
     dj_result result = dj_pipeline_create(context, &shader, NULL, &pipeline);
     if (result == DJ_SUCCESS)
         result = dj_recorder_create(context, &(struct dj_recorder_params){0}, &recorder);
     else
-        assert_true(pipeline == VK_NULL_HANDLE);
+        assert_true(pipeline.handle == VK_NULL_HANDLE);
     if (result == DJ_SUCCESS)
         result = dj_recorder_begin(recorder);
     if (result == DJ_SUCCESS)
@@ -235,10 +235,19 @@ static dj_result use_recorder(dj_context *context)
 }
 
 /* A whole life; returns how it ended. */
-static dj_result live(uint32_t push_descriptors, uint32_t validation)
+enum way {
+    BY_PUSH,
+    BY_SETS,
+    BY_ADDRESSES
+};
+
+static dj_result live(enum way way, uint32_t validation)
 {
-    const struct dj_context_params params = {
-        .log = log_line, .push_descriptors = push_descriptors, .validation = validation};
+    const struct dj_context_params params = {.log = log_line,
+                                             .push_descriptors = way == BY_PUSH ? DJ_ON : DJ_OFF,
+                                             .device_addresses =
+                                                 way == BY_ADDRESSES ? DJ_ON : DJ_OFF,
+                                             .validation = validation};
     vulkan_calls = callocs = error_lines = 0;
     fault_name = NULL;
     dj_context *context = NULL;
@@ -270,10 +279,10 @@ static int setup(void **state)
     (void)state;
     const char *demanded = getenv("DIJIANG_TEST_VALIDATION");
     with_validation = DJ_ON;
-    if (live(DJ_ON, DJ_ON) == DJ_SUCCESS)
+    if (live(BY_PUSH, DJ_ON) == DJ_SUCCESS)
         return 0;
     with_validation = DJ_OFF;
-    return demanded && strcmp(demanded, "1") == 0 ? -1 : live(DJ_ON, DJ_OFF) != DJ_SUCCESS;
+    return demanded && strcmp(demanded, "1") == 0 ? -1 : live(BY_PUSH, DJ_OFF) != DJ_SUCCESS;
 }
 
 static const struct {
@@ -287,16 +296,15 @@ static const struct {
     {(VkResult)-12345, DJ_ERROR_VULKAN},
 };
 
-static void each_vulkan_call(uint32_t push_descriptors)
+static void each_vulkan_call(enum way way)
 {
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         fault_code = codes[i].code;
         /* the layer takes time: one code with it for each way to bind */
-        const uint32_t validation =
-            i == (push_descriptors == DJ_ON ? 0 : 2) ? with_validation : DJ_OFF;
+        const uint32_t validation = i == (size_t)way ? with_validation : DJ_OFF;
         uint32_t failed = 0;
         for (vulkan_fails_at = 1;; vulkan_fails_at++, failed++) {
-            const dj_result result = live(push_descriptors, validation);
+            const dj_result result = live(way, validation);
             if (!fault_name)
                 break; /* one more than there are */
             if (result != codes[i].result)
@@ -313,13 +321,19 @@ static void each_vulkan_call(uint32_t push_descriptors)
 static void test_vulkan_push_descriptors(void **state)
 {
     (void)state;
-    each_vulkan_call(DJ_ON);
+    each_vulkan_call(BY_PUSH);
 }
 
 static void test_vulkan_sets(void **state)
 {
     (void)state;
-    each_vulkan_call(DJ_OFF);
+    each_vulkan_call(BY_SETS);
+}
+
+static void test_vulkan_addresses(void **state)
+{
+    (void)state;
+    each_vulkan_call(BY_ADDRESSES);
 }
 
 static void test_allocations(void **state)
@@ -327,7 +341,7 @@ static void test_allocations(void **state)
     (void)state;
     uint32_t failed = 0;
     for (callocs_fail_at = 1;; callocs_fail_at++, failed++) {
-        const dj_result result = live(DJ_OFF, with_validation);
+        const dj_result result = live(BY_ADDRESSES, with_validation);
         if (callocs < callocs_fail_at)
             break;
         assert_string_equal(dj_result_name(result), "DJ_ERROR_OUT_OF_HOST_MEMORY");
@@ -344,7 +358,7 @@ static void test_no_driver_code(void **state)
     (void)state;
     fault_code = VK_ERROR_INCOMPATIBLE_DRIVER;
     for (vulkan_fails_at = 1;; vulkan_fails_at++) {
-        const dj_result result = live(DJ_ON, DJ_OFF);
+        const dj_result result = live(BY_PUSH, DJ_OFF);
         assert_non_null(fault_name);
         if (strcmp(fault_name, "vkCreateInstance") == 0) {
             assert_int_equal(result, DJ_ERROR_NO_DEVICE);
@@ -358,9 +372,8 @@ static void test_no_driver_code(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vulkan_push_descriptors),
-        cmocka_unit_test(test_vulkan_sets),
-        cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_vulkan_push_descriptors), cmocka_unit_test(test_vulkan_sets),
+        cmocka_unit_test(test_vulkan_addresses),        cmocka_unit_test(test_allocations),
         cmocka_unit_test(test_no_driver_code),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -43,6 +43,11 @@ struct dj_context_params {
                                 * device has it, so that tensors of 2-byte elements must begin and
                                 * step by whole words (struct dj_tensor). Default: on, unless
                                 * DIJIANG_16BIT_STORAGE=0. The results are the same */
+    uint32_t device_addresses; /* enum dj_switch; DJ_OFF binds by descriptors even where the device
+                                * has buffer device addresses (VK_KHR_buffer_device_address): what
+                                * VkFFT generates is always bound so. Default: on, unless
+                                * DIJIANG_DEVICE_ADDRESSES=0. The results are the same */
+    uint32_t padding;          /* 0 */
     const char *quirks;   /* which of the drivers' known troubles (<dijiang/quirks.h>) the library
                            * works around. "": those that the table says of the device. Else items
                            * between commas, applied in order: "none" drops all, "+name" adds one,

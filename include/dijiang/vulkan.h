@@ -82,8 +82,12 @@ struct dj_import_params {
     uint32_t queue_family_count;    /* at most 16 */
 
     uint32_t push_descriptors; /* enum dj_switch, default on where enabled: DJ_OFF binds by sets */
-    uint32_t storage_16bit;    /* enum dj_switch, default on where enabled: struct dj_tensor */
-    uint32_t log_level;        /* as in struct dj_context_params */
+    uint32_t
+        device_addresses;   /* enum dj_switch, default on where enabled: kernels take addresses
+                             * instead of descriptors, and buffers must have one (dj_buffer_wrap) */
+    uint32_t storage_16bit; /* enum dj_switch, default on where enabled: struct dj_tensor */
+    uint32_t log_level;     /* as in struct dj_context_params */
+    uint32_t padding;       /* 0 */
     dj_log_fn log;
     void *log_user;
     const VkAllocationCallbacks *allocator; /* of every vkCreate and vkDestroy, vkAllocateMemory and
@@ -109,7 +113,9 @@ DJ_API dj_result dj_context_import(const struct dj_import_params *params, dj_con
 struct dj_wrap_params {
     VkBuffer buffer;          /* bound to memory, and outliving the dj_buffer */
     uint64_t size;            /* bytes, as created */
-    VkBufferUsageFlags usage; /* as created: VK_BUFFER_USAGE_STORAGE_BUFFER_BIT at least; for
+    VkBufferUsageFlags usage; /* as created: VK_BUFFER_USAGE_STORAGE_BUFFER_BIT at least; where the
+                               * context uses device addresses also
+                               * VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT; for
                                * dj_buffer_write and dj_buffer_read of memory that is not mapped
                                * also VK_BUFFER_USAGE_TRANSFER_DST_BIT and _SRC_BIT */
     uint32_t host_cached;     /* 1: reading mapped is fast (VK_MEMORY_PROPERTY_HOST_CACHED_BIT) */
