@@ -2,6 +2,8 @@
 /* Attention that submits and waits: a call's pieces, in submissions as long as the caller wants. */
 #include "attention.h"
 
+#include "quirks.h"
+
 #include <time.h>
 
 /* Floating-point operations of a piece where there is a budget but no max_work: about a millisecond
@@ -105,6 +107,9 @@ static dj_result submit_all(struct run *run)
     return result;
 }
 
+/* Where drivers lose the device to long submissions a run without a budget has this one. */
+static const uint64_t SHORT_NS = 50 * 1000 * 1000;
+
 /* Checks the call and cuts it; without pieces there is nothing to do. */
 static dj_result prepare(struct run *run, const dj_attention *plan,
                          const struct dj_attention_args *args)
@@ -113,6 +118,8 @@ static dj_result prepare(struct run *run, const dj_attention *plan,
     if (result != DJ_SUCCESS)
         return result;
     const uint64_t work = budget_work(plan->context);
+    if (run->params.budget_ns == 0 && dj_quirks_avoid(plan->context, DJ_AVOID_LONG_SUBMISSIONS))
+        run->params.budget_ns = SHORT_NS;
     if (args->max_work == 0 && run->params.budget_ns > 0)
         run->call.max_work = work < run->needs.flops ? work : 0;
     run->call.atomic = run->call.atomic || run->params.progress != NULL;

@@ -161,10 +161,16 @@ static bool blob_open(const struct dj_context *context, const void *data, uint64
     return true;
 }
 
+/* Whether the context has a pipeline cache, and one of its own. */
+static bool has_pipelines(const struct dj_context *context)
+{
+    return context->pipeline_cache && !context->foreign_cache;
+}
+
 static VkResult pipelines_load(struct dj_context *context, const struct blob *blob)
 {
     const struct VolkDeviceTable *const vk = &context->vk.device;
-    if (blob->pipelines_size == 0 || context->foreign_cache)
+    if (blob->pipelines_size == 0 || !has_pipelines(context))
         return VK_SUCCESS;
     const VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
                                             .initialDataSize = blob->pipelines_size,
@@ -215,11 +221,11 @@ dj_result dj_cache_check(dj_context *context, const void *data, uint64_t size)
                  : dj_fail(&context->log, DJ_ERROR_CACHE, "not a cache to use: %s", flaw.text);
 }
 
-/* The driver's pipeline cache; none where it is the caller's. */
+/* The driver's pipeline cache. */
 static VkResult pipelines_get(struct dj_context *context, size_t *size, void *data)
 {
     const struct VolkDeviceTable *const vk = &context->vk.device;
-    if (!context->foreign_cache)
+    if (has_pipelines(context))
         return vk->vkGetPipelineCacheData(context->device, context->pipeline_cache, size, data);
     *size = 0;
     return VK_SUCCESS;

@@ -3,6 +3,7 @@
 #include "cache.h"
 #include "device.h"
 #include "instance.h"
+#include "quirks.h"
 #include "wants.h"
 
 #include <stdlib.h>
@@ -93,6 +94,9 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
                              const struct dj_context_params *params)
 {
     dj_context_adopt(context, chosen);
+    const dj_result result = dj_quirks_switch_own(&context->log, params, &context->info.quirks);
+    if (result != DJ_SUCCESS)
+        return result;
     context->queue_family = context->families[0] = chosen->queue_family;
     context->family_count = 1;
     context->push_descriptors = chosen->info.push_descriptor &&
@@ -106,6 +110,7 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
                                                         true, "DIJIANG_16BIT_STORAGE", "0");
 
     context->float_controls = chosen->info.signed_zero_inf_nan;
+    dj_quirks_apply(context);
     struct dj_device_wants wants;
     dj_wants_fill(chosen,
                   DJ_WANT_PORTABILITY_SUBSET | DJ_WANT_FLOAT_CONTROLS |
@@ -190,7 +195,7 @@ static dj_result layout_create(struct dj_context *context)
     dj_context_name(context, VK_OBJECT_TYPE_PIPELINE_LAYOUT, (uint64_t)context->pipeline_layout,
                     "dijiang layout");
 
-    if (context->foreign_cache)
+    if (context->foreign_cache || dj_quirks_avoid(context, DJ_AVOID_PIPELINE_CACHE))
         return DJ_SUCCESS;
     const VkPipelineCacheCreateInfo cache_info = {.sType =
                                                       VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
@@ -282,6 +287,7 @@ static void announce(const struct dj_context *context)
                 context->push_descriptors ? ", push descriptors" : ", descriptor sets",
                 context->storage_16bit ? ", 16-bit storage" : "",
                 context->imported ? ", imported" : "", context->messenger ? ", validation" : "");
+    dj_quirks_log(context);
 }
 
 dj_result dj_context_complete(struct dj_context *context, const void *cache, uint64_t cache_size)

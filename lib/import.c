@@ -3,6 +3,7 @@
 #include "context.h"
 #include "device.h"
 #include "instance.h"
+#include "quirks.h"
 #include "wants.h"
 
 #include <string.h>
@@ -109,12 +110,17 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
     const uint32_t enabled = dj_wants_enabled(&device, version, params->device_extensions,
                                               params->device_extension_count, params->features);
     dj_context_adopt(context, &device);
+    result =
+        dj_quirks_switch(log, "dj_import_params.quirks", params->quirks, &context->info.quirks);
+    if (result != DJ_SUCCESS)
+        return result;
     context->push_descriptors =
         (enabled & DJ_WANT_PUSH_DESCRIPTOR) && params->push_descriptors != DJ_OFF;
     context->device_addresses =
         (enabled & DJ_WANT_DEVICE_ADDRESS) && params->device_addresses != DJ_OFF;
     context->storage_16bit = (enabled & DJ_WANT_STORAGE_16BIT) && params->storage_16bit != DJ_OFF;
     context->float_controls = (enabled & DJ_WANT_FLOAT_CONTROLS) != 0;
+    dj_quirks_apply(context);
     return DJ_SUCCESS;
 }
 

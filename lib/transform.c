@@ -4,6 +4,7 @@
 #include "dct_matrix.h"
 #include "kernels.h"
 #include "pipeline.h"
+#include "quirks.h"
 #include "shaders.h"
 #include "transform_check.h"
 
@@ -119,6 +120,8 @@ static void reset(struct dj_transform *transform)
 static dj_result path_create(struct dj_transform *transform, uint32_t path)
 {
     const struct dj_log *const log = &transform->context->log;
+    if (path == DJ_DCT_PATH_DEFAULT && dj_quirks_avoid(transform->context, DJ_AVOID_GENERATED_DCT))
+        path = DJ_DCT_PATH_DENSE;
     if (path == DJ_DCT_PATH_DENSE)
         return dense_create(transform);
     dj_result result = generated_create(transform);

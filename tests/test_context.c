@@ -40,10 +40,10 @@ static struct dj_context_params logged(void)
     return (struct dj_context_params){.log = log_line, .log_user = &last_line};
 }
 
-static const char *const variables[] = {"DIJIANG_DEVICE",           "DIJIANG_VALIDATION",
-                                        "DIJIANG_PUSH_DESCRIPTORS", "DIJIANG_DEVICE_ADDRESSES",
-                                        "DIJIANG_16BIT_STORAGE",    "VK_DRIVER_FILES",
-                                        "VK_ICD_FILENAMES",         "VK_LAYER_PATH"};
+static const char *const variables[] = {
+    "DIJIANG_DEVICE",  "DIJIANG_VALIDATION",       "DIJIANG_PUSH_DESCRIPTORS",
+    "DIJIANG_QUIRKS",  "DIJIANG_DEVICE_ADDRESSES", "DIJIANG_16BIT_STORAGE",
+    "VK_DRIVER_FILES", "VK_ICD_FILENAMES",         "VK_LAYER_PATH"};
 enum {
     VARIABLES = sizeof(variables) / sizeof(variables[0])
 };
@@ -56,7 +56,7 @@ static int keep_environment(void **state)
     for (size_t i = 0; i < VARIABLES; i++) {
         const char *value = getenv(variables[i]);
         kept[i] = value ? strdup(value) : NULL;
-        if (i < 4)
+        if (i < 5)
             unsetenv(variables[i]);
     }
     return 0;
@@ -186,7 +186,7 @@ static void test_list(void **state)
     for (uint32_t i = 0; i < count; i++) {
         assert_int_equal(infos[i].index, i);
         assert_true(strlen(infos[i].name) > 0);
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < 7; j++)
             assert_int_equal(infos[i].reserved[j], 0);
     }
     assert_int_equal((unsigned char)infos[count].name[0], 0xa5); /* nothing beyond */

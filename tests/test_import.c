@@ -4,6 +4,7 @@
 #include "problem.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,38 @@ static void imported_devices_attend(void **state)
             engine_finish(&engine);
         }
     }
+    problem_finish(&problem);
+}
+
+/* With every quirk there is, and whatever the environment says of them. */
+static void imported_devices_attend_in_spite_of_quirks(void **state)
+{
+    (void)state;
+    struct problem problem;
+    problem_init(&problem, &shape);
+    problem_solve(&problem);
+    char all[4096] = "none";
+    for (uint32_t i = 0; i < dj_quirk_count(); i++) {
+        struct dj_quirk quirk;
+        HARNESS_OK(dj_quirk_get(i, &quirk));
+        snprintf(all + strlen(all), sizeof all - strlen(all), ",+%s", quirk.name);
+    }
+    struct engine engine;
+    engine_init(&engine, NULL);
+    setenv("DIJIANG_QUIRKS", "nonsense", 1);
+    for (int with = 0; with < 2; with++) {
+        struct dj_import_params params = engine_params(&engine);
+        params.quirks = with ? all : "none";
+        dj_context *context;
+        HARNESS_OK(dj_context_import(&params, &context));
+        struct dj_device_info info;
+        HARNESS_OK(dj_context_device(context, &info));
+        assert_true(info.quirks == (with ? ((uint64_t)1 << dj_quirk_count()) - 1 : 0));
+        assert_attends(context, &problem, NULL);
+        dj_context_destroy(&context);
+    }
+    unsetenv("DIJIANG_QUIRKS");
+    engine_finish(&engine);
     problem_finish(&problem);
 }
 
@@ -297,6 +330,7 @@ MUTATION(odd_addresses, p->device_addresses = 3)
 MUTATION(odd_padding, p->padding = 1)
 MUTATION(odd_storage, p->storage_16bit = 3)
 MUTATION(old_version, p->api_version = VK_API_VERSION_1_0)
+MUTATION(odd_quirks, p->quirks = "none,arc-push-descriptors")
 MUTATION(new_member, p->reserved[2] = 1)
 
 static void bad_imports_are_refused(void **state)
@@ -323,6 +357,7 @@ static void bad_imports_are_refused(void **state)
         {odd_padding, DJ_ERROR_VERSION, "dj_import_params.padding"},
         {odd_storage, DJ_ERROR_INVALID_ARGUMENT, "storage_16bit is 3"},
         {old_version, DJ_ERROR_DEVICE_UNSUITABLE, "Vulkan 1.0"},
+        {odd_quirks, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.quirks"},
         {new_member, DJ_ERROR_VERSION, "dj_import_params.reserved[2]"},
     };
     struct engine engine;
@@ -399,8 +434,12 @@ static void bad_wraps_are_refused(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(imported_devices_attend), HARNESS_TEST(engines_record_and_submit_themselves),
-    HARNESS_TEST(callbacks_are_called),    HARNESS_TEST(wants_say_what_is_enabled),
-    HARNESS_TEST(bad_imports_are_refused), HARNESS_TEST(bad_wraps_are_refused),
+    HARNESS_TEST(imported_devices_attend),
+    HARNESS_TEST(imported_devices_attend_in_spite_of_quirks),
+    HARNESS_TEST(engines_record_and_submit_themselves),
+    HARNESS_TEST(callbacks_are_called),
+    HARNESS_TEST(wants_say_what_is_enabled),
+    HARNESS_TEST(bad_imports_are_refused),
+    HARNESS_TEST(bad_wraps_are_refused),
 };
 HARNESS_MAIN(tests)

@@ -30,6 +30,18 @@ static void test_info_lists_devices(void **state)
     unsetenv("DIJIANG_16BIT_STORAGE");
     assert_success();
     assert_printed("in pairs, as 32-bit words");
+    setenv("DIJIANG_QUIRKS", "none,+arc-push-descriptors,+v3dv-generated-dct", 1);
+    RUN(info);
+    unsetenv("DIJIANG_QUIRKS");
+    assert_success();
+    assert_printed("preallocated descriptor sets (a quirk, see below)");
+    assert_printed("dense matrix product (a quirk, see below)");
+    assert_printed("arc-push-descriptors: push descriptors lose the device; dijiang binds by "
+                   "descriptor sets (Ryujinx/Ryujinx#6512");
+    setenv("DIJIANG_QUIRKS", "arc-push-descriptors", 1);
+    RUN(info);
+    unsetenv("DIJIANG_QUIRKS");
+    assert_one_line(1, "\"arc-push-descriptors\" is neither");
     RUN(info, "--device", "99");
     assert_one_line(1, "99");
 }
@@ -55,7 +67,24 @@ static void test_info_keeps_a_cache(void **state)
     assert_int_equal(chmod(programs_cache(), 0700), 0);
 }
 
+static void test_info_lists_quirks(void **state)
+{
+    (void)state;
+    RUN(info, "--quirks");
+    assert_success();
+    struct dj_quirk quirk;
+    for (uint32_t i = 0; i < dj_quirk_count(); i++) {
+        HARNESS_OK(dj_quirk_get(i, &quirk));
+        assert_printed(quirk.name);
+        assert_printed(quirk.devices);
+        assert_printed(quirk.trouble);
+        assert_printed(quirk.remedy);
+        assert_printed(quirk.source);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_info_lists_quirks),
     cmocka_unit_test(test_info_lists_devices),
     cmocka_unit_test(test_info_keeps_a_cache),
 };

@@ -10,6 +10,7 @@
 #include <dijiang/context.h>
 #include <dijiang/dct.h>
 #include <dijiang/features.h>
+#include <dijiang/quirks.h>
 #include <dijiang/recorder.h>
 #include <dijiang/result.h>
 #include <dijiang/sampling.h>

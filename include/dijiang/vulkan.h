@@ -94,6 +94,7 @@ struct dj_import_params {
                                              * vkFreeMemory; copied. NULL: the driver's own */
     VkPipelineCache pipeline_cache; /* of the caller's, used and not destroyed; VK_NULL_HANDLE: the
                                      * context has one of its own */
+    const char *quirks;             /* as in struct dj_context_params, but NULL is as "" */
     const void *cache; /* as in struct dj_context_params; with a pipeline_cache only its DCT kernels
                         * are taken */
     uint64_t cache_size;
@@ -106,9 +107,9 @@ struct dj_import_params {
  * work may still use what it destroys.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL handles; one lock callback without the other;
- * a queue family that is not there or has no compute; an unknown switch); DJ_ERROR_VERSION;
- * DJ_ERROR_DEVICE_UNSUITABLE (Vulkan 1.0, or a limit too small); DJ_ERROR_OUT_OF_HOST_MEMORY;
- * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. Thread-safe. */
+ * a queue family that is not there or has no compute; an unknown switch; quirks that cannot be
+ * read); DJ_ERROR_VERSION; DJ_ERROR_DEVICE_UNSUITABLE (Vulkan 1.0, or a limit too small);
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_context_import(const struct dj_import_params *params, dj_context **context);
 
 /* A buffer of the caller's. */
