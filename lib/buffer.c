@@ -242,6 +242,9 @@ dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *param
     if (params->host_cached > 1)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_wrap_params.host_cached is %u, not 0 or 1", params->host_cached);
+    const dj_result result = dj_context_check(context);
+    if (result != DJ_SUCCESS)
+        return result;
     struct dj_buffer *made = calloc(1, sizeof(*made));
     if (!made)
         return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a buffer");

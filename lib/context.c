@@ -79,8 +79,10 @@ dj_result dj_context_submit(struct dj_context *context, VkCommandBuffer command,
 void dj_context_idle(struct dj_context *context)
 {
     queue_lock(context);
-    (void)context->vk.device.vkQueueWaitIdle(context->queue); /* a lost device is idle enough */
+    const VkResult code = context->vk.device.vkQueueWaitIdle(context->queue);
     queue_unlock(context);
+    if (code == VK_ERROR_DEVICE_LOST) /* which is idle enough */
+        atomic_store_explicit(&context->lost, true, memory_order_relaxed);
 }
 
 void dj_context_adopt(struct dj_context *context, const struct dj_device *device)

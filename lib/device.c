@@ -265,10 +265,6 @@ static dj_result handles_get(const struct dj_context *context, VkPhysicalDevice 
         *handles = NULL;
         *count = 0;
         code = context->vk.vkEnumeratePhysicalDevices(context->instance, count, NULL);
-        if (code == VK_ERROR_INITIALIZATION_FAILED) { /* the loader's word for "no device" */
-            *count = 0;
-            return DJ_SUCCESS;
-        }
         if (code != VK_SUCCESS || *count == 0)
             break;
         *handles = calloc(*count, sizeof(**handles));
@@ -277,6 +273,10 @@ static dj_result handles_get(const struct dj_context *context, VkPhysicalDevice 
                            *count);
         code = context->vk.vkEnumeratePhysicalDevices(context->instance, count, *handles);
     } while (code == VK_INCOMPLETE);
+    if (code == VK_ERROR_INITIALIZATION_FAILED) { /* the loader's word for "no device" */
+        *count = 0;
+        return DJ_SUCCESS;
+    }
     return dj_vk_result(&context->log, code, "vkEnumeratePhysicalDevices");
 }
 

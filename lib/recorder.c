@@ -201,6 +201,16 @@ fail:
     return result;
 }
 
+/* Waits for a submission whose result nobody asks for any more, and says nothing: destroying does
+ * not fail. */
+static void drain(const struct dj_recorder *recorder)
+{
+    struct dj_context *context = recorder->context;
+    if (context->vk.device.vkWaitForFences(context->device, 1, &recorder->fence, VK_TRUE,
+                                           UINT64_MAX) != VK_SUCCESS)
+        dj_context_idle(context);
+}
+
 void dj_recorder_destroy(dj_recorder **recorder)
 {
     if (!recorder || !*recorder)
@@ -208,8 +218,8 @@ void dj_recorder_destroy(dj_recorder **recorder)
     struct dj_recorder *dead = *recorder;
     struct dj_context *context = dead->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
-    if (dead->state == SUBMITTED && dj_recorder_wait(dead, UINT64_MAX) != DJ_SUCCESS)
-        dj_context_idle(context);
+    if (dead->state == SUBMITTED)
+        drain(dead);
     vk->vkDestroyDescriptorPool(context->device, dead->descriptors, context->allocator);
     free(dead->sets);
     free(dead->work);
@@ -254,6 +264,9 @@ dj_result dj_recorder_begin(dj_recorder *recorder)
         return result;
     if (recorder->state == SUBMITTED)
         return state_fail(recorder, "dj_recorder_begin", "have been waited for");
+    result = dj_context_check(context);
+    if (result != DJ_SUCCESS)
+        return result;
     recorder->state = IDLE;
     VkResult code = vk->vkResetCommandPool(context->device, recorder->pool, 0);
     if (code != VK_SUCCESS)
@@ -278,6 +291,9 @@ dj_result dj_recorder_begin_on(dj_recorder *recorder, VkCommandBuffer command)
                        "dj_recorder_begin_on: command is NULL");
     if (recorder->state == SUBMITTED)
         return state_fail(recorder, "dj_recorder_begin_on", "have been waited for");
+    const dj_result result = dj_context_check(recorder->context);
+    if (result != DJ_SUCCESS)
+        return result;
     start(recorder, BORROWING, command);
     return DJ_SUCCESS;
 }
@@ -313,7 +329,7 @@ dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
         return DJ_ERROR_INVALID_ARGUMENT;
     struct dj_context *context = recorder->context;
     if (recorder->state != SUBMITTED)
-        return DJ_SUCCESS;
+        return dj_context_check(context);
     const VkResult code = context->vk.device.vkWaitForFences(context->device, 1, &recorder->fence,
                                                              VK_TRUE, timeout_ns);
     if (code == VK_TIMEOUT)

@@ -17,6 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+static glslang_program_t *null_program_create(void)
+{
+    return null_device->program = dj_glslang_program_create();
+}
+
+static void null_program_delete(glslang_program_t *program)
+{
+    null_device->program = NULL;
+    dj_glslang_program_delete(program);
+}
+
 #define malloc null_malloc
 #define calloc null_calloc
 #define free null_free
@@ -28,8 +39,8 @@
 #define glslang_shader_preprocess dj_glslang_shader_preprocess
 #define glslang_shader_parse dj_glslang_shader_parse
 #define glslang_shader_get_info_log dj_glslang_shader_get_info_log
-#define glslang_program_create dj_glslang_program_create
-#define glslang_program_delete dj_glslang_program_delete
+#define glslang_program_create null_program_create
+#define glslang_program_delete null_program_delete
 #define glslang_program_add_shader dj_glslang_program_add_shader
 #define glslang_program_link dj_glslang_program_link
 #define glslang_program_SPIRV_generate dj_glslang_program_SPIRV_generate
@@ -78,6 +89,26 @@ static uint64_t planned_rows(uint32_t length)
     return rows;
 }
 
+/* Plans and "runs"; comes back when memory is short, too. */
+static VkFFTResult plan_and_append(const VkFFTConfiguration *configuration, VkFFTApplication *app)
+{
+    if (setjmp(null_device->escape) != 0) {
+        null_device->escapes = false;
+        dj_glslang_program_delete(null_device->program);
+        return VKFFT_ERROR_MALLOC_FAILED;
+    }
+    null_device->escapes = true;
+    VkFFTResult result = initializeVkFFT(app, *configuration);
+    if (result == VKFFT_SUCCESS) {
+        VkCommandBuffer commands = NULL_HANDLE(VkCommandBuffer);
+        VkFFTLaunchParams launch = {.commandBuffer = &commands, .buffer = configuration->buffer};
+        null_device->dispatches = 0;
+        result = VkFFTAppend(app, -1, &launch);
+    }
+    null_device->escapes = false;
+    return result;
+}
+
 /* Plans and "runs" one forward transform of rows on the null device. app keeps pointers into this
  * frame and is not deleted: all it owns is the null device's. Numbers in a kernel's text are
  * printed by the thread's locale, so that is C meanwhile. */
@@ -89,7 +120,6 @@ static VkFFTResult run_vkfft(uint32_t type, uint32_t length, struct null_buffer 
     VkQueue queue = NULL_HANDLE(VkQueue);
     VkCommandPool pool = NULL_HANDLE(VkCommandPool);
     VkFence fence = NULL_HANDLE(VkFence);
-    VkCommandBuffer commands = NULL_HANDLE(VkCommandBuffer);
     VkBuffer buffer = (VkBuffer)(uintptr_t)rows;
     pfUINT size = rows->size;
     VkFFTConfiguration configuration = {
@@ -115,12 +145,7 @@ static VkFFTResult run_vkfft(uint32_t type, uint32_t length, struct null_buffer 
     if (c_locale == (locale_t)0)
         return VKFFT_ERROR_MALLOC_FAILED;
     const locale_t old_locale = uselocale(c_locale);
-    VkFFTResult result = initializeVkFFT(app, configuration);
-    if (result == VKFFT_SUCCESS) {
-        VkFFTLaunchParams launch = {.commandBuffer = &commands, .buffer = &buffer};
-        null_device->dispatches = 0;
-        result = VkFFTAppend(app, -1, &launch);
-    }
+    const VkFFTResult result = plan_and_append(&configuration, app);
     uselocale(old_locale);
     freelocale(c_locale);
     return result;

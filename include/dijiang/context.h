@@ -10,7 +10,14 @@ extern "C" {
 #endif
 
 /* A Vulkan instance and device: its own (dj_context_create), or an engine's (dj_context_import of
- * <dijiang/vulkan.h>). Usable from any thread, by several at once. */
+ * <dijiang/vulkan.h>). Usable from any thread, by several at once.
+ *
+ * A lost device stays lost: after the first DJ_ERROR_DEVICE_LOST every call that creates an object
+ * of the context or wraps a buffer, reads or writes buffers and states, begins, submits or waits,
+ * or runs a plan that has something to do returns it too (after the checks of its arguments), and
+ * submits nothing.
+ * dj_*_needs, recording and dj_buffer_map go on as before, and everything can and must still be
+ * destroyed. */
 typedef struct dj_context dj_context;
 
 enum dj_log_level {
@@ -129,8 +136,8 @@ DJ_API dj_result dj_device_list(const struct dj_context_params *params,
  * DIJIANG_DEVICE name no device, or an index beyond the list); DJ_ERROR_DEVICE_UNSUITABLE (a device
  * was asked for by name or index that cannot run dijiang, or none can); DJ_ERROR_NO_VALIDATION;
  * DJ_ERROR_INVALID_ARGUMENT (context is NULL, an unknown switch, or quirks that cannot be read);
- * DJ_ERROR_VERSION; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN.
- * Thread-safe. */
+ * DJ_ERROR_VERSION; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_context_create(const struct dj_context_params *params, dj_context **context);
 
 /* Waits for the device to be idle, unless it was imported, and destroys the context; sets *context

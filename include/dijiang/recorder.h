@@ -49,8 +49,8 @@ DJ_API void dj_recorder_destroy(dj_recorder **recorder);
 
 /* Starts a new recording, dropping the last one. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE if a
  * submission was not waited for; DJ_ERROR_NO_QUEUE on a context imported without one (there
- * dj_recorder_begin_on of <dijiang/vulkan.h> is the way); DJ_ERROR_OUT_OF_HOST_MEMORY;
- * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
+ * dj_recorder_begin_on of <dijiang/vulkan.h> is the way); DJ_ERROR_DEVICE_LOST;
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_begin(dj_recorder *recorder);
 
 /* Records barriers alone. barriers: any of enum dj_barrier together. Returns DJ_SUCCESS;

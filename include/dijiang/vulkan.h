@@ -109,7 +109,8 @@ struct dj_import_params {
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL handles; one lock callback without the other;
  * a queue family that is not there or has no compute; an unknown switch; quirks that cannot be
  * read); DJ_ERROR_VERSION; DJ_ERROR_DEVICE_UNSUITABLE (Vulkan 1.0, or a limit too small);
- * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. Thread-safe. */
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST;
+ * DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_context_import(const struct dj_import_params *params, dj_context **context);
 
 /* A buffer of the caller's. */
@@ -130,7 +131,7 @@ struct dj_wrap_params {
  * is wrapped; tensors name offsets in it. Ownership of queue families is the caller's to transfer.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or usage without what the context needs);
- * DJ_ERROR_VERSION; DJ_ERROR_OUT_OF_HOST_MEMORY. Thread-safe. */
+ * DJ_ERROR_VERSION; DJ_ERROR_DEVICE_LOST; DJ_ERROR_OUT_OF_HOST_MEMORY. Thread-safe. */
 DJ_API dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *params,
                                 dj_buffer **buffer);
 
@@ -148,7 +149,8 @@ DJ_API VkBuffer dj_buffer_handle(const dj_buffer *buffer);
  * constants are undefined; nothing else of the command buffer's state is touched.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL); DJ_ERROR_RECORDER_STATE if a submission of
- * the recorder's own was not waited for. Allocates, locks and waits for nothing. */
+ * the recorder's own was not waited for; DJ_ERROR_DEVICE_LOST. Allocates, locks and waits for
+ * nothing. */
 DJ_API dj_result dj_recorder_begin_on(dj_recorder *recorder, VkCommandBuffer command);
 
 #ifdef __cplusplus
