@@ -102,7 +102,11 @@ static void print_switch(const char *label, const char *variable, uint8_t offere
 
 static void print_switches(const struct dj_device_info *info)
 {
-    print_switch("  binding", "DIJIANG_PUSH_DESCRIPTORS", info->push_descriptor,
+    print_switch("  binding", "DIJIANG_DEVICE_ADDRESSES", info->buffer_device_address,
+                 avoided(info, "device addresses"),
+                 "device addresses, and descriptors for what VkFFT generates", "descriptors",
+                 "buffer device addresses");
+    print_switch("  descriptors", "DIJIANG_PUSH_DESCRIPTORS", info->push_descriptor,
                  avoided(info, "push descriptors"), "push descriptors",
                  "preallocated descriptor sets", "VK_KHR_push_descriptor");
     print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit, false,

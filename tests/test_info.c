@@ -25,6 +25,11 @@ static void test_info_lists_devices(void **state)
     unsetenv("DIJIANG_PUSH_DESCRIPTORS");
     assert_success();
     assert_printed("preallocated descriptor sets (DIJIANG_PUSH_DESCRIPTORS=0)");
+    setenv("DIJIANG_DEVICE_ADDRESSES", "0", 1);
+    RUN(info);
+    unsetenv("DIJIANG_DEVICE_ADDRESSES");
+    assert_success();
+    assert_printed("  binding           descriptors (");
     setenv("DIJIANG_16BIT_STORAGE", "0", 1);
     RUN(info);
     unsetenv("DIJIANG_16BIT_STORAGE");
