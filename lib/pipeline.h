@@ -21,7 +21,8 @@ struct dj_constants {
     uint32_t values[12];
 };
 
-/* Creates a pipeline whose entry point is main. constants may be NULL. Holds no lock. */
+/* Creates a pipeline whose entry point is main. constants may be NULL. Holds no lock. With
+ * context->float_controls the kernel, a generated one too, asks for SignedZeroInfNanPreserve. */
 dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
                              const struct dj_constants *constants, VkPipeline *pipeline);
 
