@@ -190,9 +190,7 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
     if (!fit_sides(call, &shape, most, budget, layout))
         return dj_call_fail_limit(call);
     place_regions(&shape, layout);
-    layout->parts = 0;
-    for (uint64_t box = 0; box < layout->grid.boxes[0]; box++)
-        layout->parts += part_count(call, layout, box) * layout->grid.boxes[2];
+    layout->parts = dj_layout_parts(call, layout, part_count);
     return DJ_SUCCESS;
 }
 
