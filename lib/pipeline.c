@@ -18,8 +18,8 @@ static dj_result create_module(struct dj_context *context, const struct dj_shade
     if (context->float_controls) {
         own = calloc(count + DJ_SPIRV_MOST_ADDED, sizeof *own);
         if (own == NULL)
-            return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "%s: no host memory",
-                           shader->name);
+            return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
+                           "no memory for the kernel %s", shader->name);
         own_count = dj_spirv_preserve_nan(shader->words, count, own);
         if (own_count == 0)
             dj_log_line(&context->log, DJ_LOG_DEBUG, "%s: used as it is, NaN and Inf not asked for",

@@ -262,12 +262,155 @@ static void nan_and_inf_stay_in_their_slot(void **state)
     }
 }
 
+/* Numbers of float16 below 2^-14, from which float32 is far away: as good as any others. */
+static void subnormal_halves_are_themselves(void **state)
+{
+    (void)state;
+    static const int maps[] = {DJ_MAP_WDCF, DJ_MAP_IDENTITY, DJ_MAP_SOFTMAX};
+    for (int n = 0; n < 6; n++) {
+        struct problem p;
+        const int map = maps[n / 2];
+        problem_init(&p, &(struct problem_params){
+                             SHAPE(2, 40, 2, 12, 8), .map = map, .q_type = DJ_FLOAT16,
+                             .k_type = DJ_FLOAT16, .v_type = DJ_FLOAT16,
+                             .normalise = problem_may_normalise(map),
+                             .o_type = n & 1 && map != DJ_MAP_IDENTITY ? DJ_FLOAT16 : DJ_FLOAT32});
+        for (size_t i = 0; i < twin_v_size(&p.twin); i++)
+            p.v[i] = ldexpf((float)(harness_random() % 2047) - 1023, -24);
+        for (size_t i = 0; map == DJ_MAP_IDENTITY && i < twin_q_size(&p.twin); i++) {
+            p.q[i] = ldexpf((float)(harness_random() % 2047) - 1023, -24);
+            p.k[i] = ldexpf((float)(harness_random() % 2047) - 1023, -24);
+        }
+        problem_test(&p, (enum layout)(n % LAYOUT_COUNT), "subnormal halves");
+        problem_finish(&p);
+    }
+}
+
+/* Makes the numbers of q, k or v subnormal, or (flushed) 0. */
+static void make_subnormal(struct problem *p, enum place place, bool flushed)
+{
+    const struct twin_attention *t = &p->twin;
+    float *const x[PLACES] = {p->q, p->k, p->v};
+    const size_t size[PLACES] = {twin_q_size(t), twin_k_size(t), twin_v_size(t)};
+    for (size_t i = 0; i < size[place]; i++) /* upper halves of float32, which bfloat16 has too */
+        x[place][i] = flushed ? 0 : ldexpf((float)(i * 37 % 255) - 127, -133);
+}
+
+static bool same_zeros(const float *got, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (got[i] != 0)
+            return false;
+    return true;
+}
+
+/* Of float32 and bfloat16 below 2^-126 each device makes what it does with all such numbers: they
+ * count as themselves or as 0. Of the identity map, which alone could magnify them. */
+static void subnormal_floats_are_themselves_or_zero(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 2 * PLACES; n++) {
+        const enum place place = (enum place)(n / 2);
+        const uint32_t type = n & 1 ? DJ_BFLOAT16 : DJ_FLOAT32;
+        struct problem p;
+        problem_init(&p, &(struct problem_params){SHAPE(1, 40, 2, 12, 8), .map = DJ_MAP_IDENTITY,
+                                                  .scale = 1, .q_type = type, .k_type = type,
+                                                  .v_type = type});
+        float *const other = place == IN_V ? p.k : p.v; /* makes the results normal again */
+        for (size_t i = 0; i < (place == IN_V ? twin_k_size : twin_v_size)(&p.twin); i++)
+            other[i] = ldexpf(other[i], 100);
+        make_subnormal(&p, place, false);
+        for (uint32_t i = 0; i < harness_device_count(); i++) {
+            problem_solve(&p);
+            float *got = problem_run(&p, i, LAYOUT_PLAIN);
+            const size_t count = problem_output_size(&p);
+            const bool zero = same_zeros(got, count), right = problem_check(&p, got)[0] == 0;
+            if (getenv("DIJIANG_TEST_VERBOSE"))
+                print_message("# %c: %s\n", "qkv"[place], zero ? "0" : "themselves");
+            if (!zero && !right)
+                fail_msg("%s\n    %s", problem_check(&p, got), problem_text(&p));
+            free(got);
+        }
+        problem_finish(&p);
+    }
+}
+
+/* They are nothing beside others: whatever becomes of them, results keep within their bounds, and
+ * where all is subnormal, within the least normal number. */
+static void subnormal_floats_do_no_harm(void **state)
+{
+    (void)state;
+    static const int maps[] = {DJ_MAP_WDCF, DJ_MAP_ELU, DJ_MAP_PERFORMER_RELU, DJ_MAP_PRF,
+                               DJ_MAP_SOFTMAX};
+    for (int n = 0; n < 10; n++) {
+        struct problem p;
+        problem_init(&p, &(struct problem_params){SHAPE(2, 40, 2, 12, 8), .map = maps[n / 2],
+                                                  .normalise = true, .full = n & 1});
+        const size_t count = twin_q_size(&p.twin);
+        for (size_t i = 0; i < count; i += 3) {
+            p.q[i] = ldexpf(p.q[i], -130);
+            p.k[(i + 1) % count] = ldexpf(p.k[(i + 1) % count], -130);
+            p.v[i % twin_v_size(&p.twin)] = ldexpf(1, -140);
+        }
+        problem_test(&p, LAYOUT_PLAIN, "some subnormal");
+        make_subnormal(&p, IN_V, false);
+        problem_solve(&p);
+        float *got = problem_run(&p, 0, LAYOUT_PLAIN);
+        for (size_t i = 0; i < problem_output_size(&p); i++)
+            if (!(fabs(got[i] - p.want[i]) <= 0x1p-126))
+                fail_msg("element %zu: %g, should be %g\n    %s", i, got[i], p.want[i],
+                         problem_text(&p));
+        free(got);
+        problem_finish(&p);
+    }
+}
+
+/* -0 counts as 0 everywhere; only whether a result of 0 has a sign may depend on it. */
+static void zeros_have_no_sign(void **state)
+{
+    (void)state;
+    static const int maps[] = {DJ_MAP_WDCF,     DJ_MAP_RELU,    DJ_MAP_COSFORMER,
+                               DJ_MAP_IDENTITY, DJ_MAP_SOFTMAX, DJ_MAP_PERFORMER_RELU};
+    for (int n = 0; n < 6; n++) {
+        struct problem p;
+        problem_init(&p, &(struct problem_params){SHAPE(2, 40, 2, n & 1 ? 16 : 12, 8),
+                                                  .map = maps[n], .full = n % 3 == 1,
+                                                  .normalise = problem_may_normalise(maps[n])});
+        const size_t sizes[PLACES] = {twin_q_size(&p.twin), twin_k_size(&p.twin),
+                                      twin_v_size(&p.twin)};
+        float *const arrays[PLACES] = {p.q, p.k, p.v};
+        struct made made = problem_make(&p, 0);
+        float *got[2];
+        for (int sign = 0; sign < 2; sign++) {
+            for (int place = 0; place < PLACES; place++)
+                for (size_t i = 0; i < sizes[place]; i++)
+                    if (i % 3 == 0 || i / 24 % 7 == 0) /* whole rows among them */
+                        arrays[place][i] = sign ? -0.0f : 0.0f;
+            got[sign] = made_run(&made, &p, LAYOUT_PLAIN);
+        }
+        for (size_t i = 0; i < problem_output_size(&p); i++)
+            if (!(got[0][i] == got[1][i]))
+                fail_msg("element %zu: %.9g by 0, %.9g by -0\n    %s", i, got[0][i], got[1][i],
+                         problem_text(&p));
+        problem_solve(&p);
+        problem_assert(&p, got[1], "by -0");
+        free(got[0]);
+        free(got[1]);
+        made_finish(&made);
+        problem_finish(&p);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(nan_and_inf_stay_in_every_map),
     HARNESS_TEST(nan_and_inf_stay_in_every_transform),
     HARNESS_TEST(nan_and_inf_stay_in_every_type),
     HARNESS_TEST(nan_and_inf_stay_in_a_packed_sequence),
     HARNESS_TEST(nan_and_inf_stay_in_their_slot),
+    HARNESS_TEST(subnormal_halves_are_themselves),
+    HARNESS_TEST(subnormal_floats_are_themselves_or_zero),
+    HARNESS_TEST(subnormal_floats_do_no_harm),
+    HARNESS_TEST(zeros_have_no_sign),
 };
 
 HARNESS_MAIN(tests)
