@@ -401,6 +401,39 @@ static void indices_of_any_number(void **state)
     dj_attention_destroy(&call.plan);
 }
 
+/* Kernels read 2-byte elements by words of 4 bytes, which a buffer of the caller's must hold; the
+ * library's own are rounded up. */
+static void last_words_are_whole(void **state)
+{
+    (void)state;
+    const struct dj_attention_params params = {.map = DJ_MAP_ELU,
+                                               .heads = 1,
+                                               .dim = 4,
+                                               .q_type = DJ_FLOAT16,
+                                               .k_type = DJ_FLOAT16,
+                                               .v_type = DJ_FLOAT16,
+                                               .o_type = DJ_FLOAT16};
+    static const uint64_t shape[4] = {1, 1, 1, 4};
+    dj_attention *plan = NULL;
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(quiet, &info));
+    if (!info.storage_16bit)
+        skip(); /* offsets are even there */
+    HARNESS_OK(dj_attention_create(quiet, &params, &plan));
+    for (int n = 0; n < 4; n++) {
+        struct dj_buffer inputs = make_up(quiet, 1024), output = make_up(quiet, n & 1 ? 12 : 10);
+        struct dj_attention_args args = {0};
+        struct dj_needs needs;
+        output.wrapped = n & 2;
+        dj_tensor_init(&args.q, &inputs, 0, DJ_FLOAT16, shape);
+        args.k = args.v = args.q;
+        dj_tensor_init(&args.o, &output, 2, DJ_FLOAT16, shape);
+        HARNESS_RESULT(dj_attention_needs(plan, &args, &needs),
+                       n == 2 ? DJ_ERROR_INVALID_ARGUMENT : DJ_SUCCESS);
+    }
+    dj_attention_destroy(&plan);
+}
+
 /* Real buffers, tensors and recorders: only what the device may have is tried. */
 static void memory_of_any_size(void **state)
 {
@@ -480,10 +513,15 @@ static void too_many_features_are_not_read(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(dct_tensors_of_any_size), HARNESS_TEST(attention_tensors_of_any_size),
-    HARNESS_TEST(pools_of_any_size),       HARNESS_TEST(slots_beyond_the_pool_are_no_states),
-    HARNESS_TEST(indices_of_any_number),   HARNESS_TEST(memory_of_any_size),
-    HARNESS_TEST(copies_of_any_size),      HARNESS_TEST(too_many_features_are_not_read),
+    HARNESS_TEST(dct_tensors_of_any_size),
+    HARNESS_TEST(attention_tensors_of_any_size),
+    HARNESS_TEST(pools_of_any_size),
+    HARNESS_TEST(slots_beyond_the_pool_are_no_states),
+    HARNESS_TEST(indices_of_any_number),
+    HARNESS_TEST(last_words_are_whole),
+    HARNESS_TEST(memory_of_any_size),
+    HARNESS_TEST(copies_of_any_size),
+    HARNESS_TEST(too_many_features_are_not_read),
 };
 
 int main(void)
