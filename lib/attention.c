@@ -252,26 +252,28 @@ uint64_t dj_call_row_work(const struct dj_attention *plan)
 }
 
 /* Arithmetic of one token and query head: softmax attention 2 (d + e) for each key it sees, all
- * others the state's update and the output 4 m e, and what makes features. */
+ * others the state's update and the output 4 m e, and what makes features. UINT64_MAX if more. */
 static void count_work(const struct dj_call *call, struct dj_needs *needs)
 {
     const struct dj_attention *const plan = call->plan;
     const struct dj_attention_args *const args = call->args;
-    const uint64_t queries = args->q.shape[0] * args->q.shape[1];
-    const uint64_t keys = args->k.shape[0] * args->k.shape[1];
+    const uint64_t queries = dj_times(args->q.shape[0], args->q.shape[1]);
+    const uint64_t keys = dj_times(args->k.shape[0], args->k.shape[1]);
     const uint64_t d = plan->dim, e = plan->value_dim, m = plan->features;
-    const uint64_t query_rows = queries * plan->heads, key_rows = keys * plan->key_heads;
+    const uint64_t query_rows = dj_times(queries, plan->heads);
+    const uint64_t key_rows = dj_times(keys, plan->key_heads);
     if (plan->map == DJ_MAP_SOFTMAX) {
         const uint64_t keys_seen = call->keys.longest;
         const uint64_t seen = plan->causal ? (keys_seen + 1) / 2 : keys_seen;
-        needs->flops = query_rows * seen * 2 * (d + e);
+        needs->flops = dj_times(query_rows, seen * 2 * (d + e));
     } else if (plan->map == DJ_MAP_LINFORMER) {
-        needs->flops = query_rows * m * 2 * (d + e) + key_rows * m * 2 * (d + e);
+        needs->flops = dj_times(dj_plus(query_rows, key_rows), m * 2 * (d + e));
     } else {
-        needs->flops = (query_rows + key_rows) * dj_call_row_work(plan);
+        needs->flops = dj_times(dj_plus(query_rows, key_rows), dj_call_row_work(plan));
     }
-    needs->bytes = query_rows * (d * dj_type_size(plan->q_type) + e * dj_type_size(plan->o_type)) +
-                   key_rows * (d * dj_type_size(plan->k_type) + e * dj_type_size(plan->v_type));
+    needs->bytes = dj_plus(
+        dj_times(query_rows, d * dj_type_size(plan->q_type) + e * dj_type_size(plan->o_type)),
+        dj_times(key_rows, d * dj_type_size(plan->k_type) + e * dj_type_size(plan->v_type)));
 }
 
 dj_result dj_attention_check(const struct dj_attention *plan, const struct dj_attention_args *args,

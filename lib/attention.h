@@ -164,6 +164,11 @@ uint64_t dj_layout_find(const struct dj_call *call, struct dj_layout *layout,
                                           const struct dj_layout *layout, uint64_t box),
                         uint64_t *index);
 
+/* All pieces of a call; UINT64_MAX if they are more than 64 bits count. */
+uint64_t dj_layout_pieces(const struct dj_call *call, const struct dj_layout *layout,
+                          uint64_t (*count)(const struct dj_call *call,
+                                            const struct dj_layout *layout, uint64_t box));
+
 /* Bytes of `count` regions of scratch memory; UINT64_MAX if one is too large to be bound. */
 uint64_t dj_regions_cost(const struct dj_device_info *info, const uint64_t *sizes, int count);
 

@@ -129,7 +129,7 @@ static dj_result buffer_create(struct dj_context *context, uint64_t size, uint32
     dj_result result = dj_context_check(context);
     if (result != DJ_SUCCESS)
         return result;
-    if (size > context->info.max_allocation)
+    if (size > context->info.max_allocation || size > UINT64_MAX - 3) /* whole words */
         return dj_fail(&context->log, DJ_ERROR_LIMIT,
                        "a buffer of %" PRIu64 " bytes exceeds the device's largest allocation of "
                        "%" PRIu64,

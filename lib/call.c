@@ -49,7 +49,9 @@ static dj_result check_tensors(const struct dj_attention *plan,
                 dj_tensor_check(plan->context, rows[i].name, rows[i].tensor, rows[i].type, i == 3);
         if (result != DJ_SUCCESS)
             return result;
-        if (i < 3 && dj_tensor_overlap(rows[i].tensor, &args->o))
+    }
+    for (int i = 0; i < 3; i++) {
+        if (dj_tensor_overlap(rows[i].tensor, &args->o))
             return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: o overlaps %s",
                            rows[i].name);
     }
@@ -429,6 +431,20 @@ uint64_t dj_layout_find(const struct dj_call *call, struct dj_layout *layout,
     }
     *index -= layout->cursor.first;
     return layout->cursor.box;
+}
+
+uint64_t dj_layout_pieces(const struct dj_call *call, const struct dj_layout *layout,
+                          uint64_t (*count)(const struct dj_call *call,
+                                            const struct dj_layout *layout, uint64_t box))
+{
+    const uint64_t boxes = layout->grid.boxes[0];
+    uint64_t pieces = 0;
+    if (!dj_spans_ragged(&call->keys) && !dj_spans_ragged(&call->queries))
+        pieces = dj_times(count(call, layout, 0), boxes);
+    else
+        for (uint64_t box = 0; box < boxes; box++)
+            pieces = dj_plus(pieces, count(call, layout, box));
+    return dj_times(pieces, layout->grid.boxes[2]);
 }
 
 uint64_t dj_regions_cost(const struct dj_device_info *info, const uint64_t *sizes, int count)

@@ -30,7 +30,8 @@ struct dj_constants {
 };
 
 /* Creates a pipeline whose entry point is main, bound by device addresses where the context uses
- * them and the shader can. constants may be NULL. Holds no lock. */
+ * them and the shader can. constants may be NULL. Holds no lock. With context->float_controls the
+ * kernel, a generated one too, asks for SignedZeroInfNanPreserve. */
 dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
                              const struct dj_constants *constants, struct dj_pipeline *pipeline);
 

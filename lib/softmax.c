@@ -264,8 +264,7 @@ dj_result dj_softmax_layout(const struct dj_call *call, uint64_t budget, struct 
     uint64_t sizes[DJ_SOFTMAX_REGIONS];
     region_sizes(&shape, layout->grid.size, sizes);
     dj_regions_place(sizes, DJ_SOFTMAX_REGIONS, layout);
-    for (uint64_t box = 0; box < layout->grid.boxes[0]; box++)
-        layout->pieces += piece_count(call, layout, box) * layout->grid.boxes[2];
+    layout->pieces = dj_layout_pieces(call, layout, piece_count);
     layout->work = largest_work(&shape, layout);
     return DJ_SUCCESS;
 }

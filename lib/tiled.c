@@ -214,9 +214,7 @@ static void place_regions(const struct shape *shape, struct dj_layout *layout)
 
 static void count_pieces(const struct dj_call *call, struct dj_layout *layout)
 {
-    layout->pieces = 0;
-    for (uint64_t box = 0; box < layout->grid.boxes[0]; box++)
-        layout->pieces += piece_count(call, layout, box) * layout->grid.boxes[2];
+    layout->pieces = dj_layout_pieces(call, layout, piece_count);
     if (call->atomic && layout->pieces > 1)
         layout->copies = carry_count(call, layout->grid.size);
 }

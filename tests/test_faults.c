@@ -101,6 +101,25 @@ FAULT(real.device, vkWaitForFences,
       (VkDevice d, uint32_t n, const VkFence *f, VkBool32 all, uint64_t t), (d, n, f, all, t),
       (void)0)
 
+/* Whether a device was asked to check bounds: kernels keep to theirs by themselves. */
+static bool asked_for_bounds;
+
+static VKAPI_ATTR VkResult VKAPI_CALL watched_vkCreateDevice(VkPhysicalDevice physical,
+                                                             const VkDeviceCreateInfo *info,
+                                                             const VkAllocationCallbacks *allocator,
+                                                             VkDevice *device)
+{
+    asked_for_bounds = info->pEnabledFeatures && info->pEnabledFeatures->robustBufferAccess;
+    for (const VkBaseInStructure *next = info->pNext; next; next = next->pNext) {
+        const VkPhysicalDeviceFeatures2 *features = (const void *)next;
+        if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ROBUSTNESS_2_FEATURES_EXT ||
+            (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2 &&
+             features->features.robustBufferAccess))
+            asked_for_bounds = true;
+    }
+    return fault_vkCreateDevice(physical, info, allocator, device);
+}
+
 bool __wrap_dj_vk_load(struct dj_vk_loader *loader)
 {
     if (!__real_dj_vk_load(&real_loader))
@@ -120,7 +139,7 @@ bool __wrap_dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_
     *vk = real;
     vk->vkEnumeratePhysicalDevices = fault_vkEnumeratePhysicalDevices;
     vk->vkEnumerateDeviceExtensionProperties = fault_vkEnumerateDeviceExtensionProperties;
-    vk->vkCreateDevice = fault_vkCreateDevice;
+    vk->vkCreateDevice = watched_vkCreateDevice;
     return true;
 }
 
@@ -311,12 +330,21 @@ static void test_addresses(void **state)
     each_vulkan_call(BY_ADDRESSES, VK_ERROR_OUT_OF_DEVICE_MEMORY, DJ_ERROR_OUT_OF_DEVICE_MEMORY);
 }
 
+static void test_no_checks_of_bounds(void **state)
+{
+    (void)state;
+    asked_for_bounds = true;
+    assert_int_equal(live(BY_PUSH, DJ_OFF), DJ_SUCCESS);
+    assert_false(asked_for_bounds);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_push_descriptors),
         cmocka_unit_test(test_sets_and_a_lost_device),
         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_no_checks_of_bounds),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, setup, NULL);

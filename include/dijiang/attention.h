@@ -35,7 +35,20 @@ enum dj_family {
  * at any magnitude (docs/mathematics.md): with the normaliser the result is finite for all
  * |log phi| <= 1e30, |x| <= 1e18 and |v| <= 1e30; of a v smaller than 1e-14 less than float32's
  * precision may be left. A denominator below 1e-6 gives 0 with DJ_MAP_RELU and counts as 1e-6 with
- * DJ_MAP_COSFORMER. */
+ * DJ_MAP_COSFORMER.
+ *
+ * NaN and Inf, where the device keeps to IEEE 754's rules (dj_device_info.signed_zero_inf_nan; an
+ * imported device with VK_KHR_shader_float_controls enabled): in q they make NaN of that token's
+ * output in that head. In k they make NaN of the outputs that see the token: of the same sequence,
+ * of the query heads that read its key head, from it on if causal; and of that key head's part of
+ * the state. In v they do so to their own column alone, where Inf may give Inf too. NaN may stand
+ * where the definition has a limit, as exp(-Inf) = 0. All other outputs, slots and heads have the
+ * same bits as without. On other devices inputs must be finite, and with NaN or Inf outputs, states
+ * and no more are undefined: nothing outside them is written, and the work ends.
+ *
+ * Subnormal float16 numbers are what they say, in inputs and in o. Of float32 and bfloat16, x or v
+ * below 2^-126 in magnitude counts as itself or as 0, and so may an output. The sign of a 0 in q, k
+ * or v changes no output but that of a 0. */
 struct dj_attention_params {
     uint32_t map;       /* enum dj_map */
     uint32_t heads;     /* H, of queries: 0 to 65535; 0 computes nothing */
@@ -98,9 +111,11 @@ enum dj_spans_kind {
                           * cu_seqlens) */
 };
 
-/* Indices of the host are checked; those of a buffer are not seen before the work runs: there they
- * are clamped to the tensors, and to `longest`. Sequences may be empty. Rows of o that belong to no
- * sequence are not written. */
+/* Indices of the host are checked. Those of a buffer are not seen before the work runs and may be
+ * anything: start, length and PACKED's indices are clamped to 0 .. T, a length to what is left of
+ * the row behind its start and to `longest`; a PACKED sequence whose end is before its start is
+ * empty. Where sequences then share rows, which of them o has there is undefined. Sequences may be
+ * empty. Rows of o that belong to no sequence are not written. */
 struct dj_spans {
     uint32_t kind;    /* enum dj_spans_kind */
     uint32_t count;   /* sequences, PACKED only: 0 to 2^31 - 1; 0 are none, whatever the indices */

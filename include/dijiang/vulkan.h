@@ -116,7 +116,8 @@ DJ_API dj_result dj_context_import(const struct dj_import_params *params, dj_con
 /* A buffer of the caller's. */
 struct dj_wrap_params {
     VkBuffer buffer;          /* bound to memory, and outliving the dj_buffer */
-    uint64_t size;            /* bytes, as created */
+    uint64_t size;            /* bytes, as created; it must hold the whole word of 4 bytes in which
+                               * a tensor of 2-byte elements ends */
     VkBufferUsageFlags usage; /* as created: VK_BUFFER_USAGE_STORAGE_BUFFER_BIT at least; where the
                                * context uses device addresses also
                                * VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT; for
