@@ -22,9 +22,17 @@
 /* cmocka group set-up and tear-down: a context on every suitable device (validation on where the
  * layer is installed; a line says if it is not, and the test fails if DIJIANG_TEST_VALIDATION=1
  * demands it). DIJIANG_DEVICE, if set, restricts the run to that device. Tear-down destroys
- * them. */
+ * them.
+ *
+ * DIJIANG_TEST_CONTEXT says whose contexts: "own" (the default), or on an engine's device, where
+ * everything that dj_device_wants names is enabled: "import", nothing is: "bare", or that is told
+ * to be poorer than it is: shim_mode() has the names. Then the tests also fail if the library
+ * exceeds what the device promised, or leaves a Vulkan object alive. */
 int harness_setup(void **state);
 int harness_teardown(void **state);
+
+/* The program's exit status, given how many tests failed: tear-down may have failed, too. */
+int harness_status(int failed_tests);
 
 /* cmocka per-test tear-down: fails if the validation layer said anything during the test. */
 int harness_check_validation(void **state);
@@ -47,7 +55,7 @@ void harness_prepare(void);
     int main(void) \
     { \
         harness_prepare(); \
-        return cmocka_run_group_tests(tests, harness_setup, harness_teardown); \
+        return harness_status(cmocka_run_group_tests(tests, harness_setup, harness_teardown)); \
     }
 
 /* The contexts. Loop: for (uint32_t i = 0; i < harness_device_count(); i++) harness_context(i) */
