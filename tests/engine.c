@@ -17,7 +17,8 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL message(VkDebugUtilsMessageSeverityFlagBit
     (void)types;
     struct engine *engine = user;
     __atomic_fetch_add(&engine->validation_count, 1, __ATOMIC_RELAXED);
-    fprintf(stderr, "# validation: %s\n", data->pMessage);
+    if (!engine->silent)
+        fprintf(stderr, "# validation: %s\n", data->pMessage);
     return VK_FALSE;
 }
 
@@ -199,7 +200,13 @@ static uint32_t mapped_type(struct engine *engine, uint32_t mask)
 
 struct engine_buffer engine_buffer_create(struct engine *engine, uint64_t size)
 {
-    struct engine_buffer made = {.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, .size = size};
+    return engine_buffer_create_for(engine, size, VK_BUFFER_USAGE_STORAGE_BUFFER_BIT);
+}
+
+struct engine_buffer engine_buffer_create_for(struct engine *engine, uint64_t size,
+                                              VkBufferUsageFlags usage)
+{
+    struct engine_buffer made = {.usage = usage, .size = size};
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = size, .usage = made.usage};
     ENGINE_OK(engine->vk.vkCreateBuffer(engine->device, &info, NULL, &made.buffer));

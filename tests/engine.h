@@ -93,6 +93,7 @@ struct engine {
     struct dj_device_wants wants; /* what was enabled: extensions and features */
     uint64_t validation_count;    /* messages so far */
     bool validation;
+    bool silent; /* messages are counted and not printed: they are what the test is after */
 };
 
 struct engine_options {
@@ -121,6 +122,9 @@ struct engine_buffer {
     void *mapped;
 };
 struct engine_buffer engine_buffer_create(struct engine *engine, uint64_t size);
+/* The same with usages of the caller's. */
+struct engine_buffer engine_buffer_create_for(struct engine *engine, uint64_t size,
+                                              VkBufferUsageFlags usage);
 void engine_buffer_destroy(struct engine *engine, struct engine_buffer *buffer);
 struct dj_wrap_params engine_buffer_params(const struct engine_buffer *buffer);
 

@@ -19,6 +19,7 @@ enum {
 static struct {
     dj_context *contexts[MAX_DEVICES];
     struct engine engines[MAX_DEVICES]; /* whose devices they are, if imported */
+    pthread_mutex_t queues[MAX_DEVICES];
     uint64_t validation_seen[MAX_DEVICES];
     uint64_t promises_seen; /* shim_violations() */
     uint32_t count;
@@ -92,15 +93,31 @@ static bool is_off(const char *variable)
     return set != NULL && strcmp(set, "0") == 0;
 }
 
+static void lock_queue(void *queue)
+{
+    pthread_mutex_lock(queue);
+}
+
+static void unlock_queue(void *queue)
+{
+    pthread_mutex_unlock(queue);
+}
+
 /* A context on an engine's device; the environment's switches are carried over, which do not reach
  * imported contexts by themselves. */
-static dj_result import_context(uint32_t device, struct engine *engine, dj_context **context)
+static dj_result import_context(uint32_t device, dj_context **context)
 {
+    struct engine *const engine = &harness.engines[harness.count];
+    pthread_mutex_t *const queue = &harness.queues[harness.count];
     engine_init(engine, &(struct engine_options){
                             .device = device, .bare = harness.bare, .shim = shim_between});
     struct dj_import_params params = engine_params(engine);
     params.push_descriptors = is_off("DIJIANG_PUSH_DESCRIPTORS") ? DJ_OFF : DJ_DEFAULT;
     params.storage_16bit = is_off("DIJIANG_16BIT_STORAGE") ? DJ_OFF : DJ_DEFAULT;
+    pthread_mutex_init(queue, NULL);
+    params.lock_queue = lock_queue;
+    params.unlock_queue = unlock_queue;
+    params.queue_user = queue;
     return dj_context_import(&params, context);
 }
 
@@ -139,7 +156,7 @@ static int add_context(const char *device)
         if (device == NULL) /* the environment's device had to be found */
             dj_context_device(*context, &info);
         dj_context_destroy(context);
-        result = import_context(info.index, &harness.engines[harness.count], context);
+        result = import_context(info.index, context);
     }
     if (result != DJ_SUCCESS) {
         printf("# no context on device %s: %s\n", device ? device : "of DIJIANG_DEVICE",

@@ -8,6 +8,7 @@
 #include <vulkan/vulkan_core.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* What a device need not have. */
@@ -39,6 +40,16 @@ PFN_vkGetInstanceProcAddr shim_between(PFN_vkGetInstanceProcAddr loader);
 
 /* How often a promise was broken, in all; each was printed. */
 uint64_t shim_violations(void);
+/* Takes back n of them, which a test provoked. */
+void shim_forgive(uint64_t n);
+
+/* What is checked of every pipeline's shader. */
+struct shim_shader {
+    const uint32_t *words;
+    size_t count;
+    const VkSpecializationInfo *special;
+};
+void shim_check_shader(VkDevice device, const struct shim_shader *shader);
 
 /* Objects, memory and mappings that are alive on all devices behind the shim, and a text that
  * counts them by type (static storage). */

@@ -120,6 +120,11 @@ uint64_t shim_violations(void)
     return __atomic_load_n(&watch.violations, __ATOMIC_RELAXED);
 }
 
+void shim_forgive(uint64_t n)
+{
+    __atomic_fetch_sub(&watch.violations, n, __ATOMIC_RELAXED);
+}
+
 uint64_t shim_created(void)
 {
     return __atomic_load_n(&watch.created, __ATOMIC_RELAXED);
@@ -447,15 +452,10 @@ static void check_capability(const struct device *device, uint32_t capability)
     watch_broken("a shader of capability %u, which is not enabled", capability);
 }
 
-static void check_shader(const struct device *device, const VkPipelineShaderStageCreateInfo *stage)
+static void check_shader(const struct device *device, const struct shim_shader *shader)
 {
     struct spirv spirv;
-    pthread_mutex_lock(&watch.lock);
-    const struct held *const held = held_find((uint64_t)stage->module);
-    const bool understood =
-        held != NULL && spirv_read(held->words, held->count, stage->pSpecializationInfo, &spirv);
-    pthread_mutex_unlock(&watch.lock);
-    if (!understood) {
+    if (!spirv_read(shader->words, shader->count, shader->special, &spirv)) {
         watch_broken("a shader that cannot be read");
         return;
     }
@@ -478,6 +478,24 @@ static void check_shader(const struct device *device, const VkPipelineShaderStag
                      limits->maxComputeSharedMemorySize);
 }
 
+void shim_check_shader(VkDevice device, const struct shim_shader *shader)
+{
+    check_shader(device_of(device), shader);
+}
+
+static void check_stage(const struct device *device, const VkPipelineShaderStageCreateInfo *stage)
+{
+    struct shim_shader shader = {.special = stage->pSpecializationInfo};
+    pthread_mutex_lock(&watch.lock);
+    const struct held *const held = held_find((uint64_t)stage->module);
+    if (held != NULL) { /* its words stay meanwhile: the caller uses the module */
+        shader.words = held->words;
+        shader.count = held->count;
+    }
+    pthread_mutex_unlock(&watch.lock);
+    check_shader(device, &shader);
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL create_pipelines(VkDevice handle, VkPipelineCache cache,
                                                        uint32_t pipelines,
                                                        const VkComputePipelineCreateInfo *infos,
@@ -486,7 +504,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_pipelines(VkDevice handle, VkPipeli
 {
     struct device *const device = device_of(handle);
     for (uint32_t i = 0; i < pipelines; i++) {
-        check_shader(device, &infos[i].stage);
+        check_stage(device, &infos[i].stage);
         made[i] = VK_NULL_HANDLE;
     }
     if (refused())
@@ -524,8 +542,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL allocate_memory(VkDevice handle,
     if (device->alive[KIND_Memory] >= device->limits.maxMemoryAllocationCount)
         watch_broken("%" PRId64 " allocations", device->alive[KIND_Memory] + 1);
     memset(made, 0x5a, sizeof *made);
-    if (refused())
-        return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    if (refused()) /* a device short of memory would be offered another type */
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
     const VkResult code = real.vkAllocateMemory(handle, &changed, allocator, made);
     if (code == VK_SUCCESS)
         count(device, KIND_Memory, 1);
