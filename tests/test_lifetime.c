@@ -151,7 +151,7 @@ static void nothing_is_left_by_a_call_that_fails(void **state)
         shim_fail(UINT64_MAX);
         HARNESS_OK(dj_context_import(&params, &other.context));
         HARNESS_OK(make_plans(&other));
-        for (;; n++) {
+        for (;; n += i == 0 ? 3 : 1) { /* the first takes other ways in few places */
             shim_fail(n);
             const dj_result result = live(&engine, &most);
             if (shim_created() <= n) { /* one more than there are */
