@@ -110,7 +110,8 @@ static void make_device(struct engine *engine, const struct engine_options *opti
     engine->physical_device = devices[options->device];
 
     VkQueueFamilyProperties families[16];
-    count = 16;
+    engine->vk.vkGetPhysicalDeviceQueueFamilyProperties(engine->physical_device, &count, NULL);
+    count = count < 16 ? count : 16;
     engine->vk.vkGetPhysicalDeviceQueueFamilyProperties(engine->physical_device, &count, families);
     while (engine->queue_family < count &&
            !(families[engine->queue_family].queueFlags & VK_QUEUE_COMPUTE_BIT))

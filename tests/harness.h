@@ -45,7 +45,8 @@ int harness_reseed(void **state);
 #define HARNESS_TEST(function) \
     cmocka_unit_test_setup_teardown(function, harness_reseed, harness_check_validation)
 
-/* Prints the seed; chooses TAP, and the tests whose names match the wildcards of
+/* Prints the seed; has the validation layer check best practices, too (unless VK_LAYER_ENABLES is
+ * set, which says what else it does); chooses TAP, and the tests whose names match the wildcards of
  * DIJIANG_TEST_FILTER, if set. */
 void harness_prepare(void);
 

@@ -363,6 +363,6 @@ int main(void)
         cmocka_unit_test(test_allocations),
         cmocka_unit_test(test_no_driver_code),
     };
-    cmocka_set_message_output(CM_OUTPUT_TAP);
+    harness_prepare();
     return cmocka_run_group_tests(tests, setup, NULL);
 }
