@@ -72,22 +72,26 @@ static dj_result record(const struct dj_copier *copier, VkBuffer from, VkBuffer 
     VkResult code = vk->vkBeginCommandBuffer(copier->command, &begin);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkBeginCommandBuffer");
+    /* what else touches buffers; of other stages an engine's own barriers take care */
+    const VkPipelineStageFlags users =
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     const VkMemoryBarrier before = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_MEMORY_WRITE_BIT,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
         .dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
     };
-    vk->vkCmdPipelineBarrier(copier->command, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
-                             VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before, 0, NULL, 0, NULL);
+    vk->vkCmdPipelineBarrier(copier->command, users, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before,
+                             0, NULL, 0, NULL);
     vk->vkCmdCopyBuffer(copier->command, from, to, 1, region);
     const VkMemoryBarrier after = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
-        .dstAccessMask = VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                         VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
+                         VK_ACCESS_HOST_READ_BIT,
     };
     vk->vkCmdPipelineBarrier(copier->command, VK_PIPELINE_STAGE_TRANSFER_BIT,
-                             VK_PIPELINE_STAGE_ALL_COMMANDS_BIT | VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
-                             &after, 0, NULL, 0, NULL);
+                             users | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &after, 0, NULL, 0, NULL);
     return dj_context_result(context, vk->vkEndCommandBuffer(copier->command),
                              "vkEndCommandBuffer");
 }

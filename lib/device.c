@@ -175,7 +175,10 @@ static void describe_memory(const struct dj_context *context, struct dj_device *
 static uint32_t compute_family(const struct dj_context *context, VkPhysicalDevice physical)
 {
     VkQueueFamilyProperties families[64]; /* more than any device has; the rest is not looked at */
-    uint32_t count = sizeof(families) / sizeof(families[0]);
+    const uint32_t most = sizeof(families) / sizeof(families[0]);
+    uint32_t count;
+    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, NULL);
+    count = count < most ? count : most;
     context->vk.vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
     for (uint32_t i = 0; i < count; i++)
         if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) && families[i].queueCount > 0)

@@ -48,7 +48,10 @@ static dj_result take_families(struct dj_context *context, const struct dj_impor
 {
     const struct dj_log *const log = &context->log;
     VkQueueFamilyProperties families[64]; /* more than any device has */
-    uint32_t count = sizeof families / sizeof *families;
+    const uint32_t most = sizeof families / sizeof *families;
+    uint32_t count;
+    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(params->physical_device, &count, NULL);
+    count = count < most ? count : most;
     context->vk.vkGetPhysicalDeviceQueueFamilyProperties(params->physical_device, &count, families);
     if (params->queue_family >= count ||
         !(families[params->queue_family].queueFlags & VK_QUEUE_COMPUTE_BIT))

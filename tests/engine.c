@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#define VOLK_IMPLEMENTATION
 #include "engine.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +17,32 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL message(VkDebugUtilsMessageSeverityFlagBit
     (void)types;
     struct engine *engine = user;
     __atomic_fetch_add(&engine->validation_count, 1, __ATOMIC_RELAXED);
-    fprintf(stderr, "# validation: %s\n", data->pMessage);
+    if (!engine->silent)
+        fprintf(stderr, "# validation: %s\n", data->pMessage);
     return VK_FALSE;
 }
 
-static bool layer_is_there(void)
+/* libvulkan's; it stays open: drivers do not like to be closed. */
+static PFN_vkGetInstanceProcAddr loader(void)
 {
+    static void *library;
+    if (library == NULL)
+        library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+    assert_non_null(library);
+    PFN_vkGetInstanceProcAddr function;
+    *(void **)&function = dlsym(library, "vkGetInstanceProcAddr");
+    assert_non_null(function);
+    return function;
+}
+
+static bool layer_is_there(const struct engine *engine)
+{
+    const PFN_vkEnumerateInstanceLayerProperties enumerate =
+        (PFN_vkEnumerateInstanceLayerProperties)engine->get_instance_proc_addr(
+            NULL, "vkEnumerateInstanceLayerProperties");
     VkLayerProperties layers[64];
     uint32_t count = 64;
-    vkEnumerateInstanceLayerProperties(&count, layers);
+    enumerate(&count, layers);
     for (uint32_t i = 0; i < count; i++) {
         if (strcmp(layers[i].layerName, VALIDATION_LAYER) == 0)
             return true;
@@ -42,7 +59,8 @@ static void make_instance(struct engine *engine)
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
                            VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
+                       VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
         .pfnUserCallback = message,
         .pUserData = engine,
     };
@@ -72,24 +90,29 @@ static void make_instance(struct engine *engine)
         .enabledExtensionCount = engine->instance_extension_count,
         .ppEnabledExtensionNames = engine->instance_extensions,
     };
-    ENGINE_OK(vkCreateInstance(&info, NULL, &engine->instance));
-    volkLoadInstanceOnly(engine->instance);
+    const PFN_vkCreateInstance create =
+        (PFN_vkCreateInstance)engine->get_instance_proc_addr(NULL, "vkCreateInstance");
+    ENGINE_OK(create(&info, NULL, &engine->instance));
+#define LOAD_INSTANCE(name) \
+    engine->vk.name = (PFN_##name)engine->get_instance_proc_addr(engine->instance, #name);
+    ENGINE_INSTANCE_FUNCTIONS(LOAD_INSTANCE)
     if (engine->validation)
-        ENGINE_OK(
-            vkCreateDebugUtilsMessengerEXT(engine->instance, &messenger, NULL, &engine->messenger));
+        ENGINE_OK(engine->vk.vkCreateDebugUtilsMessengerEXT(engine->instance, &messenger, NULL,
+                                                            &engine->messenger));
 }
 
 static void make_device(struct engine *engine, const struct engine_options *options)
 {
     VkPhysicalDevice devices[16];
     uint32_t count = 16;
-    assert_true(vkEnumeratePhysicalDevices(engine->instance, &count, devices) >= 0);
+    assert_true(engine->vk.vkEnumeratePhysicalDevices(engine->instance, &count, devices) >= 0);
     assert_true(options->device < count);
     engine->physical_device = devices[options->device];
 
     VkQueueFamilyProperties families[16];
-    count = 16;
-    vkGetPhysicalDeviceQueueFamilyProperties(engine->physical_device, &count, families);
+    engine->vk.vkGetPhysicalDeviceQueueFamilyProperties(engine->physical_device, &count, NULL);
+    count = count < 16 ? count : 16;
+    engine->vk.vkGetPhysicalDeviceQueueFamilyProperties(engine->physical_device, &count, families);
     while (engine->queue_family < count &&
            !(families[engine->queue_family].queueFlags & VK_QUEUE_COMPUTE_BIT))
         engine->queue_family++;
@@ -116,8 +139,10 @@ static void make_device(struct engine *engine, const struct engine_options *opti
         .enabledExtensionCount = engine->wants.extension_count,
         .ppEnabledExtensionNames = engine->wants.extensions,
     };
-    ENGINE_OK(vkCreateDevice(engine->physical_device, &info, NULL, &engine->device));
-    volkLoadDeviceTable(&engine->vk, engine->device);
+    ENGINE_OK(engine->vk.vkCreateDevice(engine->physical_device, &info, NULL, &engine->device));
+#define LOAD_DEVICE(name) \
+    engine->vk.name = (PFN_##name)engine->vk.vkGetDeviceProcAddr(engine->device, #name);
+    ENGINE_DEVICE_FUNCTIONS(LOAD_DEVICE)
     engine->vk.vkGetDeviceQueue(engine->device, engine->queue_family, 0, &engine->queue);
 }
 
@@ -127,13 +152,8 @@ void engine_init(struct engine *engine, const struct engine_options *options)
     options = options ? options : &defaults;
     *engine = (struct engine){.api_version =
                                   options->api_version ? options->api_version : VK_API_VERSION_1_1};
-    ENGINE_OK(volkInitialize());
-    engine->get_instance_proc_addr = vkGetInstanceProcAddr;
-    if (options->shim) {
-        engine->get_instance_proc_addr = options->shim(vkGetInstanceProcAddr);
-        volkInitializeCustom(engine->get_instance_proc_addr);
-    }
-    engine->validation = !options->quiet && layer_is_there();
+    engine->get_instance_proc_addr = options->shim ? options->shim(loader()) : loader();
+    engine->validation = !options->quiet && layer_is_there(engine);
     make_instance(engine);
     make_device(engine, options);
     const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
@@ -146,8 +166,8 @@ void engine_finish(struct engine *engine)
     engine->vk.vkDestroyCommandPool(engine->device, engine->pool, NULL);
     engine->vk.vkDestroyDevice(engine->device, NULL);
     if (engine->messenger)
-        vkDestroyDebugUtilsMessengerEXT(engine->instance, engine->messenger, NULL);
-    vkDestroyInstance(engine->instance, NULL);
+        engine->vk.vkDestroyDebugUtilsMessengerEXT(engine->instance, engine->messenger, NULL);
+    engine->vk.vkDestroyInstance(engine->instance, NULL);
     assert_int_equal(engine->validation_count, 0);
 }
 
@@ -175,7 +195,7 @@ static uint32_t mapped_type(struct engine *engine, uint32_t mask)
     const VkMemoryPropertyFlags mapped =
         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     VkPhysicalDeviceMemoryProperties memory;
-    vkGetPhysicalDeviceMemoryProperties(engine->physical_device, &memory);
+    engine->vk.vkGetPhysicalDeviceMemoryProperties(engine->physical_device, &memory);
     for (uint32_t i = 0; i < memory.memoryTypeCount; i++) {
         if ((mask & 1u << i) && (memory.memoryTypes[i].propertyFlags & mapped) == mapped)
             return i;
@@ -186,9 +206,14 @@ static uint32_t mapped_type(struct engine *engine, uint32_t mask)
 
 struct engine_buffer engine_buffer_create(struct engine *engine, uint64_t size)
 {
+    return engine_buffer_create_for(engine, size, VK_BUFFER_USAGE_STORAGE_BUFFER_BIT);
+}
+
+struct engine_buffer engine_buffer_create_for(struct engine *engine, uint64_t size,
+                                              VkBufferUsageFlags usage)
+{
     struct engine_buffer made = {
-        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
-                 (engine->addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0),
+        .usage = usage | (engine->addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0),
         .size = size};
     const VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
                                              .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};

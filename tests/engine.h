@@ -4,18 +4,86 @@
 #ifndef DJ_TESTS_ENGINE_H
 #define DJ_TESTS_ENGINE_H
 
-#include <volk.h>
-
 #include "harness.h"
 
 #include <dijiang/vulkan.h>
+
+#define ENGINE_INSTANCE_FUNCTIONS(X) \
+    X(vkDestroyInstance) \
+    X(vkEnumeratePhysicalDevices) \
+    X(vkGetPhysicalDeviceProperties) \
+    X(vkGetPhysicalDeviceProperties2) \
+    X(vkGetPhysicalDeviceFeatures2) \
+    X(vkGetPhysicalDeviceMemoryProperties) \
+    X(vkGetPhysicalDeviceQueueFamilyProperties) \
+    X(vkEnumerateDeviceExtensionProperties) \
+    X(vkCreateDevice) \
+    X(vkGetDeviceProcAddr) \
+    X(vkCreateDebugUtilsMessengerEXT) \
+    X(vkDestroyDebugUtilsMessengerEXT)
+
+#define ENGINE_DEVICE_FUNCTIONS(X) \
+    X(vkAllocateCommandBuffers) \
+    X(vkAllocateDescriptorSets) \
+    X(vkAllocateMemory) \
+    X(vkBeginCommandBuffer) \
+    X(vkBindBufferMemory) \
+    X(vkCmdBindDescriptorSets) \
+    X(vkCmdBindPipeline) \
+    X(vkCmdCopyBuffer) \
+    X(vkCmdDispatch) \
+    X(vkCmdFillBuffer) \
+    X(vkCmdPipelineBarrier) \
+    X(vkCmdPushConstants) \
+    X(vkCreateBuffer) \
+    X(vkCreateCommandPool) \
+    X(vkCreateComputePipelines) \
+    X(vkCreateDescriptorPool) \
+    X(vkCreateDescriptorSetLayout) \
+    X(vkCreateFence) \
+    X(vkCreatePipelineCache) \
+    X(vkCreatePipelineLayout) \
+    X(vkCreateShaderModule) \
+    X(vkDestroyBuffer) \
+    X(vkDestroyCommandPool) \
+    X(vkDestroyDescriptorPool) \
+    X(vkDestroyDescriptorSetLayout) \
+    X(vkDestroyDevice) \
+    X(vkDestroyFence) \
+    X(vkDestroyPipeline) \
+    X(vkDestroyPipelineCache) \
+    X(vkDestroyPipelineLayout) \
+    X(vkDestroyShaderModule) \
+    X(vkDeviceWaitIdle) \
+    X(vkEndCommandBuffer) \
+    X(vkFreeCommandBuffers) \
+    X(vkFreeMemory) \
+    X(vkGetBufferDeviceAddress) /* NULL before Vulkan 1.2 */ \
+    X(vkGetBufferMemoryRequirements) \
+    X(vkGetDeviceQueue) \
+    X(vkGetPipelineCacheData) \
+    X(vkMapMemory) \
+    X(vkQueueSubmit) \
+    X(vkQueueWaitIdle) \
+    X(vkResetCommandPool) \
+    X(vkResetFences) \
+    X(vkUnmapMemory) \
+    X(vkUpdateDescriptorSets) \
+    X(vkWaitForFences)
+
+/* Loaded by the engine itself: the library's own table stays the library's. */
+struct engine_functions {
+#define ENGINE_MEMBER(name) PFN_##name name;
+    ENGINE_INSTANCE_FUNCTIONS(ENGINE_MEMBER) ENGINE_DEVICE_FUNCTIONS(ENGINE_MEMBER)
+#undef ENGINE_MEMBER
+};
 
 struct engine {
     PFN_vkGetInstanceProcAddr get_instance_proc_addr; /* the loader's, or what options say */
     VkInstance instance;
     VkPhysicalDevice physical_device;
     VkDevice device;
-    struct VolkDeviceTable vk;
+    struct engine_functions vk;
     VkQueue queue;
     uint32_t queue_family, api_version;
     VkCommandPool pool;
@@ -23,8 +91,9 @@ struct engine {
     const char *instance_extensions[3];
     uint32_t instance_extension_count;
     struct dj_device_wants wants; /* what was enabled: extensions and features */
-    uint32_t validation_count;    /* messages so far */
+    uint64_t validation_count;    /* messages so far */
     bool validation, addresses;   /* on; device addresses are enabled */
+    bool silent; /* messages are counted and not printed: they are what the test is after */
 };
 
 struct engine_options {
@@ -53,6 +122,9 @@ struct engine_buffer {
     void *mapped;
 };
 struct engine_buffer engine_buffer_create(struct engine *engine, uint64_t size);
+/* The same with usages of the caller's. */
+struct engine_buffer engine_buffer_create_for(struct engine *engine, uint64_t size,
+                                              VkBufferUsageFlags usage);
 void engine_buffer_destroy(struct engine *engine, struct engine_buffer *buffer);
 struct dj_wrap_params engine_buffer_params(const struct engine_buffer *buffer);
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness.h"
 
+#include "engine.h"
+#include "shim.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,8 +18,13 @@ enum {
 
 static struct {
     dj_context *contexts[MAX_DEVICES];
+    struct engine engines[MAX_DEVICES]; /* whose devices they are, if imported */
+    pthread_mutex_t queues[MAX_DEVICES];
     uint64_t validation_seen[MAX_DEVICES];
+    uint64_t promises_seen; /* shim_violations() */
     uint32_t count;
+    const char *mode; /* DIJIANG_TEST_CONTEXT; NULL: own */
+    bool bare, failed;
     pthread_mutex_t lock; /* of last */
     char last[1024];
     uint64_t seed, random;
@@ -46,9 +54,52 @@ static void seed_random(void)
     harness.random = harness.seed;
 }
 
+/* Of DIJIANG_TEST_CONTEXT. */
+static void choose_mode(void)
+{
+    const char *const mode = getenv("DIJIANG_TEST_CONTEXT");
+    struct shim_promise promise = {.without = 0};
+    if (mode == NULL || *mode == '\0' || strcmp(mode, "own") == 0)
+        return;
+    harness.mode = mode;
+    harness.bare = strcmp(mode, "bare") == 0;
+    if (!harness.bare && !shim_mode(mode, &promise)) {
+        fprintf(stderr, "# DIJIANG_TEST_CONTEXT=%s: there is no such context\n", mode);
+        exit(EXIT_FAILURE);
+    }
+    shim_promise(&promise);
+}
+
+/* The layer's advice about performance and portability, but for what does not hold here. The
+ * environment is the layer's own way to be told so, in the programs that tests run as well. */
+static void heed_best_practices(void)
+{
+    static const char *const unheeded[] = {
+        /* every buffer has memory of its own: there are few, which live long, and those of an
+         * engine lie where it says. In tests most are small */
+        "BestPractices-vkAllocateMemory-small-allocation",
+        "BestPractices-vkBindMemory-small-dedicated-allocation",
+        /* debugging is what VK_EXT_debug_utils is here for */
+        "BestPractices-vkCreateInstance-specialuse-extension-debugging",
+        "BestPractices-specialuse-extension",
+    };
+    char filter[2048] = "";
+    size_t used = 0;
+    for (const char *separator = ":"; separator != NULL;
+         separator = *separator == ':' ? "," : NULL) { /* of older layers and of newer ones */
+        for (size_t i = 0; i < sizeof unheeded / sizeof *unheeded; i++)
+            used += (size_t)snprintf(filter + used, sizeof filter - used, "%s%s%sUNASSIGNED-%s",
+                                     separator, unheeded[i], separator, unheeded[i]);
+    }
+    setenv("VK_LAYER_MESSAGE_ID_FILTER", filter + 1, 0);
+    setenv("VK_LAYER_ENABLES", "VK_VALIDATION_FEATURE_ENABLE_BEST_PRACTICES_EXT", 0);
+}
+
 void harness_prepare(void)
 {
+    heed_best_practices();
     cmocka_set_message_output(CM_OUTPUT_TAP);
+    choose_mode();
     const char *filter = getenv("DIJIANG_TEST_FILTER");
     if (filter)
         cmocka_set_test_filter(filter);
@@ -60,6 +111,41 @@ int harness_reseed(void **state)
     (void)state;
     harness.random = harness.seed;
     return 0;
+}
+
+static bool is_off(const char *variable)
+{
+    const char *const set = getenv(variable);
+    return set != NULL && strcmp(set, "0") == 0;
+}
+
+static void lock_queue(void *queue)
+{
+    pthread_mutex_lock(queue);
+}
+
+static void unlock_queue(void *queue)
+{
+    pthread_mutex_unlock(queue);
+}
+
+/* A context on an engine's device; the environment's switches are carried over, which do not reach
+ * imported contexts by themselves. */
+static dj_result import_context(uint32_t device, dj_context **context)
+{
+    struct engine *const engine = &harness.engines[harness.count];
+    pthread_mutex_t *const queue = &harness.queues[harness.count];
+    engine_init(engine, &(struct engine_options){
+                            .device = device, .bare = harness.bare, .shim = shim_between});
+    struct dj_import_params params = engine_params(engine);
+    params.push_descriptors = is_off("DIJIANG_PUSH_DESCRIPTORS") ? DJ_OFF : DJ_DEFAULT;
+    params.storage_16bit = is_off("DIJIANG_16BIT_STORAGE") ? DJ_OFF : DJ_DEFAULT;
+    params.device_addresses = is_off("DIJIANG_TEST_ADDRESSES") ? DJ_OFF : DJ_DEFAULT;
+    pthread_mutex_init(queue, NULL);
+    params.lock_queue = lock_queue;
+    params.unlock_queue = unlock_queue;
+    params.queue_user = queue;
+    return dj_context_import(&params, context);
 }
 
 /* A context with validation, or without where the layer is missing and nobody demands it. */
@@ -83,19 +169,35 @@ static dj_result create_context(const char *device, dj_context **context)
     return dj_context_create(&params, context);
 }
 
+/* Messages so far, of the context's own or its engine's. */
+static uint64_t validation_count(uint32_t i)
+{
+    return dj_context_validation_count(harness.contexts[i]) + harness.engines[i].validation_count;
+}
+
 static int add_context(const char *device)
 {
     dj_context **context = &harness.contexts[harness.count];
-    const dj_result result = create_context(device, context);
+    dj_result result = DJ_SUCCESS;
+    if (device == NULL || harness.mode == NULL)
+        result = create_context(device, context);
+    if (result == DJ_SUCCESS && harness.mode != NULL) {
+        struct dj_device_info info = {.index = device ? (uint32_t)strtoul(device, NULL, 10) : 0};
+        if (device == NULL) /* the environment's device had to be found */
+            dj_context_device(*context, &info);
+        dj_context_destroy(context);
+        result = import_context(info.index, context);
+    }
     if (result != DJ_SUCCESS) {
         printf("# no context on device %s: %s\n", device ? device : "of DIJIANG_DEVICE",
                dj_result_name(result));
         return -1;
     }
-    harness.validation_seen[harness.count] = dj_context_validation_count(*context);
+    harness.validation_seen[harness.count] = validation_count(harness.count);
     struct dj_device_info info;
     dj_context_device(*context, &info);
-    printf("# device %u: %s, %s\n", info.index, info.name, info.driver);
+    printf("# device %u: %s, %s%s%s\n", info.index, info.name, info.driver,
+           harness.mode ? ", imported: " : "", harness.mode ? harness.mode : "");
     harness.count++;
     return 0;
 }
@@ -132,9 +234,25 @@ int harness_setup(void **state)
 int harness_teardown(void **state)
 {
     (void)state;
-    while (harness.count > 0)
-        dj_context_destroy(&harness.contexts[--harness.count]);
-    return 0;
+    while (harness.count > 0) {
+        const uint32_t i = --harness.count;
+        harness.failed = harness.failed || validation_count(i) != harness.validation_seen[i];
+        dj_context_destroy(&harness.contexts[i]);
+        if (harness.mode == NULL)
+            continue;
+        harness.engines[i].validation_count = 0; /* counted */
+        engine_finish(&harness.engines[i]);
+    }
+    if (shim_violations() != harness.promises_seen) {
+        print_error("a promise was broken at the end\n");
+        harness.failed = true;
+    }
+    return harness.failed ? -1 : 0;
+}
+
+int harness_status(int failed_tests)
+{
+    return failed_tests != 0 || harness.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int harness_check_validation(void **state)
@@ -142,7 +260,7 @@ int harness_check_validation(void **state)
     (void)state;
     int result = 0;
     for (uint32_t i = 0; i < harness.count; i++) {
-        const uint64_t count = dj_context_validation_count(harness.contexts[i]);
+        const uint64_t count = validation_count(i);
         if (count != harness.validation_seen[i]) {
             print_error("the validation layer spoke %llu times on device %u\n",
                         (unsigned long long)(count - harness.validation_seen[i]), i);
@@ -150,6 +268,12 @@ int harness_check_validation(void **state)
         }
         harness.validation_seen[i] = count;
     }
+    if (shim_violations() != harness.promises_seen) {
+        print_error("what the device promised was exceeded %llu times\n",
+                    (unsigned long long)(shim_violations() - harness.promises_seen));
+        result = -1;
+    }
+    harness.promises_seen = shim_violations();
     return result;
 }
 
@@ -168,8 +292,11 @@ bool harness_16bit_storage(dj_context *context)
 {
     struct dj_device_info info;
     HARNESS_OK(dj_context_device(context, &info));
-    const char *set = getenv("DIJIANG_16BIT_STORAGE");
-    return info.storage_16bit && !(set && strcmp(set, "0") == 0);
+    for (uint32_t i = 0; i < harness.count; i++) {
+        if (harness.contexts[i] == context && harness.bare)
+            return false;
+    }
+    return info.storage_16bit && !is_off("DIJIANG_16BIT_STORAGE");
 }
 
 const char *harness_log_last(void)

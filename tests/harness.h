@@ -23,9 +23,18 @@
  * layer is installed; a line says if it is not, and the test fails if DIJIANG_TEST_VALIDATION=1
  * demands it). DIJIANG_DEVICE, if set, restricts the run to that device. They bind by descriptors,
  * because checks of synchronisation do not see device addresses; by these with
- * DIJIANG_TEST_ADDRESSES=1. Tear-down destroys them. */
+ * DIJIANG_TEST_ADDRESSES=1. Tear-down destroys them.
+ *
+ * DIJIANG_TEST_CONTEXT says whose contexts: "own" (the default), or on an engine's device, where
+ * everything that dj_device_wants names is enabled (device addresses are then used unless
+ * DIJIANG_TEST_ADDRESSES=0): "import", nothing is: "bare", or that is told to be poorer than it is:
+ * shim_mode() has the names. Then the tests also fail if the library exceeds what the device
+ * promised, or leaves a Vulkan object alive. */
 int harness_setup(void **state);
 int harness_teardown(void **state);
+
+/* The program's exit status, given how many tests failed: tear-down may have failed, too. */
+int harness_status(int failed_tests);
 
 /* cmocka per-test tear-down: fails if the validation layer said anything during the test. */
 int harness_check_validation(void **state);
@@ -38,7 +47,8 @@ int harness_reseed(void **state);
 #define HARNESS_TEST(function) \
     cmocka_unit_test_setup_teardown(function, harness_reseed, harness_check_validation)
 
-/* Prints the seed; chooses TAP, and the tests whose names match the wildcards of
+/* Prints the seed; has the validation layer check best practices, too (unless VK_LAYER_ENABLES is
+ * set, which says what else it does); chooses TAP, and the tests whose names match the wildcards of
  * DIJIANG_TEST_FILTER, if set. */
 void harness_prepare(void);
 
@@ -48,7 +58,7 @@ void harness_prepare(void);
     int main(void) \
     { \
         harness_prepare(); \
-        return cmocka_run_group_tests(tests, harness_setup, harness_teardown); \
+        return harness_status(cmocka_run_group_tests(tests, harness_setup, harness_teardown)); \
     }
 
 /* The contexts. Loop: for (uint32_t i = 0; i < harness_device_count(); i++) harness_context(i) */

@@ -246,5 +246,6 @@ int main(void)
         count += parts[i].count;
     }
     harness_prepare();
-    return _cmocka_run_group_tests("tests", tests, count, harness_setup, harness_teardown);
+    return harness_status(
+        _cmocka_run_group_tests("tests", tests, count, harness_setup, harness_teardown));
 }

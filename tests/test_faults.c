@@ -346,6 +346,6 @@ int main(void)
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_no_checks_of_bounds),
     };
-    cmocka_set_message_output(CM_OUTPUT_TAP);
+    harness_prepare();
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -401,6 +401,6 @@ int main(void)
         RECORDER_TEST(test_params),    RECORDER_TEST(test_read_after_dispatch),
         RECORDER_TEST(test_table),
     };
-    cmocka_set_message_output(CM_OUTPUT_TAP);
+    harness_prepare();
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -2,10 +2,11 @@
 /* Recorders: where plans record their work, and the barriers around it.
  *
  * The contract of every dj_*_record function:
- *   begin: inputs, state and indices are visible to COMPUTE_SHADER / SHADER_READ; earlier accesses
- *          to outputs, state and scratch are ordered before COMPUTE_SHADER.
- *   end:   outputs and state were written in COMPUTE_SHADER / SHADER_WRITE and are visible to
- *          nobody yet.
+ *   begin: inputs, state and indices are visible to COMPUTE_SHADER / SHADER_READ; earlier reads of
+ *          outputs, state and scratch are ordered before COMPUTE_SHADER, and earlier writes of them
+ *          visible to COMPUTE_SHADER / SHADER_READ and SHADER_WRITE.
+ *   end:   outputs, state and scratch were written in COMPUTE_SHADER / SHADER_WRITE and are visible
+ *          to nobody yet; inputs and indices were read in COMPUTE_SHADER.
  * Inside, every hazard is the library's. Two calls that share a state slot or scratch memory need a
  * barrier between them. The flags below record the barriers for the caller.
  *

@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The suite's programs on every device that could be: sh devices.sh BUILD [MODES [PROGRAMS]], TAP on
+# standard output, a case for each mode and program. It takes an hour or so; what a failed program
+# printed is in BUILD/devices/.
+build=$1
+modes=${2:-import bare limits small-range discrete no-push-descriptors no-16bit no-addresses \
+no-float-controls no-subgroups}
+programs=${3:-import buffer dct features attention maps inputs types softmax sweep limits edges plans \
+arguments state saved slots snapshots large tensor recorder}
+logs=$build/devices
+mkdir -p "$logs" || exit 1
+export DIJIANG_TEST_VALIDATION=1
+count=0
+for mode in $modes; do
+    for program in $programs; do
+        count=$((count + 1))
+        log=$logs/$mode.$program.log
+        if DIJIANG_TEST_CONTEXT=$mode timeout 3600 "$build/tests/test-$program" >"$log" 2>&1; then
+            echo "ok $count - $mode, $program"
+            rm -f "$log"
+        else
+            echo "not ok $count - $mode, $program"
+            grep -E '^not ok|^# (validation|beyond)' "$log" | sed 's/^/# /' | sort | uniq | head -n 20
+        fi
+    done
+done
+echo "1..$count"
