@@ -26,7 +26,8 @@ static void assert_attends(dj_context *context, const struct problem *problem, f
         free(got);
 }
 
-/* The same bits as on a context of the library's own, with everything and with nothing enabled. */
+/* Right, with everything and with nothing enabled; with everything the same bits as on a context of
+ * the library's own. Without float controls a compiler has other freedoms. */
 static void imported_devices_attend(void **state)
 {
     (void)state;
@@ -42,7 +43,11 @@ static void imported_devices_attend(void **state)
             HARNESS_OK(dj_context_import(&params, &context));
             float *got, *want = problem_run(&problem, device, LAYOUT_HEADS_FIRST);
             assert_attends(context, &problem, &got);
-            problem_assert_bits(&problem, want, got, problem_output_size(&problem), "own and not");
+            struct dj_device_info info;
+            HARNESS_OK(dj_context_device(context, &info));
+            if (!bare || !info.signed_zero_inf_nan)
+                problem_assert_bits(&problem, want, got, problem_output_size(&problem),
+                                    "own and not");
             free(got);
             free(want);
             dj_context_destroy(&context);

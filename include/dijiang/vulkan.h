@@ -51,8 +51,9 @@ DJ_API dj_result dj_device_wants(PFN_vkGetInstanceProcAddr get_instance_proc_add
                                  struct dj_device_wants *wants);
 
 /* A device of the caller's. What was enabled on it cannot be asked of Vulkan, so the caller says
- * it: what is not listed counts as not enabled, and that works. The handles must outlive the
- * context; everything else is read during the call only. */
+ * it: what is not listed counts as not enabled, and that works. (Results are the same bits, but
+ * that without VK_KHR_shader_float_controls compilers have other freedoms.) The handles must
+ * outlive the context; everything else is read during the call only. */
 struct dj_import_params {
     PFN_vkGetInstanceProcAddr get_instance_proc_addr;
     VkInstance instance;
