@@ -294,7 +294,7 @@ static dj_result do_dct_generated(struct world *world)
 /* With the trial that contexts of the library's own make. */
 static dj_result do_dct_tried(struct world *world)
 {
-    return create_dct(world->own, DJ_DCT_PATH_GENERATED);
+    return create_dct(world->own, OPERATION_PATH);
 }
 
 static dj_result do_record(struct world *world)

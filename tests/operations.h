@@ -14,6 +14,9 @@ enum {
     OPERATION_LENGTH = 8, /* of the transforms, all of them DCT-II */
 };
 
+/* The transforms that are generated where they can be. */
+#define OPERATION_PATH (DJ_HAVE_VKFFT ? DJ_DCT_PATH_GENERATED : DJ_DCT_PATH_DENSE)
+
 /* What operations work on, made without faults. */
 struct world {
     uint64_t objects; /* that were there before */

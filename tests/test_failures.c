@@ -191,7 +191,7 @@ static dj_dct *keep_kernel(const struct world *world, uint32_t length)
 {
     dj_dct *kept = NULL;
     const struct dj_dct_params params = {
-        .type = DJ_DCT_2, .length = length, .path = DJ_DCT_PATH_GENERATED};
+        .type = DJ_DCT_2, .length = length, .path = OPERATION_PATH};
     HARNESS_OK(dj_dct_create(world->context, &params, &kept));
     return kept;
 }
@@ -245,7 +245,7 @@ static void every_allocation_of_a_generation_fails(void **state)
     start(&world, 0);
     dj_dct *kept = keep_kernel(&world, 2 * OPERATION_LENGTH);
     const struct operation *const operation = operation_named("dct_generated");
-    assert_true(fail_allocations(operation, &world, false) > 100);
+    assert_true(fail_allocations(operation, &world, false) > (DJ_HAVE_VKFFT ? 100 : 3));
     dj_dct_destroy(&kept);
     finish(&world);
 }
