@@ -95,6 +95,7 @@ run   libvulkan1
 run   mesa-vulkan-drivers     25
 test  libcmocka-dev
 test  vulkan-validationlayers
+test  spirv-tools
 END
 }
 

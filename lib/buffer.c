@@ -9,6 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What an allocation says if its buffer is to have an address. */
+static const VkMemoryAllocateFlagsInfo addressed = {
+    .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+    .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
+};
+
+static VkDeviceAddress address_get(const struct dj_context *context, VkBuffer buffer)
+{
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    const VkBufferDeviceAddressInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
+                                            .buffer = buffer};
+    return vk->vkGetBufferDeviceAddressKHR ? vk->vkGetBufferDeviceAddressKHR(context->device, &info)
+                                           : vk->vkGetBufferDeviceAddress(context->device, &info);
+}
+
 /* Allocates from the best type that has room; sets *type. */
 static dj_result memory_allocate(struct dj_buffer *buffer, uint32_t memory,
                                  const VkMemoryRequirements *need, uint32_t *type)
@@ -29,6 +44,7 @@ static dj_result memory_allocate(struct dj_buffer *buffer, uint32_t memory,
         mask &= ~(1u << *type);
         const VkMemoryAllocateInfo info = {
             .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+            .pNext = context->device_addresses ? &addressed : NULL,
             .allocationSize = need->size,
             .memoryTypeIndex = *type,
         };
@@ -60,7 +76,8 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = (buffer->size + 3) / 4 * 4, /* kernels read whole words */
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                 (context->device_addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0),
         .sharingMode =
             context->family_count > 1 ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE,
         .queueFamilyIndexCount = context->family_count > 1 ? context->family_count : 0,
@@ -89,6 +106,8 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
     code = vk->vkBindBufferMemory(context->device, buffer->handle, buffer->memory, 0);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkBindBufferMemory");
+    if (context->device_addresses)
+        buffer->address = address_get(context, buffer->handle);
 
     const VkMemoryType *chosen = &context->memory.memoryTypes[type];
     const VkMemoryPropertyFlags coherent =
@@ -110,7 +129,7 @@ static dj_result buffer_create(struct dj_context *context, uint64_t size, uint32
     dj_result result = dj_context_check(context);
     if (result != DJ_SUCCESS)
         return result;
-    if (size > context->info.max_allocation)
+    if (size > context->info.max_allocation || size > UINT64_MAX - 3) /* whole words */
         return dj_fail(&context->log, DJ_ERROR_LIMIT,
                        "a buffer of %" PRIu64 " bytes exceeds the device's largest allocation of "
                        "%" PRIu64,
@@ -214,6 +233,12 @@ dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *param
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_wrap_params.usage is 0x%x, without VK_BUFFER_USAGE_STORAGE_BUFFER_BIT",
                        params->usage);
+    if (context->device_addresses && !(params->usage & VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT))
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_wrap_params.usage is 0x%x, without "
+                       "VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT, and the context uses device "
+                       "addresses",
+                       params->usage);
     if (params->host_cached > 1)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_wrap_params.host_cached is %u, not 0 or 1", params->host_cached);
@@ -231,6 +256,7 @@ dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *param
         .size = params->size,
         .mapped = params->mapped,
         .host_cached = params->mapped && params->host_cached != 0,
+        .address = context->device_addresses ? address_get(context, params->buffer) : 0,
     };
     *buffer = made;
     return DJ_SUCCESS;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "context.h"
+#include "cache.h"
 #include "device.h"
 #include "instance.h"
+#include "quirks.h"
 #include "wants.h"
 
 #include <stdlib.h>
@@ -94,20 +96,28 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
                              const struct dj_context_params *params)
 {
     dj_context_adopt(context, chosen);
+    const dj_result result = dj_quirks_switch_own(&context->log, params, &context->info.quirks);
+    if (result != DJ_SUCCESS)
+        return result;
     context->queue_family = context->families[0] = chosen->queue_family;
     context->family_count = 1;
     context->push_descriptors = chosen->info.push_descriptor &&
                                 dj_switch_resolve(params ? params->push_descriptors : DJ_DEFAULT,
                                                   true, "DIJIANG_PUSH_DESCRIPTORS", "0");
+    context->device_addresses = chosen->info.buffer_device_address &&
+                                dj_switch_resolve(params ? params->device_addresses : DJ_DEFAULT,
+                                                  true, "DIJIANG_DEVICE_ADDRESSES", "0");
     context->storage_16bit =
         chosen->info.storage_16bit && dj_switch_resolve(params ? params->storage_16bit : DJ_DEFAULT,
                                                         true, "DIJIANG_16BIT_STORAGE", "0");
 
     context->float_controls = chosen->info.signed_zero_inf_nan;
+    dj_quirks_apply(context);
     struct dj_device_wants wants;
     dj_wants_fill(chosen,
                   DJ_WANT_PORTABILITY_SUBSET | DJ_WANT_FLOAT_CONTROLS |
                       (context->push_descriptors ? DJ_WANT_PUSH_DESCRIPTOR : 0) |
+                      (context->device_addresses ? DJ_WANT_DEVICE_ADDRESS : 0) |
                       (context->storage_16bit ? DJ_WANT_STORAGE_16BIT : 0),
                   &wants);
     const float priority = 1.0f;
@@ -187,7 +197,7 @@ static dj_result layout_create(struct dj_context *context)
     dj_context_name(context, VK_OBJECT_TYPE_PIPELINE_LAYOUT, (uint64_t)context->pipeline_layout,
                     "dijiang layout");
 
-    if (context->foreign_cache)
+    if (context->foreign_cache || dj_quirks_avoid(context, DJ_AVOID_PIPELINE_CACHE))
         return DJ_SUCCESS;
     const VkPipelineCacheCreateInfo cache_info = {.sType =
                                                       VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
@@ -223,6 +233,7 @@ void dj_context_free(struct dj_context *context)
         vk->vkDestroyDevice(context->device, context->allocator);
     if (!context->imported)
         dj_instance_finish(context);
+    dj_recipes_finish(&context->recipes);
     pthread_mutex_destroy(&context->queue_lock);
     free(context);
 }
@@ -235,6 +246,11 @@ dj_result dj_context_allocate(const struct dj_log *log, struct dj_context **cont
         return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a context");
     made->log = *log;
     if (pthread_mutex_init(&made->queue_lock, NULL) != 0) {
+        free(made);
+        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
+    }
+    if (!dj_recipes_init(&made->recipes)) {
+        pthread_mutex_destroy(&made->queue_lock);
         free(made);
         return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
     }
@@ -266,20 +282,24 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s",
+    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s",
                 info->index, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
+                context->device_addresses ? ", device addresses" : "",
                 context->push_descriptors ? ", push descriptors" : ", descriptor sets",
                 context->storage_16bit ? ", 16-bit storage" : "",
                 context->imported ? ", imported" : "", context->messenger ? ", validation" : "");
+    dj_quirks_log(context);
 }
 
-dj_result dj_context_complete(struct dj_context *context)
+dj_result dj_context_complete(struct dj_context *context, const void *cache, uint64_t cache_size)
 {
     const dj_result result = layout_create(context);
-    if (result == DJ_SUCCESS)
-        announce(context);
-    return result;
+    if (result != DJ_SUCCESS)
+        return result;
+    announce(context);
+    (void)dj_context_load_cache(context, cache, cache_size); /* without it all works as well */
+    return DJ_SUCCESS;
 }
 
 dj_result dj_context_create(const struct dj_context_params *params, dj_context **context)
@@ -296,13 +316,15 @@ dj_result dj_context_create(const struct dj_context_params *params, dj_context *
     result = dj_context_allocate(&early.log, &made);
     if (result != DJ_SUCCESS)
         return result;
+    made->trials = true;
     result = dj_instance_init(made, params);
     if (result == DJ_ERROR_NO_DEVICE)
         dj_log_line(&made->log, DJ_LOG_ERROR, "this system has no Vulkan driver");
     if (result == DJ_SUCCESS)
         result = device_init(made, params);
     if (result == DJ_SUCCESS)
-        result = dj_context_complete(made);
+        result = dj_context_complete(made, params ? params->cache : NULL,
+                                     params ? params->cache_size : 0);
     if (result != DJ_SUCCESS)
         dj_context_free(made);
     else

@@ -2,6 +2,7 @@
 #ifndef DJ_LIB_CONTEXT_H
 #define DJ_LIB_CONTEXT_H
 
+#include "recipes.h"
 #include "vk_result.h"
 
 #include <dijiang/context.h>
@@ -16,8 +17,8 @@ enum {
     DJ_MOST_FAMILIES = 16
 };
 
-/* Immutable after creation but for the counters, the queue (under its lock) and the pipeline cache
- * (which Vulkan synchronises itself). */
+/* Immutable after creation but for the counters, the queue (under its lock), the recipes (under
+ * theirs) and the pipeline cache (which Vulkan synchronises itself). */
 struct dj_context {
     struct dj_log log;
     struct dj_vk vk;
@@ -39,6 +40,7 @@ struct dj_context {
     const VkAllocationCallbacks *allocator; /* of every create and destroy; NULL: the driver's */
     VkAllocationCallbacks allocator_storage;
     bool push_descriptors; /* recorders bind by vkCmdPushDescriptorSetKHR */
+    bool device_addresses; /* buffers have addresses, and kernels bind by them */
     bool storage_16bit;    /* kernels may store single 2-byte elements */
     bool float_controls;   /* kernels may ask for IEEE 754's NaN and Inf */
     bool debug_names;      /* VK_EXT_debug_utils is enabled */
@@ -49,6 +51,8 @@ struct dj_context {
     VkPipelineLayout pipeline_layout;
     VkPipelineCache pipeline_cache;
     bool foreign_cache; /* it is the caller's */
+    struct dj_recipes recipes;
+    bool trials; /* a recipe is tried on the device before it is first used, which submits */
 
     atomic_uint_fast64_t validation_count;
     atomic_bool lost; /* the device was lost: for good */
@@ -75,7 +79,7 @@ void dj_context_idle(struct dj_context *context);
 dj_result dj_context_allocate(const struct dj_log *log, struct dj_context **context);
 struct dj_device;
 void dj_context_adopt(struct dj_context *context, const struct dj_device *device);
-dj_result dj_context_complete(struct dj_context *context);
+dj_result dj_context_complete(struct dj_context *context, const void *cache, uint64_t cache_size);
 void dj_context_free(struct dj_context *context);
 
 /* Gives an object a name for debuggers and validation messages; does nothing without debug_names.

@@ -9,6 +9,7 @@ struct dj_device {
     VkPhysicalDevice handle;
     struct dj_device_info info;
     uint32_t queue_family;   /* the first with compute */
+    uint32_t driver_id;      /* VkDriverId; 0: the driver does not say */
     bool portability_subset; /* VK_KHR_portability_subset is there and must be enabled */
 };
 

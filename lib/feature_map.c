@@ -93,25 +93,6 @@ static dj_result check_sizes(const struct dj_log *log, const struct dj_features_
     return DJ_SUCCESS;
 }
 
-static dj_result check_params(const struct dj_log *log, const struct dj_features_params *params,
-                              uint32_t features)
-{
-    if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_features_params"))
-        return DJ_ERROR_VERSION;
-    const struct dj_map_kind *const kind = dj_map_find(params->map);
-    if (kind == NULL)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: unknown map %u", params->map);
-    if (!kind->frequencies && !kind->directions && !kind->projections)
-        return dj_fail(log, DJ_ERROR_UNSUPPORTED, "features: %s takes no numbers", kind->name);
-    dj_result result = check_sizes(log, params, kind, features);
-    struct array arrays[ARRAYS];
-    list_arrays(params, kind, features, arrays);
-    const uint32_t sets = params->heads > 0 ? params->heads : 1;
-    for (int i = 0; result == DJ_SUCCESS && i < ARRAYS; i++)
-        result = check_array(log, kind->name, &arrays[i], sets);
-    return result != DJ_SUCCESS ? result : check_weights(log, params->weights, sets, features);
-}
-
 /* Where the tables lie, in floats. */
 struct sizes {
     uint64_t weights, directions, total;
@@ -132,6 +113,42 @@ static struct sizes find_sizes(const struct dj_context *context,
     return (struct sizes){.weights = sets * features,
                           .directions = directions,
                           .total = directions + (matrix ? sets * features * params->dim : 0)};
+}
+
+static dj_result check_total(const struct dj_context *context,
+                             const struct dj_features_params *params, uint32_t features)
+{
+    const struct sizes sizes = find_sizes(context, params, features);
+    if (sizes.total > context->info.max_storage_range / sizeof(float) ||
+        sizes.total > UINT32_MAX / sizeof(float))
+        return dj_fail(&context->log, DJ_ERROR_LIMIT,
+                       "features: %llu numbers exceed the device's binding range of %llu bytes",
+                       (unsigned long long)sizes.total,
+                       (unsigned long long)context->info.max_storage_range);
+    return DJ_SUCCESS;
+}
+
+/* Everything of the params; the arrays last, since too many numbers are not read. */
+static dj_result check_params(const struct dj_context *context,
+                              const struct dj_features_params *params, uint32_t features)
+{
+    const struct dj_log *const log = &context->log;
+    if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_features_params"))
+        return DJ_ERROR_VERSION;
+    const struct dj_map_kind *const kind = dj_map_find(params->map);
+    if (kind == NULL)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: unknown map %u", params->map);
+    if (!kind->frequencies && !kind->directions && !kind->projections)
+        return dj_fail(log, DJ_ERROR_UNSUPPORTED, "features: %s takes no numbers", kind->name);
+    dj_result result = check_sizes(log, params, kind, features);
+    if (result == DJ_SUCCESS)
+        result = check_total(context, params, features);
+    struct array arrays[ARRAYS];
+    list_arrays(params, kind, features, arrays);
+    const uint32_t sets = params->heads > 0 ? params->heads : 1;
+    for (int i = 0; result == DJ_SUCCESS && i < ARRAYS; i++)
+        result = check_array(log, kind->name, &arrays[i], sets);
+    return result != DJ_SUCCESS ? result : check_weights(log, params->weights, sets, features);
 }
 
 static float log_weight(float weight, double shift)
@@ -172,17 +189,11 @@ dj_result dj_features_create(dj_context *context, const struct dj_features_param
         return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "dj_features_create: %s is NULL",
                        params == NULL ? "params" : "features");
     const uint32_t m = params->features != 0 ? params->features : params->dim;
-    dj_result result = check_params(&context->log, params, m);
+    dj_result result = check_params(context, params, m);
     if (result != DJ_SUCCESS)
         return result;
 
     const struct sizes sizes = find_sizes(context, params, m);
-    if (sizes.total > context->info.max_storage_range / sizeof(float) ||
-        sizes.total > UINT32_MAX / sizeof(float))
-        return dj_fail(&context->log, DJ_ERROR_LIMIT,
-                       "features: %llu numbers exceed the device's binding range of %llu bytes",
-                       (unsigned long long)sizes.total,
-                       (unsigned long long)context->info.max_storage_range);
     float *const tables = calloc(sizes.total, sizeof *tables);
     struct dj_features *const made = calloc(1, sizeof *made);
     if (tables == NULL || made == NULL) {
@@ -228,9 +239,9 @@ void dj_features_destroy(dj_features **features)
     *features = NULL;
 }
 
-VkDescriptorBufferInfo dj_features_directions(const struct dj_features *features)
+struct dj_binding dj_features_directions(const struct dj_features *features)
 {
-    return (VkDescriptorBufferInfo){.buffer = features->tables->handle,
-                                    .offset = features->directions,
-                                    .range = features->tables->size - features->directions};
+    return (struct dj_binding){.buffer = features->tables,
+                               .offset = features->directions,
+                               .range = features->tables->size - features->directions};
 }

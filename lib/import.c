@@ -3,6 +3,7 @@
 #include "context.h"
 #include "device.h"
 #include "instance.h"
+#include "quirks.h"
 #include "wants.h"
 
 #include <string.h>
@@ -34,6 +35,9 @@ static dj_result check_members(const struct dj_log *log, const struct dj_import_
                        "dj_import_params: lock_queue and unlock_queue belong together");
     dj_result result =
         dj_switch_check(log, "dj_import_params.push_descriptors", params->push_descriptors);
+    if (result == DJ_SUCCESS)
+        result =
+            dj_switch_check(log, "dj_import_params.device_addresses", params->device_addresses);
     if (result == DJ_SUCCESS)
         result = dj_switch_check(log, "dj_import_params.storage_16bit", params->storage_16bit);
     return result;
@@ -106,10 +110,17 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
     const uint32_t enabled = dj_wants_enabled(&device, version, params->device_extensions,
                                               params->device_extension_count, params->features);
     dj_context_adopt(context, &device);
+    result =
+        dj_quirks_switch(log, "dj_import_params.quirks", params->quirks, &context->info.quirks);
+    if (result != DJ_SUCCESS)
+        return result;
     context->push_descriptors =
         (enabled & DJ_WANT_PUSH_DESCRIPTOR) && params->push_descriptors != DJ_OFF;
+    context->device_addresses =
+        (enabled & DJ_WANT_DEVICE_ADDRESS) && params->device_addresses != DJ_OFF;
     context->storage_16bit = (enabled & DJ_WANT_STORAGE_16BIT) && params->storage_16bit != DJ_OFF;
     context->float_controls = (enabled & DJ_WANT_FLOAT_CONTROLS) != 0;
+    dj_quirks_apply(context);
     return DJ_SUCCESS;
 }
 
@@ -155,6 +166,9 @@ dj_result dj_context_import(const struct dj_import_params *params, dj_context **
     };
     if (!dj_reserved_is_zero(&log, params->reserved, 4, "dj_import_params"))
         return DJ_ERROR_VERSION;
+    if (params->padding != 0)
+        return dj_fail(&log, DJ_ERROR_VERSION, "dj_import_params.padding is %u and must be 0",
+                       params->padding);
     if (context == NULL)
         return dj_fail(&log, DJ_ERROR_INVALID_ARGUMENT, "dj_context_import: context is NULL");
     dj_result result = check_members(&log, params);
@@ -165,7 +179,7 @@ dj_result dj_context_import(const struct dj_import_params *params, dj_context **
     if (result == DJ_SUCCESS)
         result = take(made, params);
     if (result == DJ_SUCCESS)
-        result = dj_context_complete(made);
+        result = dj_context_complete(made, params->cache, params->cache_size);
     if (result != DJ_SUCCESS)
         dj_context_free(made);
     else

@@ -1,29 +1,60 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline.h"
 
-#include <assert.h>
+#include "spirv.h"
 
-dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
-                             const struct dj_constants *constants, VkPipeline *pipeline)
+#include <assert.h>
+#include <stdlib.h>
+
+/* The shader as a module; where the device keeps to IEEE 754's rules for NaN and Inf, it asks for
+ * them. */
+static dj_result create_module(struct dj_context *context, const struct dj_shader *shader,
+                               bool addressed, VkShaderModule *module)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
-    *pipeline = VK_NULL_HANDLE;
+    const uint32_t *const words = addressed ? shader->addressed_words : shader->words;
+    const size_t size = addressed ? shader->addressed_size : shader->size;
+    const size_t count = size / sizeof *words;
+    uint32_t *own = NULL;
+    size_t own_count = 0;
+    if (context->float_controls) {
+        own = calloc(count + DJ_SPIRV_MOST_ADDED, sizeof *own);
+        if (own == NULL)
+            return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
+                           "no memory for the kernel %s", shader->name);
+        own_count = dj_spirv_preserve_nan(words, count, own);
+        if (own_count == 0)
+            dj_log_line(&context->log, DJ_LOG_DEBUG, "%s: used as it is, NaN and Inf not asked for",
+                        shader->name);
+    }
+    const VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = own_count > 0 ? own_count * sizeof *own : size,
+        .pCode = own_count > 0 ? own : words,
+    };
+    const VkResult code =
+        vk->vkCreateShaderModule(context->device, &info, context->allocator, module);
+    free(own);
+    const dj_result result = dj_context_result(context, code, "vkCreateShaderModule");
+    if (result == DJ_SUCCESS)
+        dj_context_name(context, VK_OBJECT_TYPE_SHADER_MODULE, (uint64_t)*module, shader->name);
+    return result;
+}
+
+dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
+                             const struct dj_constants *constants, struct dj_pipeline *pipeline)
+{
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    *pipeline = (struct dj_pipeline){.handle = VK_NULL_HANDLE};
     dj_result result = dj_context_check(context);
     if (result != DJ_SUCCESS)
         return result;
 
-    const VkShaderModuleCreateInfo module_info = {
-        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-        .codeSize = shader->size,
-        .pCode = shader->words,
-    };
+    const bool addressed = context->device_addresses && shader->addressed_words;
     VkShaderModule module = VK_NULL_HANDLE;
-    VkResult code =
-        vk->vkCreateShaderModule(context->device, &module_info, context->allocator, &module);
-    result = dj_context_result(context, code, "vkCreateShaderModule");
+    result = create_module(context, shader, addressed, &module);
     if (result != DJ_SUCCESS)
         return result;
-    dj_context_name(context, VK_OBJECT_TYPE_SHADER_MODULE, (uint64_t)module, shader->name);
 
     enum {
         MAX_CONSTANTS = sizeof(constants->values) / sizeof(constants->values[0])
@@ -51,20 +82,20 @@ dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader 
         .basePipelineIndex = -1,
     };
     VkPipeline made = VK_NULL_HANDLE;
-    code = vk->vkCreateComputePipelines(context->device, context->pipeline_cache, 1, &info,
-                                        context->allocator, &made);
+    const VkResult code = vk->vkCreateComputePipelines(context->device, context->pipeline_cache, 1,
+                                                       &info, context->allocator, &made);
     result = dj_context_result(context, code, "vkCreateComputePipelines");
     vk->vkDestroyShaderModule(context->device, module, context->allocator);
     if (result != DJ_SUCCESS)
         return result;
     dj_context_name(context, VK_OBJECT_TYPE_PIPELINE, (uint64_t)made, shader->name);
-    *pipeline = made;
+    *pipeline = (struct dj_pipeline){.handle = made, .addressed = addressed};
     return DJ_SUCCESS;
 }
 
-void dj_pipeline_destroy(struct dj_context *context, VkPipeline *pipeline)
+void dj_pipeline_destroy(struct dj_context *context, struct dj_pipeline *pipeline)
 {
-    if (*pipeline)
-        context->vk.device.vkDestroyPipeline(context->device, *pipeline, context->allocator);
-    *pipeline = VK_NULL_HANDLE;
+    if (pipeline->handle)
+        context->vk.device.vkDestroyPipeline(context->device, pipeline->handle, context->allocator);
+    pipeline->handle = VK_NULL_HANDLE;
 }

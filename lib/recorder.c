@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "recorder.h"
 
+#include "kernels.h"
+
 #include <dijiang/vulkan.h>
 
 #include <assert.h>
@@ -28,6 +30,13 @@ static const char *const state_names[] = {[IDLE] = "is idle",
                                           [BORROWING] =
                                               "is recording into the caller's command buffer"};
 
+/* What DJ_ADDRESSES_OFFSET of the push constants points to. */
+struct address_table {
+    VkDeviceAddress of[DJ_ADDRESSES];
+};
+static_assert((int)DJ_ADDRESSES == (int)DJ_BINDINGS, "an address for each binding");
+static_assert(DJ_ADDRESSES_OFFSET + sizeof(VkDeviceAddress) == DJ_PUSH_BYTES, "push constants");
+
 struct dj_recorder {
     struct dj_context *context;
     enum state state;
@@ -38,9 +47,10 @@ struct dj_recorder {
     VkDescriptorPool descriptors; /* these two: without push descriptors only */
     VkDescriptorSet *sets;        /* one per dispatch */
     uint32_t dispatches, dispatches_used;
-    struct dj_buffer *ring; /* mapped */
-    uint64_t ring_used;     /* a multiple of the offset alignment */
-    void *work;             /* twice as large as the ring */
+    struct dj_buffer *ring;      /* mapped */
+    uint64_t ring_used;          /* a multiple of the offset alignment */
+    struct dj_buffer *addresses; /* mapped: a table for each dispatch; with device addresses only */
+    void *work;                  /* twice as large as the ring */
 };
 
 static dj_result sets_create(struct dj_recorder *recorder)
@@ -168,6 +178,9 @@ dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_param
     const uint64_t ring = params->ring_size ? params->ring_size : DEFAULT_RING;
     result = dj_buffer_create_named(context, dj_recorder_ring_size(context, ring), DJ_MEMORY_UPLOAD,
                                     "dijiang ring", &made->ring);
+    if (result == DJ_SUCCESS && context->device_addresses)
+        result = dj_buffer_create_named(context, made->dispatches * sizeof(struct address_table),
+                                        DJ_MEMORY_UPLOAD, "dijiang addresses", &made->addresses);
     if (result == DJ_SUCCESS) {
         made->work = calloc(2, made->ring->size);
         if (!made->work)
@@ -213,6 +226,7 @@ void dj_recorder_destroy(dj_recorder **recorder)
     vk->vkDestroyFence(context->device, dead->fence, context->allocator);
     vk->vkDestroyCommandPool(context->device, dead->pool, context->allocator);
     dj_buffer_destroy(&dead->ring);
+    dj_buffer_destroy(&dead->addresses);
     free(dead);
     *recorder = NULL;
 }
@@ -346,29 +360,42 @@ dj_result dj_recorder_reserve(struct dj_recorder *recorder, uint32_t dispatches,
     return DJ_SUCCESS;
 }
 
+/* Whether there is something to bind. */
+static bool is_bound(const struct dj_context *context, const struct dj_binding *binding)
+{
+    if (!binding->buffer || !binding->buffer->handle)
+        return false;
+    assert(binding->range > 0 && binding->range <= context->info.max_storage_range);
+    assert(binding->offset % context->info.offset_alignment == 0);
+    (void)context;
+    return true;
+}
+
 /* Binds by push descriptors, or by the next preallocated set. */
-static void bind(struct dj_recorder *recorder, const VkDescriptorBufferInfo *bindings,
-                 uint32_t binding_count)
+static void bind_descriptors(struct dj_recorder *recorder, const struct dj_binding *bindings,
+                             uint32_t binding_count)
 {
     const struct dj_context *context = recorder->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
     const VkDescriptorSet set =
         context->push_descriptors ? VK_NULL_HANDLE : recorder->sets[recorder->dispatches_used];
+    VkDescriptorBufferInfo infos[DJ_BINDINGS];
     VkWriteDescriptorSet writes[DJ_BINDINGS];
     uint32_t count = 0;
     for (uint32_t i = 0; i < binding_count; i++) {
-        if (!bindings[i].buffer)
+        if (!is_bound(context, &bindings[i]))
             continue;
-        assert(bindings[i].range > 0 && bindings[i].range <= context->info.max_storage_range);
-        assert(bindings[i].offset % context->info.offset_alignment == 0);
-        writes[count++] = (VkWriteDescriptorSet){
+        infos[count] = (VkDescriptorBufferInfo){bindings[i].buffer->handle, bindings[i].offset,
+                                                bindings[i].range};
+        writes[count] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
             .dstSet = set,
             .dstBinding = i,
             .descriptorCount = 1,
             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-            .pBufferInfo = &bindings[i],
+            .pBufferInfo = &infos[count],
         };
+        count++;
     }
     if (context->push_descriptors) {
         if (count > 0)
@@ -381,8 +408,25 @@ static void bind(struct dj_recorder *recorder, const VkDescriptorBufferInfo *bin
                                 context->pipeline_layout, 0, 1, &set, 0, NULL);
 }
 
-void dj_recorder_dispatch(struct dj_recorder *recorder, VkPipeline pipeline,
-                          const VkDescriptorBufferInfo *bindings, uint32_t binding_count,
+/* Fills the dispatch's table of addresses and returns its own. */
+static VkDeviceAddress bind_addresses(struct dj_recorder *recorder,
+                                      const struct dj_binding *bindings, uint32_t binding_count)
+{
+    struct address_table table = {{0}};
+    for (uint32_t i = 0; i < binding_count; i++) {
+        if (is_bound(recorder->context, &bindings[i])) {
+            assert(bindings[i].buffer->address != 0);
+            table.of[i] = bindings[i].buffer->address + bindings[i].offset;
+            assert(table.of[i] % 4 == 0); /* what bindings.glsl promises */
+        }
+    }
+    const uint64_t at = recorder->dispatches_used * sizeof(table);
+    memcpy((char *)recorder->addresses->mapped + at, &table, sizeof(table));
+    return recorder->addresses->address + at;
+}
+
+void dj_recorder_dispatch(struct dj_recorder *recorder, struct dj_pipeline pipeline,
+                          const struct dj_binding *bindings, uint32_t binding_count,
                           const void *push, uint32_t push_size, const uint32_t groups[3])
 {
     const struct dj_context *context = recorder->context;
@@ -392,8 +436,19 @@ void dj_recorder_dispatch(struct dj_recorder *recorder, VkPipeline pipeline,
     for (uint32_t i = 0; i < 3; i++)
         assert(groups[i] > 0 && groups[i] <= context->info.max_workgroups[i]);
 
-    vk->vkCmdBindPipeline(recorder->command, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    bind(recorder, bindings, binding_count);
+    vk->vkCmdBindPipeline(recorder->command, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline.handle);
+    char constants[DJ_PUSH_BYTES] = {0};
+    if (pipeline.addressed) {
+        assert(push_size <= DJ_ADDRESSES_OFFSET);
+        const VkDeviceAddress table = bind_addresses(recorder, bindings, binding_count);
+        if (push_size > 0)
+            memcpy(constants, push, push_size);
+        memcpy(constants + DJ_ADDRESSES_OFFSET, &table, sizeof(table));
+        push = constants;
+        push_size = DJ_PUSH_BYTES;
+    } else {
+        bind_descriptors(recorder, bindings, binding_count);
+    }
     if (push_size > 0)
         vk->vkCmdPushConstants(recorder->command, context->pipeline_layout,
                                VK_SHADER_STAGE_COMPUTE_BIT, 0, push_size, push);
@@ -471,14 +526,14 @@ uint64_t dj_recorder_ring_size(const struct dj_context *context, uint64_t size)
     return (size + alignment - 1) / alignment * alignment;
 }
 
-VkDescriptorBufferInfo dj_recorder_ring_push(struct dj_recorder *recorder, const void *data,
-                                             uint64_t size)
+struct dj_binding dj_recorder_ring_push(struct dj_recorder *recorder, const void *data,
+                                        uint64_t size)
 {
     const uint64_t take = dj_recorder_ring_size(recorder->context, size);
     assert(is_recording(recorder) && size > 0);
     assert(take <= recorder->ring->size - recorder->ring_used);
-    const VkDescriptorBufferInfo binding = {
-        .buffer = recorder->ring->handle, .offset = recorder->ring_used, .range = size};
+    const struct dj_binding binding = {
+        .buffer = recorder->ring, .offset = recorder->ring_used, .range = size};
     memcpy((char *)recorder->ring->mapped + recorder->ring_used, data, size);
     recorder->ring_used += take;
     return binding;

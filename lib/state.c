@@ -3,6 +3,7 @@
 #include "attention.h"
 
 #include "kernels.h"
+#include "size.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -95,12 +96,12 @@ dj_result dj_slots_check(const struct dj_attention *plan, const struct dj_attent
     dj_result result = check_pool(plan, args);
     if (result == DJ_SUCCESS)
         result = dj_indices_check(plan->context, "slots_in", &args->slots_in,
-                                  sequences * (accepted ? snapshots : 1));
+                                  dj_times(sequences, accepted ? snapshots : 1));
     if (result == DJ_SUCCESS)
         result = dj_indices_check(plan->context, "accepted", &args->accepted, sequences);
     if (result == DJ_SUCCESS)
-        result =
-            dj_indices_check(plan->context, "slots_out", &args->slots_out, sequences * snapshots);
+        result = dj_indices_check(plan->context, "slots_out", &args->slots_out,
+                                  dj_times(sequences, snapshots));
     return result != DJ_SUCCESS ? result : check_device_indices(plan, args);
 }
 

@@ -142,6 +142,11 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "%s: its last byte is %llu, its buffer has %llu bytes", name,
                        (unsigned long long)end - 1, (unsigned long long)tensor->buffer->size);
+    if (tensor->buffer->wrapped && end % 4 != 0 && tensor->buffer->size - end < 4 - end % 4)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: its last word of 4 bytes, which kernels read, exceeds the wrapped "
+                       "buffer of %llu bytes",
+                       name, (unsigned long long)tensor->buffer->size);
     if (output && overlaps_itself(tensor))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: an output overlaps itself", name);
     return check_words(context, name, tensor);
@@ -314,7 +319,7 @@ struct dj_view dj_tensor_view(const struct dj_tensor *tensor, const struct dj_bo
     const uint64_t aligned = first / alignment * alignment;
     struct dj_view view = {
         /* whole words: kernels read 2-byte elements by them */
-        .binding = {.buffer = tensor->buffer->handle,
+        .binding = {.buffer = tensor->buffer,
                     .offset = aligned,
                     .range = (first - aligned + elements * element + 3) / 4 * 4},
         .base = (uint32_t)((first - aligned) / element),

@@ -3,13 +3,10 @@
  * there (vkfft_null.h), and what it would have run is kept as a recipe. */
 #include "vkfft.h"
 
-#if DJ_HAVE_VKFFT
-
 #include "glslang.h"
 #include "vkfft_null.h"
 
 #include <locale.h>
-#include <pthread.h>
 
 /* What VkFFT allocates goes through the null device, which frees what it leaks; what it prints when
  * a kernel does not compile goes nowhere. The headers that declare the real functions come first.
@@ -69,25 +66,6 @@ static void null_program_delete(glslang_program_t *program)
 #undef calloc
 #undef free
 #undef printf
-
-/* Recipes in use, so that plans of one kind share one generation. */
-struct entry {
-    struct dj_recipe recipe; /* first: a recipe's address is its entry's */
-    struct dj_recipe_limits limits;
-    unsigned users;
-    struct entry *next;
-};
-
-static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct entry *cache;
-
-static void entry_free(struct entry *entry)
-{
-    free(entry->recipe.words);
-    free(entry->recipe.table);
-    free(entry);
-    dj_glslang_release();
-}
 
 /* VkFFT's own radices. Other prime factors take Rader's or Bluestein's algorithm, whose tables it
  * computes by running kernels. */
@@ -208,6 +186,7 @@ static bool keep_recipe(const VkFFTApplication *app, uint64_t row_count, struct 
     if (recipe->words == NULL)
         return false;
     memcpy(recipe->words, null_device->words, recipe->words_size);
+    dj_recipe_strip(recipe);
     recipe->roles[0] = DJ_RECIPE_INPUT;
     recipe->roles[1] = DJ_RECIPE_OUTPUT;
     if (null_device->bindings[2] != VK_NULL_HANDLE) {
@@ -226,134 +205,87 @@ static bool keep_recipe(const VkFFTApplication *app, uint64_t row_count, struct 
     return true;
 }
 
-/* Generates a recipe into an entry of its own, which then has no user yet. */
-static dj_result generate(const struct dj_log *log, struct entry *entry)
+static void log_none(const struct dj_log *log, const struct dj_recipe_key *key, const char *why)
 {
-    struct dj_recipe *const recipe = &entry->recipe;
-    const uint64_t row_count = planned_rows(recipe->length);
-    struct null_buffer rows = {.size = row_count * recipe->length * sizeof(float)};
-    struct null_device device = {.limits = &entry->limits};
-    null_device = &device;
-    dj_result result = DJ_SUCCESS;
-    VkFFTApplication *const app = null_calloc(1, sizeof *app);
-    const VkFFTResult code = app == NULL ? VKFFT_ERROR_MALLOC_FAILED
-                                         : run_vkfft(recipe->type, recipe->length, &rows, app);
-    if (code == VKFFT_ERROR_MALLOC_FAILED) {
-        result = dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
-    } else if (code != VKFFT_SUCCESS) {
-        result = dj_fail(log, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT failed with code %d",
-                         recipe->type, recipe->length, (int)code);
-    } else {
-        const char *const flaw = plan_flaw(app, (VkBuffer)(uintptr_t)&rows, row_count);
-        if (flaw != NULL) {
-            dj_log_line(log, DJ_LOG_DEBUG, "DCT-%u of length %u: no generated kernel: %s",
-                        recipe->type, recipe->length, flaw);
-            result = DJ_ERROR_UNSUPPORTED;
-        } else if (!keep_recipe(app, row_count, recipe)) {
-            result = dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
-        }
+    dj_log_line(log, DJ_LOG_DEBUG, "DCT-%u of length %u: no generated kernel: %s", key->type,
+                key->length, why);
+}
+
+/* What a plan that VkFFT finished comes to. */
+static dj_result take_recipe(const struct dj_log *log, const VkFFTApplication *app, VkBuffer rows,
+                             uint64_t row_count, struct dj_recipe *recipe)
+{
+    const struct dj_recipe_key *const key = &recipe->key;
+    const char *flaw = plan_flaw(app, rows, row_count);
+    if (flaw != NULL) {
+        log_none(log, key, flaw);
+        return DJ_SUCCESS;
     }
+    if (!keep_recipe(app, row_count, recipe))
+        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
+    flaw = dj_recipe_flaw(recipe);
+    if (flaw != NULL)
+        return dj_fail(log, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT's kernel: %s", key->type,
+                       key->length, flaw);
+    return DJ_SUCCESS;
+}
+
+static dj_result generate(const struct dj_log *log, struct dj_recipe *recipe)
+{
+    const struct dj_recipe_key *const key = &recipe->key;
+    const uint64_t row_count = planned_rows(key->length);
+    struct null_buffer rows = {.size = row_count * key->length * sizeof(float)};
+    struct null_device device = {.limits = &key->limits};
+    null_device = &device;
+    VkFFTApplication *const app = null_calloc(1, sizeof *app);
+    const VkFFTResult code =
+        app == NULL ? VKFFT_ERROR_MALLOC_FAILED : run_vkfft(key->type, key->length, &rows, app);
+    dj_result result;
+    if (code == VKFFT_ERROR_MALLOC_FAILED)
+        result = dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
+    else if (code != VKFFT_SUCCESS)
+        result = dj_fail(log, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT failed with code %d",
+                         key->type, key->length, (int)code);
+    else
+        result = take_recipe(log, app, (VkBuffer)(uintptr_t)&rows, row_count, recipe);
     null_free_all(&device);
     null_device = NULL;
     return result;
 }
 
-/* The cached entry of these parameters, with one more user, or NULL; under the lock. */
-static struct entry *cache_find(uint32_t type, uint32_t length,
-                                const struct dj_recipe_limits *limits)
+dj_result dj_vkfft_generate(const struct dj_log *log, const struct dj_recipe_key *key,
+                            struct dj_recipe *recipe)
 {
-    for (struct entry *entry = cache; entry != NULL; entry = entry->next) {
-        if (entry->recipe.type == type && entry->recipe.length == length &&
-            memcmp(&entry->limits, limits, sizeof *limits) == 0) {
-            entry->users++;
-            return entry;
-        }
-    }
-    return NULL;
-}
-
-dj_result dj_recipe_create(const struct dj_log *log, uint32_t type, uint32_t length,
-                           const struct dj_recipe_limits *limits, struct dj_recipe **recipe)
-{
-    *recipe = NULL;
-    if (!has_radices(length)) {
-        dj_log_line(log, DJ_LOG_DEBUG,
-                    "DCT-%u of length %u: no generated kernel: a prime factor above 13", type,
-                    length);
-        return DJ_ERROR_UNSUPPORTED;
-    }
-    pthread_mutex_lock(&cache_lock);
-    struct entry *entry = cache_find(type, length, limits);
-    pthread_mutex_unlock(&cache_lock);
-    if (entry != NULL) {
-        *recipe = &entry->recipe;
+    *recipe = (struct dj_recipe){.key = *key};
+    if (!has_radices(key->length)) {
+        log_none(log, key, "a prime factor above 13");
         return DJ_SUCCESS;
     }
-    if (!dj_glslang_acquire())
+    if (!dj_vkfft_acquire())
         return dj_fail(log, DJ_ERROR_COMPILER, "glslang does not start");
-    entry = calloc(1, sizeof *entry);
-    if (entry == NULL) {
-        dj_glslang_release();
-        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
-    }
-    entry->recipe.type = type;
-    entry->recipe.length = length;
-    entry->limits = *limits;
-    const dj_result result = generate(log, entry);
-    if (result != DJ_SUCCESS) {
-        entry_free(entry);
-        return result;
-    }
-    /* another thread may have been faster: then its recipe serves both */
-    pthread_mutex_lock(&cache_lock);
-    struct entry *const other = cache_find(type, length, limits);
-    if (other == NULL) {
-        entry->users = 1;
-        entry->next = cache;
-        cache = entry;
-    }
-    pthread_mutex_unlock(&cache_lock);
-    if (other != NULL)
-        entry_free(entry);
-    *recipe = other != NULL ? &other->recipe : &entry->recipe;
-    return DJ_SUCCESS;
+    const dj_result result = generate(log, recipe);
+    dj_vkfft_release();
+    if (result != DJ_SUCCESS)
+        dj_recipe_finish(recipe);
+    return result;
 }
 
-void dj_recipe_destroy(struct dj_recipe **recipe)
+bool dj_vkfft_acquire(void)
 {
-    if (recipe == NULL || *recipe == NULL)
-        return;
-    struct entry *const entry = (struct entry *)*recipe;
-    *recipe = NULL;
-    pthread_mutex_lock(&cache_lock);
-    const bool last = --entry->users == 0;
-    if (last) {
-        struct entry **link = &cache;
-        while (*link != entry)
-            link = &(*link)->next;
-        *link = entry->next;
-    }
-    pthread_mutex_unlock(&cache_lock);
-    if (last)
-        entry_free(entry);
+    return dj_glslang_acquire() != 0;
 }
 
-#else /* !DJ_HAVE_VKFFT */
-
-dj_result dj_recipe_create(const struct dj_log *log, uint32_t type, uint32_t length,
-                           const struct dj_recipe_limits *limits, struct dj_recipe **recipe)
+void dj_vkfft_release(void)
 {
-    (void)limits;
-    *recipe = NULL;
-    dj_log_line(log, DJ_LOG_DEBUG, "DCT-%u of length %u: this library was built without VkFFT",
-                type, length);
-    return DJ_ERROR_UNSUPPORTED;
+    dj_glslang_release();
 }
 
-void dj_recipe_destroy(struct dj_recipe **recipe)
+uint64_t dj_vkfft_compilations(void)
 {
-    if (recipe != NULL)
-        *recipe = NULL;
+    return dj_glslang_compilations();
 }
 
-#endif
+uint32_t dj_vkfft_version(void)
+{
+    return (uint32_t)VkFFTGetVersion();
+}

@@ -100,6 +100,7 @@ void dj_vk_load_device(struct dj_vk *vk, VkDevice device)
     X(vkGetDeviceQueue) \
     X(vkGetPipelineCacheData) \
     X(vkMapMemory) \
+    X(vkMergePipelineCaches) \
     X(vkQueueSubmit) \
     X(vkQueueWaitIdle) \
     X(vkResetCommandPool) \

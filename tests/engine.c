@@ -98,6 +98,11 @@ static void make_device(struct engine *engine, const struct engine_options *opti
     if (!options->bare)
         HARNESS_OK(dj_device_wants(engine->get_instance_proc_addr, engine->instance,
                                    engine->physical_device, &engine->wants));
+    for (uint32_t i = 0; i < engine->wants.count; i++) {
+        const struct dj_want *const want = &engine->wants.wants[i];
+        engine->addresses |=
+            want->supported && want->feature && strcmp(want->feature, "bufferDeviceAddress") == 0;
+    }
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                            .queueFamilyIndex = engine->queue_family,
@@ -181,13 +186,19 @@ static uint32_t mapped_type(struct engine *engine, uint32_t mask)
 
 struct engine_buffer engine_buffer_create(struct engine *engine, uint64_t size)
 {
-    struct engine_buffer made = {.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, .size = size};
+    struct engine_buffer made = {
+        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                 (engine->addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0),
+        .size = size};
+    const VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                                             .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = size, .usage = made.usage};
     ENGINE_OK(engine->vk.vkCreateBuffer(engine->device, &info, NULL, &made.buffer));
     VkMemoryRequirements need;
     engine->vk.vkGetBufferMemoryRequirements(engine->device, made.buffer, &need);
     const VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                         .pNext = engine->addresses ? &flags : NULL,
                                          .allocationSize = need.size,
                                          .memoryTypeIndex =
                                              mapped_type(engine, need.memoryTypeBits)};

@@ -24,7 +24,7 @@ struct engine {
     uint32_t instance_extension_count;
     struct dj_device_wants wants; /* what was enabled: extensions and features */
     uint32_t validation_count;    /* messages so far */
-    bool validation;
+    bool validation, addresses;   /* on; device addresses are enabled */
 };
 
 struct engine_options {

@@ -65,8 +65,13 @@ int harness_reseed(void **state)
 /* A context with validation, or without where the layer is missing and nobody demands it. */
 static dj_result create_context(const char *device, dj_context **context)
 {
+    const char *addresses = getenv("DIJIANG_TEST_ADDRESSES");
     struct dj_context_params params = {
-        .device = device, .log = harness_log_line, .log_level = DJ_LOG_WARNING, .validation = DJ_ON};
+        .device = device,
+        .log = harness_log_line,
+        .log_level = DJ_LOG_WARNING,
+        .validation = DJ_ON,
+        .device_addresses = addresses && strcmp(addresses, "1") == 0 ? DJ_ON : DJ_OFF};
     dj_result result = dj_context_create(&params, context);
     if (result != DJ_ERROR_NO_VALIDATION)
         return result;

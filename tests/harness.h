@@ -21,8 +21,9 @@
 
 /* cmocka group set-up and tear-down: a context on every suitable device (validation on where the
  * layer is installed; a line says if it is not, and the test fails if DIJIANG_TEST_VALIDATION=1
- * demands it). DIJIANG_DEVICE, if set, restricts the run to that device. Tear-down destroys
- * them. */
+ * demands it). DIJIANG_DEVICE, if set, restricts the run to that device. They bind by descriptors,
+ * because checks of synchronisation do not see device addresses; by these with
+ * DIJIANG_TEST_ADDRESSES=1. Tear-down destroys them. */
 int harness_setup(void **state);
 int harness_teardown(void **state);
 

@@ -101,6 +101,25 @@ FAULT(real.device, vkWaitForFences,
       (VkDevice d, uint32_t n, const VkFence *f, VkBool32 all, uint64_t t), (d, n, f, all, t),
       (void)0)
 
+/* Whether a device was asked to check bounds: kernels keep to theirs by themselves. */
+static bool asked_for_bounds;
+
+static VKAPI_ATTR VkResult VKAPI_CALL watched_vkCreateDevice(VkPhysicalDevice physical,
+                                                             const VkDeviceCreateInfo *info,
+                                                             const VkAllocationCallbacks *allocator,
+                                                             VkDevice *device)
+{
+    asked_for_bounds = info->pEnabledFeatures && info->pEnabledFeatures->robustBufferAccess;
+    for (const VkBaseInStructure *next = info->pNext; next; next = next->pNext) {
+        const VkPhysicalDeviceFeatures2 *features = (const void *)next;
+        if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ROBUSTNESS_2_FEATURES_EXT ||
+            (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2 &&
+             features->features.robustBufferAccess))
+            asked_for_bounds = true;
+    }
+    return fault_vkCreateDevice(physical, info, allocator, device);
+}
+
 bool __wrap_dj_vk_load(struct dj_vk_loader *loader)
 {
     if (!__real_dj_vk_load(&real_loader))
@@ -120,7 +139,7 @@ bool __wrap_dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_
     *vk = real;
     vk->vkEnumeratePhysicalDevices = fault_vkEnumeratePhysicalDevices;
     vk->vkEnumerateDeviceExtensionProperties = fault_vkEnumerateDeviceExtensionProperties;
-    vk->vkCreateDevice = fault_vkCreateDevice;
+    vk->vkCreateDevice = watched_vkCreateDevice;
     return true;
 }
 
@@ -158,7 +177,7 @@ static const uint32_t words[] = {
     0x0005000f, 5,          3, 0x6e69616d, 0,         0x00060010, 3,          17,         1, 1,
     1,          0x00020013, 1, 0x00030021, 2,         1,          0x00050036, 1,          3, 0,
     2,          0x000200f8, 4, 0x000100fd, 0x00010038};
-static const struct dj_shader shader = {"empty", words, sizeof(words)};
+static const struct dj_shader shader = {"empty", words, sizeof(words), words, sizeof(words)};
 
 static uint32_t error_lines, validation_lines;
 static void log_line(void *user, uint32_t level, const char *message)
@@ -203,13 +222,13 @@ static dj_result use_buffers(dj_context *context)
 
 static dj_result use_recorder(dj_context *context)
 {
-    VkPipeline pipeline = VK_NULL_HANDLE;
+    struct dj_pipeline pipeline = {.handle = VK_NULL_HANDLE};
     dj_recorder *recorder = NULL;
     dj_result result = dj_pipeline_create(context, &shader, NULL, &pipeline);
     if (result == DJ_SUCCESS)
         result = dj_recorder_create(context, &(struct dj_recorder_params){0}, &recorder);
     else
-        assert_true(pipeline == VK_NULL_HANDLE);
+        assert_true(pipeline.handle == VK_NULL_HANDLE);
     if (result == DJ_SUCCESS)
         result = dj_recorder_begin(recorder);
     if (result == DJ_SUCCESS)
@@ -226,10 +245,19 @@ static dj_result use_recorder(dj_context *context)
 }
 
 /* A whole life; returns how it ended. */
-static dj_result live(uint32_t push_descriptors, uint32_t validation)
+enum way {
+    BY_PUSH,
+    BY_SETS,
+    BY_ADDRESSES
+};
+
+static dj_result live(enum way way, uint32_t validation)
 {
-    const struct dj_context_params params = {
-        .log = log_line, .push_descriptors = push_descriptors, .validation = validation};
+    const struct dj_context_params params = {.log = log_line,
+                                             .push_descriptors = way == BY_PUSH ? DJ_ON : DJ_OFF,
+                                             .device_addresses =
+                                                 way == BY_ADDRESSES ? DJ_ON : DJ_OFF,
+                                             .validation = validation};
     vulkan_calls = error_lines = 0;
     fault_name = NULL;
     dj_context *context = NULL;
@@ -261,18 +289,18 @@ static int setup(void **state)
     (void)state;
     const char *demanded = getenv("DIJIANG_TEST_VALIDATION");
     with_validation = DJ_ON;
-    if (live(DJ_ON, DJ_ON) == DJ_SUCCESS)
+    if (live(BY_PUSH, DJ_ON) == DJ_SUCCESS)
         return 0;
     with_validation = DJ_OFF;
-    return demanded && strcmp(demanded, "1") == 0 ? -1 : live(DJ_ON, DJ_OFF) != DJ_SUCCESS;
+    return demanded && strcmp(demanded, "1") == 0 ? -1 : live(BY_PUSH, DJ_OFF) != DJ_SUCCESS;
 }
 
-static void each_vulkan_call(uint32_t push_descriptors, VkResult code, dj_result wanted)
+static void each_vulkan_call(enum way way, VkResult code, dj_result wanted)
 {
     uint32_t failed = 0;
     fault_code = code;
     for (vulkan_fails_at = 1;; vulkan_fails_at++, failed++) {
-        const dj_result result = live(push_descriptors, with_validation);
+        const dj_result result = live(way, with_validation);
         if (!fault_name)
             break; /* one more than there are */
         if (result != wanted)
@@ -287,13 +315,27 @@ static void each_vulkan_call(uint32_t push_descriptors, VkResult code, dj_result
 static void test_push_descriptors(void **state)
 {
     (void)state;
-    each_vulkan_call(DJ_ON, VK_ERROR_OUT_OF_HOST_MEMORY, DJ_ERROR_OUT_OF_HOST_MEMORY);
+    each_vulkan_call(BY_PUSH, VK_ERROR_OUT_OF_HOST_MEMORY, DJ_ERROR_OUT_OF_HOST_MEMORY);
 }
 
 static void test_sets_and_a_lost_device(void **state)
 {
     (void)state;
-    each_vulkan_call(DJ_OFF, VK_ERROR_DEVICE_LOST, DJ_ERROR_DEVICE_LOST);
+    each_vulkan_call(BY_SETS, VK_ERROR_DEVICE_LOST, DJ_ERROR_DEVICE_LOST);
+}
+
+static void test_addresses(void **state)
+{
+    (void)state;
+    each_vulkan_call(BY_ADDRESSES, VK_ERROR_OUT_OF_DEVICE_MEMORY, DJ_ERROR_OUT_OF_DEVICE_MEMORY);
+}
+
+static void test_no_checks_of_bounds(void **state)
+{
+    (void)state;
+    asked_for_bounds = true;
+    assert_int_equal(live(BY_PUSH, DJ_OFF), DJ_SUCCESS);
+    assert_false(asked_for_bounds);
 }
 
 int main(void)
@@ -301,6 +343,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_push_descriptors),
         cmocka_unit_test(test_sets_and_a_lost_device),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_no_checks_of_bounds),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, setup, NULL);

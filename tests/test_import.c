@@ -4,6 +4,7 @@
 #include "problem.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,38 @@ static void imported_devices_attend(void **state)
             engine_finish(&engine);
         }
     }
+    problem_finish(&problem);
+}
+
+/* With every quirk there is, and whatever the environment says of them. */
+static void imported_devices_attend_in_spite_of_quirks(void **state)
+{
+    (void)state;
+    struct problem problem;
+    problem_init(&problem, &shape);
+    problem_solve(&problem);
+    char all[4096] = "none";
+    for (uint32_t i = 0; i < dj_quirk_count(); i++) {
+        struct dj_quirk quirk;
+        HARNESS_OK(dj_quirk_get(i, &quirk));
+        snprintf(all + strlen(all), sizeof all - strlen(all), ",+%s", quirk.name);
+    }
+    struct engine engine;
+    engine_init(&engine, NULL);
+    setenv("DIJIANG_QUIRKS", "nonsense", 1);
+    for (int with = 0; with < 2; with++) {
+        struct dj_import_params params = engine_params(&engine);
+        params.quirks = with ? all : "none";
+        dj_context *context;
+        HARNESS_OK(dj_context_import(&params, &context));
+        struct dj_device_info info;
+        HARNESS_OK(dj_context_device(context, &info));
+        assert_true(info.quirks == (with ? ((uint64_t)1 << dj_quirk_count()) - 1 : 0));
+        assert_attends(context, &problem, NULL);
+        dj_context_destroy(&context);
+    }
+    unsetenv("DIJIANG_QUIRKS");
+    engine_finish(&engine);
     problem_finish(&problem);
 }
 
@@ -293,8 +326,11 @@ MUTATION(far_shared_family, p->queue_families = far_families; p->queue_family_co
 MUTATION(many_families, p->queue_families = far_families; p->queue_family_count = 17)
 MUTATION(half_a_lock, p->lock_queue = lock_queue)
 MUTATION(odd_switch, p->push_descriptors = 3)
+MUTATION(odd_addresses, p->device_addresses = 3)
+MUTATION(odd_padding, p->padding = 1)
 MUTATION(odd_storage, p->storage_16bit = 3)
 MUTATION(old_version, p->api_version = VK_API_VERSION_1_0)
+MUTATION(odd_quirks, p->quirks = "none,arc-push-descriptors")
 MUTATION(new_member, p->reserved[2] = 1)
 
 static void bad_imports_are_refused(void **state)
@@ -317,8 +353,11 @@ static void bad_imports_are_refused(void **state)
         {many_families, DJ_ERROR_INVALID_ARGUMENT, "queue_family_count is 17"},
         {half_a_lock, DJ_ERROR_INVALID_ARGUMENT, "belong together"},
         {odd_switch, DJ_ERROR_INVALID_ARGUMENT, "push_descriptors is 3"},
+        {odd_addresses, DJ_ERROR_INVALID_ARGUMENT, "device_addresses is 3"},
+        {odd_padding, DJ_ERROR_VERSION, "dj_import_params.padding"},
         {odd_storage, DJ_ERROR_INVALID_ARGUMENT, "storage_16bit is 3"},
         {old_version, DJ_ERROR_DEVICE_UNSUITABLE, "Vulkan 1.0"},
+        {odd_quirks, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.quirks"},
         {new_member, DJ_ERROR_VERSION, "dj_import_params.reserved[2]"},
     };
     struct engine engine;
@@ -350,13 +389,14 @@ static void bad_wraps_are_refused(void **state)
     HARNESS_OK(dj_context_import(&import, &context));
     struct engine_buffer own = engine_buffer_create(&engine, 256);
     const struct dj_wrap_params good = engine_buffer_params(&own);
-    struct dj_wrap_params bad[5] = {good, good, good, good, good};
+    struct dj_wrap_params bad[6] = {good, good, good, good, good, good};
     bad[0].buffer = VK_NULL_HANDLE;
     bad[1].size = 0;
     bad[2].usage = VK_BUFFER_USAGE_TRANSFER_DST_BIT;
     bad[3].reserved[0] = 1;
     bad[4].host_cached = 2;
-    for (int i = 0; i < 5; i++) {
+    bad[5].usage &= ~(VkBufferUsageFlags)VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
+    for (int i = 0; i < (engine.addresses ? 6 : 5); i++) {
         dj_buffer *buffer = (dj_buffer *)&own;
         HARNESS_RESULT(dj_buffer_wrap(context, &bad[i], &buffer),
                        i == 3 ? DJ_ERROR_VERSION : DJ_ERROR_INVALID_ARGUMENT);
@@ -394,8 +434,12 @@ static void bad_wraps_are_refused(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(imported_devices_attend), HARNESS_TEST(engines_record_and_submit_themselves),
-    HARNESS_TEST(callbacks_are_called),    HARNESS_TEST(wants_say_what_is_enabled),
-    HARNESS_TEST(bad_imports_are_refused), HARNESS_TEST(bad_wraps_are_refused),
+    HARNESS_TEST(imported_devices_attend),
+    HARNESS_TEST(imported_devices_attend_in_spite_of_quirks),
+    HARNESS_TEST(engines_record_and_submit_themselves),
+    HARNESS_TEST(callbacks_are_called),
+    HARNESS_TEST(wants_say_what_is_enabled),
+    HARNESS_TEST(bad_imports_are_refused),
+    HARNESS_TEST(bad_wraps_are_refused),
 };
 HARNESS_MAIN(tests)

@@ -35,7 +35,20 @@ enum dj_family {
  * at any magnitude (docs/mathematics.md): with the normaliser the result is finite for all
  * |log phi| <= 1e30, |x| <= 1e18 and |v| <= 1e30; of a v smaller than 1e-14 less than float32's
  * precision may be left. A denominator below 1e-6 gives 0 with DJ_MAP_RELU and counts as 1e-6 with
- * DJ_MAP_COSFORMER. */
+ * DJ_MAP_COSFORMER.
+ *
+ * NaN and Inf, where the device keeps to IEEE 754's rules (dj_device_info.signed_zero_inf_nan; an
+ * imported device with VK_KHR_shader_float_controls enabled): in q they make NaN of that token's
+ * output in that head. In k they make NaN of the outputs that see the token: of the same sequence,
+ * of the query heads that read its key head, from it on if causal; and of that key head's part of
+ * the state. In v they do so to their own column alone, where Inf may give Inf too. NaN may stand
+ * where the definition has a limit, as exp(-Inf) = 0. All other outputs, slots and heads have the
+ * same bits as without. On other devices inputs must be finite, and with NaN or Inf outputs, states
+ * and no more are undefined: nothing outside them is written, and the work ends.
+ *
+ * Subnormal float16 numbers are what they say, in inputs and in o. Of float32 and bfloat16, x or v
+ * below 2^-126 in magnitude counts as itself or as 0, and so may an output. The sign of a 0 in q, k
+ * or v changes no output but that of a 0. */
 struct dj_attention_params {
     uint32_t map;       /* enum dj_map */
     uint32_t heads;     /* H, of queries: 0 to 65535; 0 computes nothing */
@@ -98,9 +111,11 @@ enum dj_spans_kind {
                           * cu_seqlens) */
 };
 
-/* Indices of the host are checked; those of a buffer are not seen before the work runs: there they
- * are clamped to the tensors, and to `longest`. Sequences may be empty. Rows of o that belong to no
- * sequence are not written. */
+/* Indices of the host are checked. Those of a buffer are not seen before the work runs and may be
+ * anything: start, length and PACKED's indices are clamped to 0 .. T, a length to what is left of
+ * the row behind its start and to `longest`; a PACKED sequence whose end is before its start is
+ * empty. Where sequences then share rows, which of them o has there is undefined. Sequences may be
+ * empty. Rows of o that belong to no sequence are not written. */
 struct dj_spans {
     uint32_t kind;    /* enum dj_spans_kind */
     uint32_t count;   /* sequences, PACKED only: 0 to 2^31 - 1; 0 are none, whatever the indices */
@@ -156,7 +171,11 @@ struct dj_attention_args {
     uint32_t barriers;         /* enum dj_barrier, any together */
     uint32_t padding;          /* 0 */
     struct dj_scratch scratch; /* as dj_attention_needs says; a larger one makes larger pieces */
-    uint64_t reserved[4];      /* 0 */
+    uint64_t max_work; /* floating-point operations, as needs.flops counts them, that one part may
+                        * take; but a part takes a tile at least: 32 tokens (SOFTMAX: queries and
+                        * keys) of one sequence and key head with its query heads, and LINFORMER's
+                        * projection of 32 keys. 0, or needs.flops and more: all in one part */
+    uint64_t reserved[4]; /* 0 */
 };
 
 /* The start of a state slot. A slot of zero bytes is the empty state; from one that was never
@@ -175,8 +194,12 @@ struct dj_state_header {
 };
 #define DJ_STATE_LAYOUT 0x444a0002u
 
-/* What recording args takes. Pure: it follows from the plan, shapes, strides, the host's spans, the
- * pool's size and args->scratch.size (0: as much as is useful) and changes nothing. slot_size and
+/* What recording args takes: scratch memory for all parts, dispatches and ring for any one; all in
+ * one recording take at most needs.parts times as much. Pure: it follows from the plan, shapes,
+ * strides, the host's spans, the pool's size, max_work and args->scratch.size (0: as much as is
+ * useful) and changes nothing. With more than one part, scratch memory holds the states for
+ * slots_out until the last part: about N * K * slot_size more, unless one part has all sequences
+ * and heads and K is 1. slot_size and
  * slot_alignment, like scratch_alignment, depend on the plan alone, and are all that is filled in
  * if args is NULL. Returns
  * DJ_SUCCESS or what dj_attention_record would say of args, but for the scratch buffer and the slot
@@ -184,25 +207,64 @@ struct dj_state_header {
 DJ_API dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention_args *args,
                                     struct dj_needs *needs);
 
-/* Records one call, whole or not at all. Allocates nothing, locks nothing, waits for nothing.
- * Begins and ends with the barriers of recorder.h and those of args->barriers. One token is T = 1.
+/* Records one call with all its parts, or nothing. Allocates nothing, locks nothing, waits for
+ * nothing. Begins and ends with the barriers of recorder.h and those of args->barriers. One token
+ * is T = 1.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_UNSUPPORTED (position
  * scales where they have no meaning; 2-byte elements at odd places on a device without 16-bit
  * storage); DJ_ERROR_STATELESS (slots for softmax or Linformer); DJ_ERROR_TOKEN_COUNT (a sequence
  * longer than cosFormer's M or the position scales' P, or Linformer's keys not whole rows of its
  * T); DJ_ERROR_LIMIT (32 tokens of one head, one state slot, or tensors with spans in a buffer or a
- * pool with slots in a buffer, span more than the device can bind); DJ_ERROR_SCRATCH;
+ * pool with slots in a buffer, span more than the device can bind; states that wait for the last
+ * part exceed the device's largest allocation, or take it more than 2^19 dispatches to copy);
+ * DJ_ERROR_SCRATCH;
  * DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE unless recording. */
 DJ_API dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
                                      const struct dj_attention_args *args);
 
-/* Records, submits and waits, long work in several submissions; allocates scratch memory if args
- * has none (scratch.buffer NULL: its offset and size are not looked at). The result is visible to
- * the host and to later work; of a call that fails when part of it was submitted, o and the slots
- * of slots_out are undefined. Returns what dj_attention_record,
+/* Records one part of a call, number `part` of 0 .. needs.parts - 1, or nothing; otherwise as
+ * dj_attention_record. Parts run in order, each after a barrier as between calls that share scratch
+ * memory; args->barriers are recorded around each. Each may be a submission of its own, by any
+ * recorder of the context. args are the same for every part but for barriers (what lies behind
+ * their pointers, too); inputs, indices, slots and scratch memory stay as they are until the last
+ * part ran, but for what the parts write themselves. The result has the same bits as that of the
+ * same args by dj_attention_record or dj_attention_run, and but for SOFTMAX, whose keys are then
+ * added in other groups, as without max_work.
+ *
+ * Slots of slots_out are written by the last part alone: a call may be given up before it, every
+ * state being as it was; o is undefined then. The time of a part does not grow with the number of
+ * tokens; the last one's grows with that of the states.
+ *
+ * Returns what dj_attention_record does; DJ_ERROR_INVALID_ARGUMENT also for a part beyond the last.
+ */
+DJ_API dj_result dj_attention_record_part(const dj_attention *plan, dj_recorder *recorder,
+                                          const struct dj_attention_args *args, uint32_t part);
+
+/* Records, submits and waits, long work in several submissions, at most a part in each; allocates
+ * scratch memory if args has none (scratch.buffer NULL: its offset and size are not looked at). The
+ * result is visible to the host and to later work; of a call that fails when part of it was
+ * submitted, o and the slots of slots_out are undefined. Returns what dj_attention_record,
  * dj_recorder_begin, _submit and _wait do, and DJ_ERROR_OUT_OF_DEVICE_MEMORY. Thread-safe. */
 DJ_API dj_result dj_attention_run(const dj_attention *plan, const struct dj_attention_args *args);
+
+/* The same within a budget of time, reporting progress, which may cancel it. run NULL:
+ * dj_attention_run. With a budget the call is cut as by max_work, by 2^25 if args has none (2^28 on
+ * a discrete GPU; larger pieces keep a large one busier), and as many pieces are submitted at once
+ * as the budget has time for, judged by the ones before: first a few, then more. No cut is finer
+ * than max_work, nor than a tile, whatever the budget. The same args and device give the same bits
+ * however long anything takes.
+ *
+ * With progress, slots of slots_out are written by the last submission alone, and scratch memory
+ * holds the states until then, as it does with max_work; given scratch memory must have room for
+ * them, DJ_ERROR_SCRATCH otherwise: what dj_attention_needs says without max_work may be too
+ * little.
+ *
+ * Returns what dj_attention_run does; DJ_ERROR_CANCELLED if progress stopped it: o is undefined,
+ * every state as it was; DJ_ERROR_VERSION. Thread-safe. */
+DJ_API dj_result dj_attention_run_with(const dj_attention *plan,
+                                       const struct dj_attention_args *args,
+                                       const struct dj_run_params *run);
 
 /* Copies slot number `slot` of a pool (args->state, state_offset and slot_count; nothing else is
  * looked at) to needs.slot_size bytes of host memory, or back; returns when it is done. Must not

@@ -72,23 +72,37 @@ DJ_API dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns);
 struct dj_needs {
     uint64_t scratch_size;      /* bytes of scratch memory; 0: none */
     uint64_t scratch_alignment; /* bytes, of its offset in its buffer */
-    uint64_t ring_size;         /* bytes of a recorder's ring */
+    uint64_t ring_size;         /* bytes of a recorder's ring, for each part */
     uint64_t slot_size;         /* bytes of one state slot; attention only */
     uint64_t slot_alignment;    /* bytes, of the state's offset in its buffer; attention only */
     uint64_t flops;             /* floating-point operations that the algorithm must spend */
     uint64_t bytes;             /* bytes of input and output that it must move */
-    uint32_t dispatches;        /* of a recorder */
-    uint32_t parts;             /* pieces into which dj_*_run cuts it, each a submission */
+    uint32_t dispatches;        /* of a recorder, for one part at most */
+    uint32_t parts;             /* attention: parts into which max_work cuts the call, 1 without it,
+                                 * 0 if there is nothing to do. DCT: submissions of dj_dct_run; a
+                                 * recording is one part */
     uint64_t reserved[4];
 };
 
-/* Scratch memory for a call: written and read inside it, worthless after it. buffer NULL: none was
- * given, which dj_*_run answers by allocating its own. */
+/* Scratch memory for a call: written and read inside it, from its first part to its last, worthless
+ * after it. buffer NULL: none was given, which dj_*_run answers by allocating its own. */
 struct dj_scratch {
     dj_buffer *buffer;
     uint64_t offset;      /* bytes */
     uint64_t size;        /* bytes */
     uint64_t reserved[2]; /* 0 */
+};
+
+/* How dj_attention_run_with submits. */
+struct dj_run_params {
+    uint64_t budget_ns; /* wanted: no submission takes longer. 0: no matter how long; each is what
+                         * dj_attention_run submits at once */
+    /* Called before each submission by the thread that runs, without locks, with how many of
+     * `total` pieces are done, first 0; total depends on the call alone. Any answer but 0 stops the
+     * run. NULL: none. */
+    uint32_t (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;           /* given to progress */
+    uint64_t reserved[4]; /* 0 */
 };
 
 #ifdef __cplusplus

@@ -82,15 +82,23 @@ struct dj_import_params {
     uint32_t queue_family_count;    /* at most 16 */
 
     uint32_t push_descriptors; /* enum dj_switch, default on where enabled: DJ_OFF binds by sets */
-    uint32_t storage_16bit;    /* enum dj_switch, default on where enabled: struct dj_tensor */
-    uint32_t log_level;        /* as in struct dj_context_params */
+    uint32_t
+        device_addresses;   /* enum dj_switch, default on where enabled: kernels take addresses
+                             * instead of descriptors, and buffers must have one (dj_buffer_wrap) */
+    uint32_t storage_16bit; /* enum dj_switch, default on where enabled: struct dj_tensor */
+    uint32_t log_level;     /* as in struct dj_context_params */
+    uint32_t padding;       /* 0 */
     dj_log_fn log;
     void *log_user;
     const VkAllocationCallbacks *allocator; /* of every vkCreate and vkDestroy, vkAllocateMemory and
                                              * vkFreeMemory; copied. NULL: the driver's own */
     VkPipelineCache pipeline_cache; /* of the caller's, used and not destroyed; VK_NULL_HANDLE: the
                                      * context has one of its own */
-    uint64_t reserved[4];           /* 0 */
+    const char *quirks;             /* as in struct dj_context_params, but NULL is as "" */
+    const void *cache; /* as in struct dj_context_params; with a pipeline_cache only its DCT kernels
+                        * are taken */
+    uint64_t cache_size;
+    uint64_t reserved[4]; /* 0 */
 };
 
 /* Creates a context on a device of the caller's, who still owns it. The environment has no
@@ -99,16 +107,20 @@ struct dj_import_params {
  * work may still use what it destroys.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL handles; one lock callback without the other;
- * a queue family that is not there or has no compute; an unknown switch); DJ_ERROR_VERSION;
- * DJ_ERROR_DEVICE_UNSUITABLE (Vulkan 1.0, or a limit too small); DJ_ERROR_OUT_OF_HOST_MEMORY;
- * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
+ * a queue family that is not there or has no compute; an unknown switch; quirks that cannot be
+ * read); DJ_ERROR_VERSION; DJ_ERROR_DEVICE_UNSUITABLE (Vulkan 1.0, or a limit too small);
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST;
+ * DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_context_import(const struct dj_import_params *params, dj_context **context);
 
 /* A buffer of the caller's. */
 struct dj_wrap_params {
     VkBuffer buffer;          /* bound to memory, and outliving the dj_buffer */
-    uint64_t size;            /* bytes, as created */
-    VkBufferUsageFlags usage; /* as created: VK_BUFFER_USAGE_STORAGE_BUFFER_BIT at least; for
+    uint64_t size;            /* bytes, as created; it must hold the whole word of 4 bytes in which
+                               * a tensor of 2-byte elements ends */
+    VkBufferUsageFlags usage; /* as created: VK_BUFFER_USAGE_STORAGE_BUFFER_BIT at least; where the
+                               * context uses device addresses also
+                               * VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT; for
                                * dj_buffer_write and dj_buffer_read of memory that is not mapped
                                * also VK_BUFFER_USAGE_TRANSFER_DST_BIT and _SRC_BIT */
     uint32_t host_cached;     /* 1: reading mapped is fast (VK_MEMORY_PROPERTY_HOST_CACHED_BIT) */

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* Numbers are the SPIR-V specification's: 2.3 "Physical Layout", 2.4 "Logical Layout". */
+#include "spirv.h"
+
+#include <string.h>
+
+enum {
+    MAGIC = 0x07230203,
+    HEADER = 5, /* words: magic, version, generator, bound, schema */
+    VERSION_1_4 = 0x00010400,
+    VERSION_2 = 0x00020000,
+    OP_EXTENSION = 10,
+    OP_EXT_INST_IMPORT = 11,
+    OP_MEMORY_MODEL = 14,
+    OP_ENTRY_POINT = 15,
+    OP_EXECUTION_MODE = 16,
+    OP_CAPABILITY = 17,
+    OP_EXECUTION_MODE_ID = 331,
+    MODEL_GL_COMPUTE = 5,
+    CAPABILITY_FIRST = 4464, /* DenormPreserve .. RoundingModeRTZ: what controls floats */
+    CAPABILITY_PRESERVE = 4466,
+    CAPABILITY_LAST = 4468,
+    MODE_PRESERVE = 4461,
+};
+
+/* "SPV_KHR_float_controls", as SPIR-V stores text: low bytes first, at least one 0 at the end. */
+static const uint32_t EXTENSION[] = {
+    7 << 16 | OP_EXTENSION, 0x5f565053, 0x5f52484b, 0x616f6c66, 0x6f635f74, 0x6f72746e, 0x0000736c};
+
+/* The sections of a module, of which those before the execution modes are told apart. */
+static int section_of(uint32_t opcode)
+{
+    switch (opcode) {
+    case OP_CAPABILITY:
+        return 0;
+    case OP_EXTENSION:
+        return 1;
+    case OP_EXT_INST_IMPORT:
+        return 2;
+    case OP_MEMORY_MODEL:
+        return 3;
+    case OP_ENTRY_POINT:
+        return 4;
+    case OP_EXECUTION_MODE:
+    case OP_EXECUTION_MODE_ID:
+        return 5;
+    default:
+        return 6;
+    }
+}
+
+/* What a module has, by its instructions. */
+struct outline {
+    size_t capabilities_end, entry_points_end; /* words from its start */
+    uint32_t entry_points, entry;              /* how many, and the last one's id */
+};
+
+/* Notes one instruction; false for what must not be there. */
+static bool note(const uint32_t *words, size_t at, size_t length, struct outline *outline)
+{
+    switch (words[at] & 0xffff) {
+    case OP_CAPABILITY:
+        outline->capabilities_end = at + length;
+        return length == 2 &&
+               !(words[at + 1] >= CAPABILITY_FIRST && words[at + 1] <= CAPABILITY_LAST);
+    case OP_ENTRY_POINT:
+        outline->entry_points_end = at + length;
+        outline->entry_points++;
+        if (length < 4 || words[at + 1] != MODEL_GL_COMPUTE)
+            return false;
+        outline->entry = words[at + 2];
+        return true;
+    default:
+        return true;
+    }
+}
+
+/* Walks a module to its very end. */
+static bool read_outline(const uint32_t *words, size_t count, struct outline *outline)
+{
+    int section = 0;
+    for (size_t at = HEADER; at < count;) {
+        const size_t length = words[at] >> 16;
+        const int next = section_of(words[at] & 0xffff);
+        if (length == 0 || length > count - at || next < section ||
+            !note(words, at, length, outline))
+            return false;
+        section = next;
+        at += length;
+    }
+    return outline->capabilities_end > 0 && outline->entry_points == 1;
+}
+
+static uint32_t *append(uint32_t *out, const uint32_t *words, size_t count)
+{
+    memcpy(out, words, count * sizeof *words);
+    return out + count;
+}
+
+size_t dj_spirv_preserve_nan(const uint32_t *words, size_t count, uint32_t *out)
+{
+    struct outline outline = {0};
+    if (count <= HEADER || words[0] != MAGIC || words[1] >= VERSION_2 ||
+        !read_outline(words, count, &outline))
+        return 0;
+    const uint32_t capability[] = {2 << 16 | OP_CAPABILITY, CAPABILITY_PRESERVE};
+    const uint32_t mode[] = {4 << 16 | OP_EXECUTION_MODE, outline.entry, MODE_PRESERVE, 32};
+    uint32_t *end = append(out, words, outline.capabilities_end);
+    end = append(end, capability, 2);
+    if (words[1] < VERSION_1_4)
+        end = append(end, EXTENSION, sizeof EXTENSION / sizeof *EXTENSION);
+    end = append(end, words + outline.capabilities_end,
+                 outline.entry_points_end - outline.capabilities_end);
+    end = append(end, mode, 4);
+    end = append(end, words + outline.entry_points_end, count - outline.entry_points_end);
+    return (size_t)(end - out);
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/* What is added to kernels before a device sees them. TEST_SHADERS lists the embedded ones. */
+#include "harness.h"
+
+#include "../lib/pipeline.h"
+#include "../lib/spirv.h"
+#include "../lib/vkfft.h"
+#include "shaders.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    HEADER = 5,
+    OP_EXTENSION = 10,
+    OP_ENTRY_POINT = 15,
+    OP_EXECUTION_MODE = 16,
+    OP_CAPABILITY = 17
+};
+
+#define X(name) &dj_shader_##name,
+static const struct dj_shader *const table[] = {TEST_SHADERS};
+#undef X
+enum {
+    SHADERS = 2 * sizeof table / sizeof *table
+};
+
+/* The modules: each shader's by descriptors, then each one's by addresses. */
+static struct dj_shader shaders[SHADERS];
+
+static int list_shaders(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SHADERS / 2; i++) {
+        shaders[i] = shaders[SHADERS / 2 + i] = *table[i];
+        shaders[SHADERS / 2 + i].words = table[i]->addressed_words;
+        shaders[SHADERS / 2 + i].size = table[i]->addressed_size;
+    }
+    return 0;
+}
+
+/* A module with the mode; its words, to be freed. */
+static uint32_t *preserve(const uint32_t *words, size_t count, size_t *got)
+{
+    uint32_t *out = calloc(count + DJ_SPIRV_MOST_ADDED + 1, sizeof *out);
+    assert_non_null(out);
+    out[count + DJ_SPIRV_MOST_ADDED] = HARNESS_POISON;
+    *got = dj_spirv_preserve_nan(words, count, out);
+    assert_int_equal(out[count + DJ_SPIRV_MOST_ADDED], HARNESS_POISON);
+    return out;
+}
+
+static bool is_added(const uint32_t *at, uint32_t entry)
+{
+    static const char extension[24] = "SPV_KHR_float_controls";
+    switch (at[0] & 0xffff) {
+    case OP_CAPABILITY:
+        return at[1] == 4466; /* SignedZeroInfNanPreserve */
+    case OP_EXTENSION:
+        return at[0] >> 16 == 7 && memcmp(at + 1, extension, sizeof extension) == 0;
+    case OP_EXECUTION_MODE:
+        return at[0] >> 16 == 4 && at[1] == entry && at[2] == 4461 && at[3] == 32;
+    default:
+        return false;
+    }
+}
+
+/* Without the three instructions it is the module that it was made from, and it has each once. */
+static void assert_added(const uint32_t *words, size_t count, const uint32_t *got, size_t got_count,
+                         size_t instructions)
+{
+    uint32_t entry = 0;
+    size_t at = HEADER, from = HEADER, added = 0;
+    assert_memory_equal(words, got, HEADER * sizeof *words);
+    while (at < got_count) {
+        const size_t length = got[at] >> 16;
+        if ((got[at] & 0xffff) == OP_ENTRY_POINT)
+            entry = got[at + 2];
+        if (is_added(got + at, entry)) {
+            added++;
+        } else {
+            assert_true(from + length <= count);
+            assert_memory_equal(words + from, got + at, length * sizeof *words);
+            from += length;
+        }
+        at += length;
+    }
+    assert_int_equal(at, got_count);
+    assert_int_equal(from, count);
+    assert_int_equal(added, instructions);
+}
+
+static void every_kernel_asks_for_nan_and_inf(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SHADERS; i++) {
+        const size_t count = shaders[i].size / 4;
+        size_t got_count = 0;
+        uint32_t *got = preserve(shaders[i].words, count, &got_count);
+        assert_int_equal(got_count, count + 13);
+        assert_added(shaders[i].words, count, got, got_count, 3);
+        free(got);
+    }
+}
+
+/* Runs spirv-val on a module; false if there is none. */
+static bool validate(const char *name, const uint32_t *words, size_t count)
+{
+    if (system("command -v spirv-val >/dev/null 2>&1") != 0)
+        return false;
+    char path[] = "/tmp/dijiang-test-spirv-XXXXXX", command[128];
+    const int file = mkstemp(path);
+    assert_true(file >= 0);
+    FILE *stream = fdopen(file, "wb");
+    assert_non_null(stream);
+    assert_int_equal(fwrite(words, sizeof *words, count, stream), count);
+    fclose(stream);
+    snprintf(command, sizeof command, "spirv-val --target-env vulkan1.1 %s >&2", path);
+    const int status = system(command);
+    remove(path);
+    if (status != 0)
+        fail_msg("%s: spirv-val refuses it", name);
+    return true;
+}
+
+static void what_is_made_is_valid(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SHADERS; i++) {
+        size_t count = 0;
+        uint32_t *got = preserve(shaders[i].words, shaders[i].size / 4, &count);
+        const bool validated = validate(shaders[i].name, got, count);
+        free(got);
+        if (!validated) {
+            print_message("# spirv-val is not installed (Debian: spirv-tools)\n");
+            skip();
+        }
+    }
+}
+
+static void generated_kernels_ask_too(void **state)
+{
+    (void)state;
+#if DJ_HAVE_VKFFT
+    static const struct dj_log silent = {0};
+    struct dj_recipe_key key = {
+        .generator = dj_vkfft_version(),
+        .length = 16,
+        .limits = {.shared_memory = 32768, .max_invocations = 1024, .max_size = {1024, 1024, 64}}};
+    for (key.type = 2; key.type <= 4; key.type++) {
+        struct dj_recipe recipe;
+        assert_int_equal(dj_vkfft_generate(&silent, &key, &recipe), DJ_SUCCESS);
+        size_t count = 0;
+        uint32_t *got = preserve(recipe.words, recipe.words_size / 4, &count);
+        assert_true(count > 0);
+        assert_added(recipe.words, recipe.words_size / 4, got, count, 3);
+        (void)validate("a generated kernel", got, count);
+        free(got);
+        dj_recipe_finish(&recipe);
+    }
+#else
+    print_message("# no generated kernels in this build\n");
+    skip();
+#endif
+}
+
+static void later_versions_need_no_extension(void **state)
+{
+    (void)state;
+    const size_t count = shaders[0].size / 4;
+    uint32_t *words = malloc(shaders[0].size);
+    assert_non_null(words);
+    memcpy(words, shaders[0].words, shaders[0].size);
+    words[1] = 0x00010400;
+    size_t got_count = 0;
+    uint32_t *got = preserve(words, count, &got_count);
+    assert_int_equal(got_count, count + 6);
+    assert_added(words, count, got, got_count, 2);
+    free(got);
+    words[1] = 0x00020000;
+    free(preserve(words, count, &got_count));
+    assert_int_equal(got_count, 0);
+    free(words);
+}
+
+/* A small module and what becomes of it; 0 words end it. */
+static size_t try_module(const uint32_t *words, size_t count)
+{
+    size_t got = 0;
+    free(preserve(words, count, &got));
+    return got;
+}
+
+#define OP(opcode, length) ((uint32_t)(length) << 16 | (opcode))
+#define START 0x07230203, 0x00010300, 0, 9, 0
+#define SHADER OP(OP_CAPABILITY, 2), 1
+#define ENTRY(model) OP(OP_ENTRY_POINT, 5), (model), 4, 0x6e69616d, 0
+#define LOCAL_SIZE OP(OP_EXECUTION_MODE, 6), 4, 17, 1, 1, 1
+#define TRY(...) \
+    try_module((const uint32_t[]){__VA_ARGS__}, \
+               sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
+
+static void what_is_not_understood_stays_as_it_is(void **state)
+{
+    (void)state;
+    assert_int_equal(TRY(START, SHADER, ENTRY(5), LOCAL_SIZE), 5 + 2 + 5 + 6 + 13);
+    assert_int_equal(TRY(START, SHADER, ENTRY(5)), 5 + 2 + 5 + 13);
+    assert_int_equal(TRY(START), 0);
+    assert_int_equal(TRY(0x03022307, 0x00010300, 0, 9, 0, SHADER, ENTRY(5)), 0); /* swapped */
+    assert_int_equal(TRY(START, ENTRY(5)), 0);
+    assert_int_equal(TRY(START, SHADER), 0);
+    assert_int_equal(TRY(START, SHADER, ENTRY(4)), 0);             /* a fragment shader */
+    assert_int_equal(TRY(START, SHADER, ENTRY(5), ENTRY(5)), 0);   /* which one? */
+    assert_int_equal(TRY(START, ENTRY(5), SHADER), 0);             /* out of order */
+    assert_int_equal(TRY(START, SHADER, LOCAL_SIZE, ENTRY(5)), 0); /* likewise */
+    assert_int_equal(TRY(START, SHADER, ENTRY(5), OP(43, 0)), 0);  /* an instruction of no words */
+    assert_int_equal(TRY(START, SHADER, ENTRY(5), OP(43, 2)), 0);  /* one cut off */
+    assert_int_equal(TRY(START, OP(OP_CAPABILITY, 3), 1, 2, ENTRY(5)), 0);
+    assert_int_equal(TRY(START, SHADER, OP(OP_ENTRY_POINT, 3), 5, 4), 0);
+    for (uint32_t capability = 4464; capability <= 4468; capability++)
+        assert_int_equal(TRY(START, SHADER, OP(OP_CAPABILITY, 2), capability, ENTRY(5)), 0);
+}
+
+/* Any words at all: nothing is read or written outside (the sanitizers would say). */
+static void damaged_modules_do_no_harm(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SHADERS; i++) {
+        const size_t count = shaders[i].size / 4;
+        for (int n = 0; n < 200; n++) {
+            const size_t kept = n % 2 ? count : (size_t)(harness_random() % (count + 1));
+            uint32_t *words = malloc(kept * sizeof *words + 1);
+            assert_non_null(words);
+            memcpy(words, shaders[i].words, kept * sizeof *words);
+            for (int flips = n % 4; kept > 0 && flips > 0; flips--)
+                words[harness_random() % (n % 8 < 4 && kept > 40 ? 40 : kept)] ^=
+                    1u << harness_random() % 32;
+            const size_t got = try_module(words, kept);
+            assert_true(got == 0 || (got > kept && got <= kept + DJ_SPIRV_MOST_ADDED));
+            free(words);
+        }
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    HARNESS_TEST(every_kernel_asks_for_nan_and_inf),
+    HARNESS_TEST(what_is_made_is_valid),
+    HARNESS_TEST(generated_kernels_ask_too),
+    HARNESS_TEST(later_versions_need_no_extension),
+    HARNESS_TEST(what_is_not_understood_stays_as_it_is),
+    HARNESS_TEST(damaged_modules_do_no_harm),
+};
+
+int main(void)
+{
+    harness_prepare();
+    return cmocka_run_group_tests(tests, list_shaders, NULL);
+}
