@@ -222,9 +222,9 @@ static void layout_destroy(struct dj_context *context)
 
 void dj_context_free(struct dj_context *context)
 {
-    const struct VolkDeviceTable *vk = &context->vk.device;
     if (!context)
         return;
+    const struct VolkDeviceTable *vk = &context->vk.device;
     if (context->device && !context->imported)
         (void)vk->vkDeviceWaitIdle(context->device); /* a lost device is idle enough */
     if (context->device)

@@ -24,6 +24,8 @@ enum {
     COUNT = TOKENS * HEADS * DIM,
 };
 
+#define GENERATED (DJ_HAVE_VKFFT ? DJ_DCT_PATH_GENERATED : DJ_DCT_PATH_DENSE)
+
 static const uint64_t shape[4] = {1, TOKENS, HEADS, DIM};
 static const float ones[DIM * DIM] = {[0 ... DIM * DIM - 1] = 0.5f};
 static atomic_uint failures;
@@ -259,7 +261,7 @@ static void null_threads_share_a_context(void **state)
         null_engine_init(&engine);
         const struct dj_import_params params = locked(null_engine_params(&engine), &engine_lock);
         HARNESS_OK(dj_context_import(&params, &context));
-        share_context(context, false, 3, DJ_DCT_PATH_GENERATED);
+        share_context(context, false, 3, GENERATED);
         dj_context_destroy(&context);
         null_engine_finish(&engine);
         HARNESS_OK(dj_context_create(&(struct dj_context_params){.log = log_line}, &context));
@@ -349,11 +351,11 @@ static void real_threads_share_a_context(void **state)
 {
     (void)state;
     dj_context *const owner = real_context();
-    share_context(owner, true, 2, DJ_DCT_PATH_GENERATED);
+    share_context(owner, true, 2, GENERATED);
     const struct dj_import_params params = lend(owner);
     dj_context *context;
     HARNESS_OK(dj_context_import(&params, &context));
-    share_context(context, true, 1, DJ_DCT_PATH_GENERATED);
+    share_context(context, true, 1, GENERATED);
     dj_context_destroy(&context);
     real_context_finish(owner);
 }
