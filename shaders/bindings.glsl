@@ -9,7 +9,10 @@
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
 
-layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Addresses { uvec2 of[DJ_ADDRESSES]; };
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Addresses
+{
+    uvec2 of[DJ_ADDRESSES];
+};
 
 #define PUSH(block) \
     layout(push_constant) uniform Push \
@@ -18,7 +21,10 @@ layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Add
         layout(offset = DJ_ADDRESSES_OFFSET) Addresses addresses; \
     };
 #define BUFFER(number, access, Block, type, name) \
-    layout(buffer_reference, std430, buffer_reference_align = 4) access buffer Block { type data[]; }; \
+    layout(buffer_reference, std430, buffer_reference_align = 4) access buffer Block \
+    { \
+        type data[]; \
+    }; \
     Block name = Block(addresses.of[number]);
 #else
 #define PUSH(block) \

@@ -44,7 +44,8 @@ float log_weight(uint i)
 
 float projected(uint row, uint i)
 {
-    return scale.data[i] * projected_rows.data[i / WIDTH * push.block_stride + row * WIDTH + i % WIDTH];
+    return scale.data[i] *
+           projected_rows.data[i / WIDTH * push.block_stride + row * WIDTH + i % WIDTH];
 }
 
 float square_sum(uint row)

@@ -25,7 +25,8 @@ const uint MOST_SEEN = 0x40000000u; /* beyond any place that matters; sums with 
 
 uint clamped_index(uint at)
 {
-    return uint(clamp(indices.data[push.indices_base + at], 0, int(min(push.row_tokens, 0x7fffffffu))));
+    const int most = int(min(push.row_tokens, 0x7fffffffu));
+    return uint(clamp(indices.data[push.indices_base + at], 0, most));
 }
 
 /* First token and number of tokens of sequence n. */

@@ -264,7 +264,9 @@ float norm_before(uint f)
 float sum_before(uint f, uint c)
 {
     const uint at = before_base + f * VALUE_DIM + c;
-    return CAUSAL ? before.data[at] : before.data[at] + before.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
+    if (CAUSAL)
+        return before.data[at];
+    return before.data[at] + before.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
 }
 
 /* Adds 32 features' share to the denominators; two invocations share a row. */

@@ -226,7 +226,8 @@ static void push_descriptors_change_nothing(void **state)
         char index[16];
         snprintf(index, sizeof(index), "%u", info.index);
         dj_context *plain = NULL;
-        const struct dj_context_params params = {.device = index, .push_descriptors = DJ_OFF};
+        const struct dj_context_params params = {
+            .device = index, .push_descriptors = DJ_OFF, .device_addresses = DJ_OFF};
         HARNESS_OK(dj_context_create(&params, &plain));
         for (int map = 0; map < 2; map++) {
             struct problem p;
