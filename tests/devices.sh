@@ -7,13 +7,15 @@ build=$1
 modes=${2:-import bare limits small-range discrete no-push-descriptors no-16bit no-addresses \
 no-float-controls no-subgroups}
 programs=${3:-import buffer dct features attention maps inputs types softmax sweep limits edges plans \
-arguments state saved slots snapshots large tensor recorder}
+arguments state saved slots snapshots large synchronisation lifetime}
 logs=$build/devices
 mkdir -p "$logs" || exit 1
 export DIJIANG_TEST_VALIDATION=1
 count=0
 for mode in $modes; do
     for program in $programs; do
+        # one of its cases takes 2^20 indices to fit into a binding
+        [ "$mode-$program" = small-range-arguments ] && continue
         count=$((count + 1))
         log=$logs/$mode.$program.log
         if DIJIANG_TEST_CONTEXT=$mode timeout 3600 "$build/tests/test-$program" >"$log" 2>&1; then
@@ -21,7 +23,8 @@ for mode in $modes; do
             rm -f "$log"
         else
             echo "not ok $count - $mode, $program"
-            grep -E '^not ok|^# (validation|beyond)' "$log" | sed 's/^/# /' | sort | uniq | head -n 20
+            grep -E '^not ok|^# (validation|beyond)' "$log" | grep -v vkDestroyDevice | cut -c 1-200 |
+                sed 's/^/# /' | head -n 8
         fi
     done
 done
