@@ -428,7 +428,7 @@ dj_result dj_attention_run(const dj_attention *plan, const struct dj_attention_a
     struct dj_attention_args own = *args;
     own.barriers |= DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
     if (own.scratch.buffer == NULL)
-        own.scratch = (struct dj_scratch){0};
+        own.scratch.offset = own.scratch.size = 0;
     struct dj_call call;
     struct dj_layout layout;
     struct dj_needs needs = plan_needs(plan);
