@@ -7,29 +7,9 @@ set -u
 
 tests=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 build=$(CDPATH='' cd -- "${1:-${DIJIANG_BUILD:-$tests/../build}}" && pwd) || exit 1
-work=$(mktemp -d "${TMPDIR:-/tmp}/dijiang-consumers.XXXXXX") || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+# shellcheck source=tests/tap.sh
+. "$tests/tap.sh"
 cc=${CC:-cc}
-count=0
-
-# check NAME TOOL FUNCTION: one case; what the function printed is shown if it failed.
-check()
-{
-    count=$((count + 1))
-    if ! command -v "$2" >/dev/null; then
-        echo "ok $count - $1 # SKIP $2 is not installed"
-        return
-    fi
-    (set -ex; "$3") >"$work/log" 2>&1 </dev/null
-    status=$?
-    if [ $status -eq 0 ]; then
-        echo "ok $count - $1"
-    else
-        echo "not ok $count - $1"
-        tail -n 40 "$work/log" | sed 's/^/# /'
-    fi
-}
 
 # A program succeeds if it also says what it did.
 run()
@@ -48,14 +28,6 @@ option()
     meson introspect --buildoptions "$build" | python3 -c '
 import json, sys
 print(next(o["value"] for o in json.load(sys.stdin) if o["name"] == sys.argv[1]))' "$1"
-}
-
-# For what must fail, or must not be: `!` would not end a function.
-fails()
-{
-    if "$@"; then
-        return 1
-    fi
 }
 
 needs_libdijiang() { readelf -d "$1" | grep 'NEEDED.*libdijiang'; }
@@ -227,17 +199,17 @@ meson_subproject()
     test "$installed" = ./usr/bin/consumer
 }
 
-check "the build installs, into another folder" meson install_moved
-check "shared and static libraries build and install together" meson install_both
-check "every name in the archives begins with dj_" nm names_are_ours
-check "the archives share no name" nm names_differ
-check "cc and pkg-config, shared" pkg-config cc_shared
-check "cc and pkg-config --static, both archives" pkg-config cc_static
-check "cc and pkg-config, not installed" pkg-config cc_uninstalled
-check "CMake, C" cmake cmake_c
-check "CMake, C, both archives" cmake cmake_c_static
-check "CMake, C++17" cmake cmake_cxx
-check "CMake's versions" cmake cmake_versions
-check "Meson, installed" meson meson_installed
-check "Meson, as a subproject" meson meson_subproject
-echo "1..$count"
+check_with meson "the build installs, into another folder" install_moved
+check_with meson "shared and static libraries build and install together" install_both
+check_with nm "every name in the archives begins with dj_" names_are_ours
+check_with nm "the archives share no name" names_differ
+check_with pkg-config "cc and pkg-config, shared" cc_shared
+check_with pkg-config "cc and pkg-config --static, both archives" cc_static
+check_with pkg-config "cc and pkg-config, not installed" cc_uninstalled
+check_with cmake "CMake, C" cmake_c
+check_with cmake "CMake, C, both archives" cmake_c_static
+check_with cmake "CMake, C++17" cmake_cxx
+check_with cmake "CMake's versions" cmake_versions
+check_with meson "Meson, installed" meson_installed
+check_with meson "Meson, as a subproject" meson_subproject
+plan
