@@ -26,8 +26,8 @@ Usage: ./bootstrap.sh [--dry-run] COMMAND
           device present; succeeds only if the result is within its bound
   test    set up, build, and run all tests; the last line is
           "N passed, N failed" (", N skipped"); with --all: then also the slow
-          proofs, which take hours (compilers, sanitizers, widths, aarch64,
-          debian13: each is tests/NAME.sh)
+          proofs, which take hours (compilers, builds, sanitizers, tsan,
+          fuzz, widths, aarch64, debian13: each is tests/NAME.sh)
   deps    install what is missing to build and run (with --test: and to test;
           with --all: and for the slow proofs)
   build   deps, then configure and compile in release mode
@@ -439,12 +439,15 @@ do_demo()
 }
 
 # What test --all runs after the suite: each is tests/NAME.sh, TAP on standard output. Programs of
-# other builds (tests/consumers.sh) are part of the suite. To come: fuzzing.
+# other builds (tests/consumers.sh) are part of the suite.
 slow_proofs()
 {
     cat <<'END'
 compilers   GCC and Clang, without a warning
+builds      other options of the build
 sanitizers  ASan and UBSan, leaks
+tsan        the thread sanitizer
+fuzz        files as nobody would write them
 widths      subgroups of 4 and 16
 aarch64     64-bit Arm under qemu-user
 debian13    a bare Debian 13

@@ -4,6 +4,7 @@
 
 #include "pipeline.h"
 #include "shaders.h"
+#include "size.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -214,7 +215,7 @@ void dj_attention_destroy(dj_attention **plan)
     if (plan == NULL || *plan == NULL)
         return;
     struct dj_attention *const old = *plan;
-    VkPipeline *const pipelines[] = {
+    struct dj_pipeline *const pipelines[] = {
         &old->spans,
         &old->tiled.query_features,
         &old->tiled.key_features,
@@ -241,6 +242,15 @@ static bool is_empty(const struct dj_call *call)
            (call->queries.longest == 0 && !call->slots);
 }
 
+uint64_t dj_call_row_work(const struct dj_attention *plan)
+{
+    const uint64_t d = plan->dim, m = plan->features;
+    const uint64_t project = plan->kind->projection == DJ_PROJECTION_DCT      ? d * m
+                             : plan->kind->projection == DJ_PROJECTION_MATRIX ? 2 * d * m
+                                                                              : m;
+    return 2 * m * plan->value_dim + project;
+}
+
 /* Arithmetic of one token and query head: softmax attention 2 (d + e) for each key it sees, all
  * others the state's update and the output 4 m e, and what makes features. */
 static void count_work(const struct dj_call *call, struct dj_needs *needs)
@@ -250,9 +260,6 @@ static void count_work(const struct dj_call *call, struct dj_needs *needs)
     const uint64_t queries = args->q.shape[0] * args->q.shape[1];
     const uint64_t keys = args->k.shape[0] * args->k.shape[1];
     const uint64_t d = plan->dim, e = plan->value_dim, m = plan->features;
-    const uint64_t project = plan->kind->projection == DJ_PROJECTION_DCT      ? d * m
-                             : plan->kind->projection == DJ_PROJECTION_MATRIX ? 2 * d * m
-                                                                              : m;
     const uint64_t query_rows = queries * plan->heads, key_rows = keys * plan->key_heads;
     if (plan->map == DJ_MAP_SOFTMAX) {
         const uint64_t keys_seen = call->keys.longest;
@@ -261,45 +268,81 @@ static void count_work(const struct dj_call *call, struct dj_needs *needs)
     } else if (plan->map == DJ_MAP_LINFORMER) {
         needs->flops = query_rows * m * 2 * (d + e) + key_rows * m * 2 * (d + e);
     } else {
-        needs->flops = query_rows * (2 * m * e + project) + key_rows * (2 * m * e + project);
+        needs->flops = (query_rows + key_rows) * dj_call_row_work(plan);
     }
     needs->bytes = query_rows * (d * dj_type_size(plan->q_type) + e * dj_type_size(plan->o_type)) +
                    key_rows * (d * dj_type_size(plan->k_type) + e * dj_type_size(plan->v_type));
 }
 
-/* What a checked call takes; layout is filled in unless there is nothing to record. */
-static dj_result find_needs(const struct dj_call *call, struct dj_layout *layout,
-                            struct dj_needs *needs)
+dj_result dj_attention_check(const struct dj_attention *plan, const struct dj_attention_args *args,
+                             struct dj_call *call, struct dj_needs *needs)
 {
-    const struct dj_attention *const plan = call->plan;
-    if (is_empty(call))
+    *needs = (struct dj_needs){.scratch_alignment = plan->context->info.offset_alignment,
+                               .slot_size = dj_state_slot_size(plan),
+                               .slot_alignment = 16};
+    if (args == NULL)
         return DJ_SUCCESS;
-    dj_result result = plan->family->layout(call, call->args->scratch.size, layout);
-    /* what needs says of memory, given as memory, must come to the same parts */
-    for (uint64_t total = UINT64_MAX; result == DJ_SUCCESS && layout->total < total;) {
-        total = layout->total;
-        if (total > 0)
-            result = plan->family->layout(call, total, layout);
-    }
-    if (result != DJ_SUCCESS)
+    const dj_result result = dj_call_check(plan, args, call);
+    if (result != DJ_SUCCESS || is_empty(call))
         return result;
-    const uint32_t each = plan->family->dispatches(call, layout);
-    if (layout->parts > UINT32_MAX / each)
-        return dj_fail(&plan->context->log, DJ_ERROR_LIMIT, "attention: %llu parts are too many",
-                       (unsigned long long)layout->parts);
-    needs->scratch_size = layout->total;
-    needs->parts = (uint32_t)layout->parts;
-    needs->dispatches = needs->parts * each;
-    needs->ring_size = dj_call_ring_size(call);
     count_work(call, needs);
+    call->max_work = args->max_work < needs->flops ? args->max_work : 0;
+    call->atomic = call->max_work > 0;
     return DJ_SUCCESS;
 }
 
-static struct dj_needs plan_needs(const struct dj_attention *plan)
+/* The family's layout for the memory that is given. */
+static dj_result find_layout(const struct dj_call *call, struct dj_layout *layout)
 {
-    return (struct dj_needs){.scratch_alignment = plan->context->info.offset_alignment,
-                             .slot_size = dj_state_slot_size(plan),
-                             .slot_alignment = 16};
+    const struct dj_kernel_family *const family = call->plan->family;
+    dj_result result = family->layout(call, call->args->scratch.size, layout);
+    /* what needs says of memory, given as memory, must come to the same pieces */
+    for (uint64_t total = UINT64_MAX; result == DJ_SUCCESS && layout->total < total;) {
+        total = layout->total;
+        if (total > 0)
+            result = family->layout(call, total, layout);
+    }
+    return result;
+}
+
+uint64_t dj_layout_dispatches(const struct dj_call *call, const struct dj_layout *layout,
+                              uint64_t first, uint64_t count)
+{
+    return count * call->plan->family->dispatches(call, layout) +
+           (first + count == layout->pieces ? layout->copies : 0);
+}
+
+dj_result dj_attention_lay_out(struct dj_call *call, struct dj_layout *layout,
+                               struct dj_needs *needs)
+{
+    const struct dj_log *const log = &call->plan->context->log;
+    *layout = (struct dj_layout){0};
+    if (is_empty(call))
+        return DJ_SUCCESS;
+    call->atomic = call->atomic && call->slots && dj_indices_given(&call->args->slots_out);
+    const dj_result result = find_layout(call, layout);
+    if (result != DJ_SUCCESS)
+        return result;
+    if (layout->copies > DJ_MOST_COPIES)
+        return dj_fail(log, DJ_ERROR_LIMIT,
+                       "attention: the last part would copy states in %llu dispatches, at most %d",
+                       (unsigned long long)layout->copies, DJ_MOST_COPIES);
+    if (layout->pieces >
+        (UINT32_MAX - layout->copies) / call->plan->family->dispatches(call, layout))
+        return dj_fail(log, DJ_ERROR_LIMIT, "attention: %llu parts are too many",
+                       (unsigned long long)layout->pieces);
+    layout->each = layout->pieces;
+    if (call->max_work > 0 && call->max_work / layout->work < layout->each)
+        layout->each = call->max_work > layout->work ? call->max_work / layout->work : 1;
+    const uint64_t parts = dj_divide_up(layout->pieces, layout->each);
+    const uint64_t last = (parts - 1) * layout->each; /* its first piece */
+    const uint64_t whole = dj_layout_dispatches(call, layout, 0, layout->each);
+    const uint64_t rest = dj_layout_dispatches(call, layout, last, layout->pieces - last);
+    needs->scratch_size = layout->total;
+    needs->parts = (uint32_t)parts;
+    needs->dispatches = (uint32_t)(whole > rest ? whole : rest);
+    needs->ring_size = dj_call_ring_size(call);
+    return DJ_SUCCESS;
 }
 
 dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention_args *args,
@@ -310,17 +353,17 @@ dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention
     if (needs == NULL)
         return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_attention_needs: needs is NULL");
-    *needs = plan_needs(plan);
-    if (args == NULL)
-        return DJ_SUCCESS;
     struct dj_call call;
     struct dj_layout layout;
-    const dj_result result = dj_call_check(plan, args, &call);
-    return result != DJ_SUCCESS ? result : find_needs(&call, &layout, needs);
+    const dj_result result = dj_attention_check(plan, args, &call, needs);
+    return result != DJ_SUCCESS || args == NULL ? result
+                                                : dj_attention_lay_out(&call, &layout, needs);
 }
 
-static dj_result check_scratch(const struct dj_call *call, uint64_t need)
+dj_result dj_attention_check_scratch(const struct dj_call *call, uint64_t need)
 {
+    if (need == 0)
+        return DJ_SUCCESS;
     const struct dj_attention_args *const args = call->args;
     const struct dj_tensor pool = dj_tensor_of_range(
         args->state, args->state_offset, args->slot_count * dj_state_slot_size(call->plan));
@@ -336,16 +379,15 @@ static dj_result check_scratch(const struct dj_call *call, uint64_t need)
     return dj_scratch_check(call->plan->context, &args->scratch, need, tensors, count);
 }
 
-/* Records parts first .. first + count - 1, which is all that differs between a caller's recording
- * and one submission of run. */
-static dj_result record_parts(const struct dj_call *call, struct dj_recorder *recorder,
-                              struct dj_layout *layout, uint64_t first, uint64_t count)
+dj_result dj_attention_record_pieces(const struct dj_call *call, struct dj_recorder *recorder,
+                                     struct dj_layout *layout, uint64_t first, uint64_t count)
 {
     const struct dj_kernel_family *const family = call->plan->family;
     const struct dj_attention_args *const args = call->args;
     dj_result result = DJ_SUCCESS;
     if (count > 0)
-        result = dj_recorder_reserve(recorder, (uint32_t)count * family->dispatches(call, layout),
+        result = dj_recorder_reserve(recorder,
+                                     (uint32_t)dj_layout_dispatches(call, layout, first, count),
                                      dj_call_ring_size(call));
     else
         result = dj_recorder_reserve(recorder, 0, 0);
@@ -361,8 +403,9 @@ static dj_result record_parts(const struct dj_call *call, struct dj_recorder *re
     if (count > 0)
         indices = dj_call_bind(call, recorder);
     dj_recorder_barriers_before(recorder, args->barriers);
-    for (uint64_t i = 0; i < count; i++) {
-        if (i > 0)
+    const uint64_t copies = count > 0 && first + count == layout->pieces ? layout->copies : 0;
+    for (uint64_t i = 0; i < count + copies; i++) {
+        if (i > 0 && i <= count) /* copies touch nothing of one another */
             dj_recorder_write_to_read(recorder);
         family->record(call, recorder, layout, &indices, first + i);
     }
@@ -370,83 +413,57 @@ static dj_result record_parts(const struct dj_call *call, struct dj_recorder *re
     return DJ_SUCCESS;
 }
 
+/* Everything before recording; function: as the caller knows it. */
+static dj_result prepare(const char *function, const struct dj_attention *plan,
+                         const struct dj_recorder *recorder, const struct dj_attention_args *args,
+                         struct dj_call *call, struct dj_layout *layout, struct dj_needs *needs)
+{
+    const struct dj_log *const log = &plan->context->log;
+    if (recorder == NULL || args == NULL)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: %s is NULL", function,
+                       args == NULL ? "args" : "recorder");
+    if (dj_recorder_context(recorder) != plan->context)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "attention: the recorder is another context's");
+    dj_result result = dj_attention_check(plan, args, call, needs);
+    if (result == DJ_SUCCESS)
+        result = dj_attention_lay_out(call, layout, needs);
+    if (result == DJ_SUCCESS)
+        result = dj_attention_check_scratch(call, needs->scratch_size);
+    return result;
+}
+
 dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
                               const struct dj_attention_args *args)
 {
     if (plan == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
-    if (recorder == NULL || args == NULL)
-        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
-                       "dj_attention_record: %s is NULL", args == NULL ? "args" : "recorder");
-    if (dj_recorder_context(recorder) != plan->context)
-        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: the recorder is another context's");
     struct dj_call call;
-    struct dj_layout layout = {0};
-    struct dj_needs needs = plan_needs(plan);
-    dj_result result = dj_call_check(plan, args, &call);
-    if (result == DJ_SUCCESS)
-        result = find_needs(&call, &layout, &needs);
-    if (result == DJ_SUCCESS && needs.scratch_size > 0)
-        result = check_scratch(&call, needs.scratch_size);
-    if (result != DJ_SUCCESS)
-        return result;
-    return record_parts(&call, recorder, &layout, 0, needs.parts);
+    struct dj_layout layout;
+    struct dj_needs needs;
+    const dj_result result =
+        prepare("dj_attention_record", plan, recorder, args, &call, &layout, &needs);
+    return result != DJ_SUCCESS
+               ? result
+               : dj_attention_record_pieces(&call, recorder, &layout, 0, layout.pieces);
 }
 
-/* One part a submission: no submission grows with the number of tokens. */
-static dj_result run_parts(const struct dj_call *call, struct dj_layout *layout,
-                           const struct dj_needs *needs)
-{
-    dj_recorder *recorder;
-    dj_result result = dj_recorder_create(call->plan->context,
-                                          &(struct dj_recorder_params){
-                                              .dispatches = needs->dispatches / needs->parts,
-                                              .ring_size = needs->ring_size,
-                                          },
-                                          &recorder);
-    for (uint64_t part = 0; result == DJ_SUCCESS && part < layout->parts; part++) {
-        result = dj_recorder_begin(recorder);
-        if (result == DJ_SUCCESS)
-            result = record_parts(call, recorder, layout, part, 1);
-        if (result == DJ_SUCCESS)
-            result = dj_recorder_submit(recorder);
-        if (result == DJ_SUCCESS)
-            result = dj_recorder_wait(recorder, UINT64_MAX);
-    }
-    dj_recorder_destroy(&recorder);
-    return result;
-}
-
-dj_result dj_attention_run(const dj_attention *plan, const struct dj_attention_args *args)
+dj_result dj_attention_record_part(const dj_attention *plan, dj_recorder *recorder,
+                                   const struct dj_attention_args *args, uint32_t part)
 {
     if (plan == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
-    if (args == NULL)
-        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
-                       "dj_attention_run: args is NULL");
-    struct dj_attention_args own = *args;
-    own.barriers |= DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
-    if (own.scratch.buffer == NULL)
-        own.scratch.offset = own.scratch.size = 0;
     struct dj_call call;
     struct dj_layout layout;
-    struct dj_needs needs = plan_needs(plan);
-    dj_result result = dj_call_check(plan, &own, &call);
-    if (result == DJ_SUCCESS)
-        result = find_needs(&call, &layout, &needs);
-    if (result != DJ_SUCCESS || needs.parts == 0)
+    struct dj_needs needs;
+    const dj_result result =
+        prepare("dj_attention_record_part", plan, recorder, args, &call, &layout, &needs);
+    if (result != DJ_SUCCESS)
         return result;
-    struct dj_buffer *scratch = NULL;
-    if (own.scratch.buffer == NULL && needs.scratch_size > 0) {
-        result = dj_buffer_create_named(plan->context, needs.scratch_size, DJ_MEMORY_DEVICE,
-                                        "attention scratch", &scratch);
-        own.scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
-    }
-    if (result == DJ_SUCCESS && needs.scratch_size > 0)
-        result = check_scratch(&call, needs.scratch_size);
-    if (result == DJ_SUCCESS)
-        result = run_parts(&call, &layout, &needs);
-    dj_buffer_destroy(&scratch);
-    return result;
+    if (part >= needs.parts)
+        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "attention: part %u of a call of %u", part, needs.parts);
+    const uint64_t first = part * layout.each, left = layout.pieces - first;
+    return dj_attention_record_pieces(&call, recorder, &layout, first,
+                                      left < layout.each ? left : layout.each);
 }

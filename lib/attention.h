@@ -6,6 +6,7 @@
 
 #include "buffer.h"
 #include "map.h"
+#include "pipeline.h"
 #include "projection.h"
 #include "spans.h"
 #include "tensor.h"
@@ -16,7 +17,8 @@ struct dj_kernel_family;
 
 enum {
     DJ_MOST_SNAPSHOTS = 64,
-    DJ_MOST_PLACES = 1 << 30 /* of cosFormer and of position scales: sums of two fit 32 bits */
+    DJ_MOST_COPIES = 1 << 19, /* that one part may end with */
+    DJ_MOST_PLACES = 1 << 30  /* of cosFormer and of position scales: sums of two fit 32 bits */
 };
 
 struct dj_attention {
@@ -31,13 +33,13 @@ struct dj_attention {
     uint32_t q_type, k_type, v_type, o_type;
     float scale;                      /* of q.k; never 0 */
     struct dj_projection *projection; /* of queries and keys; NULL: softmax */
-    struct dj_buffer *decay; /* DJ_DECAY_POWERS of every key head; of one if there is none */
-    VkPipeline spans;        /* the kernel that fills tables of spans */
+    struct dj_buffer *decay;  /* DJ_DECAY_POWERS of every key head; of one if there is none */
+    struct dj_pipeline spans; /* the kernel that fills tables of spans */
     struct {
-        VkPipeline query_features, key_features, sum, scan, output;
+        struct dj_pipeline query_features, key_features, sum, scan, output;
     } tiled;
     struct {
-        VkPipeline attend, attend_carried, project_keys, project_values;
+        struct dj_pipeline attend, attend_carried, project_keys, project_values;
     } softmax;
 };
 
@@ -50,6 +52,8 @@ struct dj_call {
     uint32_t states;                  /* that slots_out receives of each sequence; else 1 */
     bool slots;                       /* there are slots that state comes from or goes to */
     bool seen;                        /* places need the tokens that the states have seen */
+    uint64_t max_work;                /* of a piece; 0: no limit */
+    bool atomic;                      /* all slots are written at the end, or none */
 };
 
 /* Where a call's numbers lie in the recorder's ring, or in the caller's buffers. */
@@ -57,35 +61,39 @@ struct dj_call_indices {
     struct dj_bound_indices spans, query_spans, slots_in, accepted, slots_out;
 };
 
-/* How a call is cut into parts and where its scratch memory lies; families use what they need. A
- * part is one box of sequences, tokens and heads. */
+/* How a call is cut into pieces and where its scratch memory lies; families use what they need. A
+ * piece is one box of sequences, tokens and heads; the caller's parts are one or more of them. */
 struct dj_layout {
     struct dj_grid grid;       /* of keys; softmax: of queries */
     struct dj_grid query_grid; /* of queries, without a causal mask; softmax: of keys */
     uint64_t region[7];        /* byte offsets in scratch */
     uint64_t total;            /* bytes of scratch */
-    uint64_t parts;
+    uint64_t carry;            /* ... of one box's carry */
+    uint64_t pieces;
+    uint64_t copies; /* that follow all pieces, of carries to slots; 0: pieces write slots */
+    uint64_t work;   /* floating-point operations of a piece, at most, if max_work limits them */
+    uint64_t each;   /* pieces to a part */
     bool slot_bound; /* the pool is beyond the binding range: one sequence a box, its slot bound */
     bool apart;      /* a group's query heads are too far apart to be bound together */
     struct {
         uint64_t box, first;
-    } cursor; /* the box of sequences, and its first part, that was last asked for */
+    } cursor; /* the box of sequences, and its first piece, that was last asked for */
 };
 
 /* A family of kernels: what it makes for a plan, and three functions of a checked call. */
 struct dj_kernel_family {
-    /* The most dispatches that one part takes. */
+    /* The most dispatches that one piece takes; a copy takes one. */
     uint32_t (*dispatches)(const struct dj_call *call, const struct dj_layout *layout);
 
     /* Fills in layout for at most budget bytes of scratch (0: as much as is useful). Returns
      * DJ_SUCCESS; DJ_ERROR_LIMIT; DJ_ERROR_SCRATCH, logged. */
     dj_result (*layout)(const struct dj_call *call, uint64_t budget, struct dj_layout *layout);
 
-    /* Records part number `part`; quickest in order. Begins and ends with the caller's side of the
-     * contract in dijiang/recorder.h; between two parts in one recording the caller puts a
-     * write-to-read barrier. */
+    /* Records piece number `piece`, or behind the last of them a copy; quickest in order. Begins
+     * and ends with the caller's side of the contract in dijiang/recorder.h; between two pieces in
+     * one recording, and before the first copy, the caller puts a write-to-read barrier. */
     void (*record)(const struct dj_call *call, struct dj_recorder *recorder,
-                   struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t part);
+                   struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t piece);
 
     /* Creates the family's pipelines and tables. */
     dj_result (*create)(struct dj_attention *plan, const struct dj_attention_params *params);
@@ -109,8 +117,8 @@ bool dj_call_pool_fits(const struct dj_call *call);
 
 /* The pool, or the slot that is to be bound where the pool is beyond the binding range (slot_bound;
  * -1: any); *base: words to slot 0 or to that slot; *words: from slot to slot. */
-VkDescriptorBufferInfo dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
-                                     uint32_t *base, uint32_t *words);
+struct dj_binding dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
+                                uint32_t *base, uint32_t *words);
 
 /* Records the kernel that fills a table of one side's spans, uvec4 for each of `count` sequences
  * from `sequence` on, as DJ_SPAN_BOX reads them; snapshot: as struct spans_push says, snapshots
@@ -118,14 +126,14 @@ VkDescriptorBufferInfo dj_call_slots(const struct dj_call *call, bool slot_bound
 void dj_call_record_spans(const struct dj_call *call, struct dj_recorder *recorder,
                           const struct dj_call_indices *indices, const struct dj_span_set *set,
                           uint64_t sequence, uint64_t count, uint32_t snapshot, bool fresh,
-                          VkDescriptorBufferInfo table);
+                          struct dj_binding table);
 
 /* A box of sequences, tokens and heads of a tensor of one side as rows for kernels: i0 = sequence,
  * i1 = head, i2 = token. Where the side has a table it must be given. snapshot > 0: instead of the
  * box's tokens those that the table for that snapshot names. */
 struct dj_rows dj_call_rows(const struct dj_call *call, const struct dj_span_set *set,
                             const struct dj_tensor *tensor, const struct dj_box *box,
-                            uint32_t snapshot, VkDescriptorBufferInfo table);
+                            uint32_t snapshot, struct dj_binding table);
 
 /* What families need to cut a call into boxes.
  *
@@ -146,8 +154,11 @@ struct dj_tensor dj_call_boxed(const struct dj_span_set *set, const struct dj_te
 /* DJ_ERROR_LIMIT: the smallest box is too large. */
 dj_result dj_call_fail_limit(const struct dj_call *call);
 
-/* The box of sequences that has part number *index of a call, which becomes its number among that
- * box's; count: parts of one box of sequences and one of heads. */
+/* Floating-point operations for one row of queries or of keys, in linear time. */
+uint64_t dj_call_row_work(const struct dj_attention *plan);
+
+/* The box of sequences that has piece number *index of a call, which becomes its number among that
+ * box's; count: pieces of one box of sequences and one of heads. */
 uint64_t dj_layout_find(const struct dj_call *call, struct dj_layout *layout,
                         uint64_t (*count)(const struct dj_call *call,
                                           const struct dj_layout *layout, uint64_t box),
@@ -160,8 +171,8 @@ uint64_t dj_regions_cost(const struct dj_device_info *info, const uint64_t *size
 void dj_regions_place(const uint64_t *sizes, int count, struct dj_layout *layout);
 
 /* A region of a call's scratch memory as a binding. */
-VkDescriptorBufferInfo dj_scratch_region(const struct dj_attention_args *args, uint64_t offset,
-                                         uint64_t end);
+struct dj_binding dj_scratch_region(const struct dj_attention_args *args, uint64_t offset,
+                                    uint64_t end);
 
 /* Where a call's indices lie in buffers, as tensors; those of the host are empty. */
 enum {
@@ -172,6 +183,29 @@ void dj_call_index_ranges(const struct dj_call *call, struct dj_tensor ranges[DJ
 /* Every check of a call but those of scratch memory and slot indices. */
 dj_result dj_call_check(const struct dj_attention *plan, const struct dj_attention_args *args,
                         struct dj_call *call);
+
+/* dj_call_check, what needs says of the plan, and the call's work, by which max_work and atomic
+ * are set: a call that max_work holds whole has none. args NULL: of the plan alone. */
+dj_result dj_attention_check(const struct dj_attention *plan, const struct dj_attention_args *args,
+                             struct dj_call *call, struct dj_needs *needs);
+
+/* Cuts a checked call into pieces and those into parts, and fills in the rest of needs; no pieces
+ * if there is nothing to do. Returns DJ_SUCCESS; DJ_ERROR_LIMIT; DJ_ERROR_SCRATCH, logged. */
+dj_result dj_attention_lay_out(struct dj_call *call, struct dj_layout *layout,
+                               struct dj_needs *needs);
+
+/* Checks that args have `need` bytes of scratch memory. */
+dj_result dj_attention_check_scratch(const struct dj_call *call, uint64_t need);
+
+/* Records pieces first .. first + count - 1 with the caller's barriers around them, and behind the
+ * last piece the copies; or nothing. Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (the host's
+ * slot indices); DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE, logged. */
+dj_result dj_attention_record_pieces(const struct dj_call *call, struct dj_recorder *recorder,
+                                     struct dj_layout *layout, uint64_t first, uint64_t count);
+
+/* The dispatches that takes. */
+uint64_t dj_layout_dispatches(const struct dj_call *call, const struct dj_layout *layout,
+                              uint64_t first, uint64_t count);
 
 /* Bytes of one key head's block and of a whole slot. */
 uint64_t dj_state_block_size(const struct dj_attention *plan);

@@ -8,23 +8,23 @@
 #include "shaders.h"
 #include "size.h"
 
-/* What the steps of a part share. */
+/* What the steps of a piece share. */
 struct part {
     const struct dj_call *call;
     struct dj_recorder *recorder;
     const struct dj_layout *layout;
     const struct dj_call_indices *indices;
     struct dj_softmax_part cut;
-    VkDescriptorBufferInfo query_table, key_table;
+    struct dj_binding query_table, key_table;
 };
 
 /* A region of scratch memory; no buffer if it is empty. */
-static VkDescriptorBufferInfo region(const struct part *part, enum dj_softmax_region which)
+static struct dj_binding region(const struct part *part, enum dj_softmax_region which)
 {
     const struct dj_layout *const layout = part->layout;
     const uint64_t end = which + 1 < DJ_SOFTMAX_REGIONS ? layout->region[which + 1] : layout->total;
     if (end == layout->region[which])
-        return (VkDescriptorBufferInfo){.buffer = VK_NULL_HANDLE};
+        return (struct dj_binding){.buffer = VK_NULL_HANDLE};
     return dj_scratch_region(part->call->args, layout->region[which], end);
 }
 
@@ -43,7 +43,7 @@ static struct part make_part(const struct dj_call *call, struct dj_recorder *rec
 }
 
 static void record_table(const struct part *part, const struct dj_span_set *set,
-                         VkDescriptorBufferInfo table)
+                         struct dj_binding table)
 {
     const struct dj_box *const box = &part->cut.queries;
     if (table.buffer != VK_NULL_HANDLE)
@@ -51,14 +51,14 @@ static void record_table(const struct part *part, const struct dj_span_set *set,
                              box->count[0], 0, true, table);
 }
 
-/* The part's rows of k or v. */
+/* The piece's rows of k or v. */
 static struct dj_rows key_rows(const struct part *part, const struct dj_tensor *tensor)
 {
     return dj_call_rows(part->call, &part->call->keys, tensor, &part->cut.keys, 0, part->key_table);
 }
 
 /* projected (+)= E x, E at matrix floats from the features' start. */
-static void record_project(const struct part *part, VkPipeline pipeline,
+static void record_project(const struct part *part, struct dj_pipeline pipeline,
                            const struct dj_tensor *tensor, uint32_t matrix,
                            enum dj_softmax_region sums, enum dj_softmax_region lacking)
 {
@@ -76,11 +76,10 @@ static void record_project(const struct part *part, VkPipeline pipeline,
         .base = x.view.base,
         .stride = {x.view.stride[0], x.view.stride[1], x.view.stride[2]},
     };
-    VkDescriptorBufferInfo bindings[4] = {
-        x.view.binding,
-        {.buffer = features->tables->handle, .range = features->tables->size},
-        region(part, sums),
-        region(part, lacking)};
+    struct dj_binding bindings[4] = {x.view.binding,
+                                     {.buffer = features->tables, .range = features->tables->size},
+                                     region(part, sums),
+                                     region(part, lacking)};
     if (bindings[3].buffer == VK_NULL_HANDLE) /* not touched, but bound all the same */
         bindings[3] = bindings[2];
     const uint32_t columns = (uint32_t)tensor->shape[3];
@@ -92,7 +91,7 @@ static void record_project(const struct part *part, VkPipeline pipeline,
 
 /* The keys of an attention kernel: the call's, or Linformer's projected ones. */
 static void set_keys(const struct part *part, struct softmax_push *push,
-                     VkDescriptorBufferInfo bindings[7])
+                     struct dj_binding bindings[7])
 {
     const struct dj_attention *const plan = part->call->plan;
     const struct dj_attention_args *const args = part->call->args;
@@ -152,9 +151,9 @@ static void record_attend(const struct part *part)
         .o_stride = {o.view.stride[0], o.view.stride[1], o.view.stride[2]},
     };
     /* what the kernel will not touch is bound to something harmless all the same */
-    const VkDescriptorBufferInfo none = q.view.binding, carry = region(part, DJ_SOFTMAX_CARRY);
+    const struct dj_binding none = q.view.binding, carry = region(part, DJ_SOFTMAX_CARRY);
     const bool carried = carry.buffer != VK_NULL_HANDLE && !(part->cut.first && part->cut.last);
-    VkDescriptorBufferInfo bindings[7] = {
+    struct dj_binding bindings[7] = {
         none, none, none, o.view.binding, carried ? carry : none, q.ragged ? q.spans : none, none};
     set_keys(part, &push, bindings);
     if (carried)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The tiled kernel family: how a call is cut into parts, and the three phases of each. */
+/* The tiled kernel family: the three phases of a piece of a call. */
 #include "attention.h"
 
 #include "kernels.h"
@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* What the steps of a part share. */
+/* What the steps of a piece share. */
 struct part {
     const struct dj_call *call;
     const struct dj_attention *plan;
@@ -19,15 +19,25 @@ struct part {
     const struct dj_call_indices *indices;
     struct dj_tiled_part cut;
     uint32_t sequences, tokens, heads, tiles; /* of the box; key heads */
-    VkDescriptorBufferInfo projected, queries, keys, records, carry, table, decay;
+    struct dj_binding projected, queries, keys, records, carry, table, decay;
 };
 
-static VkDescriptorBufferInfo region(const struct part *part, enum dj_tiled_region which)
+static struct dj_binding region(const struct part *part, enum dj_tiled_region which)
 {
     const struct dj_layout *const layout = part->layout;
     return dj_scratch_region(part->call->args, layout->region[which],
                              which + 1 < DJ_TILED_REGIONS ? layout->region[which + 1]
                                                           : layout->total);
+}
+
+/* The carry of the piece's sequences and heads, and the one behind it if it is written. */
+static struct dj_binding carry_region(const struct part *part)
+{
+    const struct dj_layout *const layout = part->layout;
+    const uint64_t number = layout->copies > 0 ? part->cut.carry : 0;
+    const uint64_t start = layout->region[DJ_TILED_CARRY] + number * layout->carry;
+    return dj_scratch_region(part->call->args, start,
+                             start + (part->cut.forks ? 2 : 1) * layout->carry);
 }
 
 static const struct dj_span_set *side(const struct part *part, bool queries)
@@ -62,9 +72,9 @@ static uint32_t member_count(const struct dj_call *call, const struct dj_layout 
 }
 
 /* Packed features of one member. */
-static VkDescriptorBufferInfo member_features(const struct part *part, uint32_t member)
+static struct dj_binding member_features(const struct part *part, uint32_t member)
 {
-    VkDescriptorBufferInfo features = part->queries;
+    struct dj_binding features = part->queries;
     features.range /= member_count(part->call, part->layout);
     features.offset += member * features.range;
     return features;
@@ -72,7 +82,7 @@ static VkDescriptorBufferInfo member_features(const struct part *part, uint32_t 
 
 /* Rows projected -> features. */
 static void record_features(const struct part *part, const struct dj_rows *x, bool queries,
-                            uint32_t member, VkDescriptorBufferInfo out)
+                            uint32_t member, struct dj_binding out)
 {
     const struct dj_attention *const plan = part->plan;
     const struct dj_attention_args *const args = part->call->args;
@@ -96,15 +106,15 @@ static void record_features(const struct part *part, const struct dj_rows *x, bo
         .square_factor = numbers != NULL ? numbers->square_factor : 0.0f,
         .max_tokens = plan->max_tokens,
     };
-    VkDescriptorBufferInfo bindings[6] = {part->projected,
-                                          dj_projection_scale(plan->projection),
-                                          dj_projection_scale(plan->projection),
-                                          out,
-                                          x->ragged ? x->spans : part->projected,
-                                          part->projected};
+    struct dj_binding bindings[6] = {part->projected,
+                                     dj_projection_scale(plan->projection),
+                                     dj_projection_scale(plan->projection),
+                                     out,
+                                     x->ragged ? x->spans : part->projected,
+                                     part->projected};
     if (numbers != NULL)
-        bindings[2] = (VkDescriptorBufferInfo){.buffer = numbers->tables->handle,
-                                               .range = numbers->tables->size};
+        bindings[2] =
+            (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
     if (scales->buffer != NULL) {
         const struct dj_box all = {.count = {1, 1, scales->shape[2]}};
         const struct dj_view view = dj_tensor_view(scales, &all);
@@ -124,7 +134,7 @@ static void record_features(const struct part *part, const struct dj_rows *x, bo
 
 /* A tensor of queries or keys -> features: the projection's memory is free before and after. */
 static void record_side(const struct part *part, const struct dj_tensor *tensor, bool queries,
-                        uint32_t member, VkDescriptorBufferInfo out)
+                        uint32_t member, struct dj_binding out)
 {
     const struct dj_attention *const plan = part->plan;
     const struct dj_rows x = find_rows(part, tensor, queries, member);
@@ -152,8 +162,8 @@ static void record_sum(const struct part *part)
         .v_base = v.view.base,
         .v_stride = {v.view.stride[0], v.view.stride[1], v.view.stride[2]},
     };
-    const VkDescriptorBufferInfo bindings[] = {part->keys, v.view.binding, part->records,
-                                               part->decay, v.ragged ? v.spans : part->keys};
+    const struct dj_binding bindings[] = {part->keys, v.view.binding, part->records, part->decay,
+                                          v.ragged ? v.spans : part->keys};
     const uint32_t blocks = ((plan->features + DJ_TILE_FEATURES - 1) / DJ_TILE_FEATURES) *
                             ((plan->value_dim + DJ_TILE_VALUES - 1) / DJ_TILE_VALUES);
     dj_recorder_dispatch(part->recorder, plan->tiled.sum, bindings, 5, &push, sizeof push,
@@ -191,13 +201,14 @@ static void record_scan_way(const struct part *part, struct scan_way way, uint32
         .accepted_base = indices->accepted.base,
         .out_base = indices->slots_out.base,
         .carry_tokens = part->sequences * part->heads * (uint32_t)(dj_state_block_size(plan) / 4),
+        .carry_out = part->cut.forks ? (uint32_t)(part->layout->carry / 4) : 0,
         .plan_heads = plan->key_heads,
         .dim = plan->dim,
         .map = plan->map,
     };
     /* what the kernel will not touch is bound to something harmless all the same */
-    VkDescriptorBufferInfo bindings[8] = {part->records, part->carry, part->carry, part->carry,
-                                          part->decay,   part->carry, part->carry, part->carry};
+    struct dj_binding bindings[8] = {part->records, part->carry, part->carry, part->carry,
+                                     part->decay,   part->carry, part->carry, part->carry};
     if (way.read == DJ_SCAN_SLOTS || way.write_slots)
         bindings[1] = dj_call_slots(call, part->layout->slot_bound, way.slot, &push.slots_base,
                                     &push.slot_words);
@@ -221,12 +232,13 @@ static void record_scan(const struct part *part)
     const struct dj_indices *const out = &call->args->slots_out;
     const bool from_slots =
         part->cut.first && call->slots && dj_indices_given(&call->args->slots_in);
-    const bool to_slots = part->cut.publishes && call->slots && dj_indices_given(out);
+    const bool kept = part->layout->copies > 0;
+    const bool to_slots = part->cut.publishes && call->slots && dj_indices_given(out) && !kept;
     struct scan_way way = {
         .read = !part->cut.first ? DJ_SCAN_CARRY
                 : from_slots     ? DJ_SCAN_SLOTS
                                  : DJ_SCAN_EMPTY,
-        .write_carry = !part->cut.last || !part->plan->causal,
+        .write_carry = !part->cut.last || !part->plan->causal || kept,
         .write_slots = to_slots,
     };
     if (!part->layout->slot_bound) {
@@ -252,6 +264,17 @@ static void record_scan(const struct part *part)
         dj_recorder_write_to_read(part->recorder);
         record_scan_way(part, last, 0);
     }
+}
+
+/* A kept state to the slots of its snapshot. */
+static void record_copy(const struct part *part)
+{
+    const struct dj_call *const call = part->call;
+    struct scan_way way = {.read = DJ_SCAN_CARRY, .write_slots = true};
+    if (part->layout->slot_bound)
+        way.slot = call->args->slots_out
+                       .host[part->cut.box.start[0] * call->snapshots + part->cut.snapshot];
+    record_scan_way(part, way, 0);
 }
 
 /* Enough workgroups to fill a large GPU; beyond that each does several column blocks, which saves
@@ -285,8 +308,8 @@ static void record_output(const struct part *part, uint32_t member)
         .before_norm = DJ_RECORD_BEFORE_NORM(m, e),
         .before_peak = DJ_RECORD_BEFORE_PEAK(m, e),
     };
-    const VkDescriptorBufferInfo queries = member_features(part, member);
-    VkDescriptorBufferInfo bindings[8] = {
+    const struct dj_binding queries = member_features(part, member);
+    struct dj_binding bindings[8] = {
         queries,       part->keys,    queries,     o.view.binding,
         part->records, part->records, part->decay, o.ragged ? o.spans : queries};
     if (plan->causal) {
@@ -319,7 +342,7 @@ static struct part make_part(const struct dj_call *call, struct dj_recorder *rec
         .layout = layout,
         .indices = indices,
         .cut = dj_tiled_cut(call, layout, index),
-        .decay = {.buffer = plan->decay->handle, .range = plan->decay->size},
+        .decay = {.buffer = plan->decay, .range = plan->decay->size},
     };
     part.sequences = (uint32_t)part.cut.box.count[0];
     part.heads = (uint32_t)part.cut.box.count[2];
@@ -329,7 +352,7 @@ static struct part make_part(const struct dj_call *call, struct dj_recorder *rec
     part.queries = region(&part, DJ_TILED_QUERIES);
     part.keys = region(&part, DJ_TILED_KEYS);
     part.records = region(&part, DJ_TILED_RECORDS);
-    part.carry = region(&part, DJ_TILED_CARRY);
+    part.carry = carry_region(&part);
     if (dj_call_has_table(call, side(&part, part.cut.queries)))
         part.table = region(&part, DJ_TILED_TABLE);
     return part;
@@ -339,13 +362,17 @@ static struct part make_part(const struct dj_call *call, struct dj_recorder *rec
  * 2. keys and queries -> features, packed;  3. sums of every tile;
  * 4. scan over tiles, state in and out;     5. outputs of every tile.
  * Causal: all. Otherwise 2 to 4 for the keys in the first pass, 2 and 5 for the queries in the
- * second, when the carry holds all keys. */
+ * second, when the carry holds all keys. A copy: 4 without tiles, from the carry. */
 static void record(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
     const struct part part = make_part(call, recorder, layout, indices, index);
     const bool keys = !part.cut.queries, queries = call->plan->causal || part.cut.queries;
     const uint32_t members = member_count(call, layout);
+    if (part.cut.copies) {
+        record_copy(&part);
+        return;
+    }
     if (part.table.buffer != VK_NULL_HANDLE) {
         dj_call_record_spans(call, recorder, indices, side(&part, part.cut.queries),
                              part.cut.box.start[0], part.cut.box.count[0], part.cut.snapshot,

@@ -3,9 +3,26 @@
 #include "copier.h"
 #include "memory.h"
 
+#include <dijiang/vulkan.h>
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What an allocation says if its buffer is to have an address. */
+static const VkMemoryAllocateFlagsInfo addressed = {
+    .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+    .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
+};
+
+static VkDeviceAddress address_get(const struct dj_context *context, VkBuffer buffer)
+{
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    const VkBufferDeviceAddressInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
+                                            .buffer = buffer};
+    return vk->vkGetBufferDeviceAddressKHR ? vk->vkGetBufferDeviceAddressKHR(context->device, &info)
+                                           : vk->vkGetBufferDeviceAddress(context->device, &info);
+}
 
 /* Allocates from the best type that has room; sets *type. */
 static dj_result memory_allocate(struct dj_buffer *buffer, uint32_t memory,
@@ -27,6 +44,7 @@ static dj_result memory_allocate(struct dj_buffer *buffer, uint32_t memory,
         mask &= ~(1u << *type);
         const VkMemoryAllocateInfo info = {
             .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+            .pNext = context->device_addresses ? &addressed : NULL,
             .allocationSize = need->size,
             .memoryTypeIndex = *type,
         };
@@ -58,9 +76,14 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = (buffer->size + 3) / 4 * 4, /* kernels read whole words */
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_DST_BIT,
-        .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                 (context->device_addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0),
+        .sharingMode =
+            context->family_count > 1 ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE,
+        .queueFamilyIndexCount = context->family_count > 1 ? context->family_count : 0,
+        .pQueueFamilyIndices = context->families,
     };
+    buffer->usage = info.usage;
     VkResult code = vk->vkCreateBuffer(context->device, &info, context->allocator, &buffer->handle);
     if (code != VK_SUCCESS) {
         buffer->handle = VK_NULL_HANDLE;
@@ -83,6 +106,8 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
     code = vk->vkBindBufferMemory(context->device, buffer->handle, buffer->memory, 0);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkBindBufferMemory");
+    if (context->device_addresses)
+        buffer->address = address_get(context, buffer->handle);
 
     const VkMemoryType *chosen = &context->memory.memoryTypes[type];
     const VkMemoryPropertyFlags coherent =
@@ -169,9 +194,11 @@ void dj_buffer_destroy(dj_buffer **buffer)
     if (!buffer || !*buffer)
         return;
     const struct dj_context *context = (*buffer)->context;
-    /* freeing memory unmaps it */
-    context->vk.device.vkDestroyBuffer(context->device, (*buffer)->handle, context->allocator);
-    context->vk.device.vkFreeMemory(context->device, (*buffer)->memory, context->allocator);
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    if (!(*buffer)->wrapped) { /* freeing memory unmaps it */
+        vk->vkDestroyBuffer(context->device, (*buffer)->handle, context->allocator);
+        vk->vkFreeMemory(context->device, (*buffer)->memory, context->allocator);
+    }
     free(*buffer);
     *buffer = NULL;
 }
@@ -184,6 +211,71 @@ uint64_t dj_buffer_size(const dj_buffer *buffer)
 void *dj_buffer_map(dj_buffer *buffer)
 {
     return buffer ? buffer->mapped : NULL;
+}
+
+dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *params,
+                         dj_buffer **buffer)
+{
+    if (buffer)
+        *buffer = NULL;
+    if (!context)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    const struct dj_log *log = &context->log;
+    if (!params || !buffer)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "dj_buffer_wrap: %s is NULL",
+                       params ? "buffer" : "params");
+    if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_wrap_params"))
+        return DJ_ERROR_VERSION;
+    if (!params->buffer || params->size == 0)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "dj_wrap_params.%s is 0",
+                       params->buffer ? "size" : "buffer");
+    if (!(params->usage & VK_BUFFER_USAGE_STORAGE_BUFFER_BIT))
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_wrap_params.usage is 0x%x, without VK_BUFFER_USAGE_STORAGE_BUFFER_BIT",
+                       params->usage);
+    if (context->device_addresses && !(params->usage & VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT))
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_wrap_params.usage is 0x%x, without "
+                       "VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT, and the context uses device "
+                       "addresses",
+                       params->usage);
+    if (params->host_cached > 1)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_wrap_params.host_cached is %u, not 0 or 1", params->host_cached);
+    const dj_result result = dj_context_check(context);
+    if (result != DJ_SUCCESS)
+        return result;
+    struct dj_buffer *made = calloc(1, sizeof(*made));
+    if (!made)
+        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a buffer");
+    *made = (struct dj_buffer){
+        .context = context,
+        .handle = params->buffer,
+        .wrapped = true,
+        .usage = params->usage,
+        .size = params->size,
+        .mapped = params->mapped,
+        .host_cached = params->mapped && params->host_cached != 0,
+        .address = context->device_addresses ? address_get(context, params->buffer) : 0,
+    };
+    *buffer = made;
+    return DJ_SUCCESS;
+}
+
+VkBuffer dj_buffer_handle(const dj_buffer *buffer)
+{
+    return buffer ? buffer->handle : VK_NULL_HANDLE;
+}
+
+/* Checks that a copy by the queue is possible. */
+static dj_result copy_check(const struct dj_buffer *buffer, const char *function,
+                            VkBufferUsageFlags usage, const char *usage_name)
+{
+    if (!(buffer->usage & usage))
+        return dj_fail(&buffer->context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: the wrapped buffer is not mapped, and its usage 0x%x is without %s",
+                       function, buffer->usage, usage_name);
+    return dj_context_check_queue(buffer->context, function);
 }
 
 /* Checks the arguments of a copy. */
@@ -213,7 +305,10 @@ dj_result dj_buffer_write(dj_buffer *buffer, uint64_t offset, const void *data, 
         return DJ_SUCCESS;
     }
     struct dj_copier copier;
-    result = dj_copier_init(&copier, buffer->context, size, DJ_MEMORY_UPLOAD);
+    result = copy_check(buffer, "dj_buffer_write", VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                        "VK_BUFFER_USAGE_TRANSFER_DST_BIT");
+    if (result == DJ_SUCCESS)
+        result = dj_copier_init(&copier, buffer->context, size, DJ_MEMORY_UPLOAD);
     if (result != DJ_SUCCESS)
         return result;
     for (uint64_t done = 0; result == DJ_SUCCESS && done < size; done += DJ_COPIER_PIECE) {
@@ -231,12 +326,18 @@ dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_
     dj_result result = range_check(buffer, "dj_buffer_read", offset, data, size);
     if (result != DJ_SUCCESS || size == 0)
         return result;
-    if (buffer->mapped && buffer->host_cached) {
+    /* uncached memory is read faster by a copy, where one can be made */
+    const bool copies =
+        (buffer->usage & VK_BUFFER_USAGE_TRANSFER_SRC_BIT) && buffer->context->queue;
+    if (buffer->mapped && (buffer->host_cached || !copies)) {
         memcpy(data, (const char *)buffer->mapped + offset, size);
         return DJ_SUCCESS;
     }
     struct dj_copier copier;
-    result = dj_copier_init(&copier, buffer->context, size, DJ_MEMORY_DOWNLOAD);
+    result = copy_check(buffer, "dj_buffer_read", VK_BUFFER_USAGE_TRANSFER_SRC_BIT,
+                        "VK_BUFFER_USAGE_TRANSFER_SRC_BIT");
+    if (result == DJ_SUCCESS)
+        result = dj_copier_init(&copier, buffer->context, size, DJ_MEMORY_DOWNLOAD);
     if (result != DJ_SUCCESS)
         return result;
     for (uint64_t done = 0; result == DJ_SUCCESS && done < size; done += DJ_COPIER_PIECE) {

@@ -10,9 +10,18 @@ struct dj_buffer {
     struct dj_context *context;
     VkBuffer handle;       /* VK_NULL_HANDLE if size is 0 */
     VkDeviceMemory memory; /* one allocation each */
-    uint64_t size;         /* bytes asked for */
-    void *mapped;          /* NULL if not host-visible */
-    bool host_cached;      /* mapped memory that the host reads at full speed */
+    VkBufferUsageFlags usage;
+    uint64_t size;           /* bytes asked for */
+    void *mapped;            /* NULL if not host-visible */
+    bool wrapped;            /* handle and memory are the caller's */
+    bool host_cached;        /* mapped memory that the host reads at full speed */
+    VkDeviceAddress address; /* of its first byte; 0 without device addresses, or if size is 0 */
+};
+
+/* A part of a buffer as a dispatch binds it. */
+struct dj_binding {
+    const struct dj_buffer *buffer; /* NULL: none */
+    VkDeviceSize offset, range;     /* bytes */
 };
 
 /* As dj_buffer_create, for memory of the library's own: named for debuggers. */

@@ -327,8 +327,8 @@ struct dj_call_indices dj_call_bind(const struct dj_call *call, struct dj_record
     return (struct dj_call_indices){bound[0], bound[1], bound[2], bound[3], bound[4]};
 }
 
-VkDescriptorBufferInfo dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
-                                     uint32_t *base, uint32_t *words)
+struct dj_binding dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
+                                uint32_t *base, uint32_t *words)
 {
     const struct dj_attention_args *const args = call->args;
     const uint64_t size = dj_state_slot_size(call->plan);
@@ -341,8 +341,8 @@ VkDescriptorBufferInfo dj_call_slots(const struct dj_call *call, bool slot_bound
     const uint64_t aligned = first / alignment * alignment;
     *base = (uint32_t)((first - aligned) / 4);
     *words = slot_bound ? 0 : (uint32_t)(size / 4);
-    return (VkDescriptorBufferInfo){
-        .buffer = args->state->handle, .offset = aligned, .range = first - aligned + length};
+    return (struct dj_binding){
+        .buffer = args->state, .offset = aligned, .range = first - aligned + length};
 }
 
 uint64_t dj_spans_table_size(uint64_t sequences)
@@ -358,7 +358,7 @@ bool dj_call_has_table(const struct dj_call *call, const struct dj_span_set *set
 void dj_call_record_spans(const struct dj_call *call, struct dj_recorder *recorder,
                           const struct dj_call_indices *indices, const struct dj_span_set *set,
                           uint64_t sequence, uint64_t count, uint32_t snapshot, bool fresh,
-                          VkDescriptorBufferInfo table)
+                          struct dj_binding table)
 {
     const bool queries = set == &call->queries && !call->plan->causal;
     const struct dj_bound_indices *const spans = queries ? &indices->query_spans : &indices->spans;
@@ -381,7 +381,7 @@ void dj_call_record_spans(const struct dj_call *call, struct dj_recorder *record
         .indices_base = spans->base,
     };
     /* what the kernel will not touch is bound to something harmless all the same */
-    VkDescriptorBufferInfo bindings[5] = {table, table, table, table, table};
+    struct dj_binding bindings[5] = {table, table, table, table, table};
     if (spans->binding.buffer != VK_NULL_HANDLE)
         bindings[1] = spans->binding;
     if (push.seen == DJ_SEEN_SLOTS) {
@@ -406,7 +406,7 @@ bool dj_call_pool_fits(const struct dj_call *call)
 
 struct dj_rows dj_call_rows(const struct dj_call *call, const struct dj_span_set *set,
                             const struct dj_tensor *tensor, const struct dj_box *box,
-                            uint32_t snapshot, VkDescriptorBufferInfo table)
+                            uint32_t snapshot, struct dj_binding table)
 {
     const uint64_t back = snapshot > 0 ? call->states - snapshot : 0;
     struct dj_box piece =
@@ -477,12 +477,12 @@ void dj_regions_place(const uint64_t *sizes, int count, struct dj_layout *layout
     }
 }
 
-VkDescriptorBufferInfo dj_scratch_region(const struct dj_attention_args *args, uint64_t offset,
-                                         uint64_t end)
+struct dj_binding dj_scratch_region(const struct dj_attention_args *args, uint64_t offset,
+                                    uint64_t end)
 {
-    return (VkDescriptorBufferInfo){.buffer = args->scratch.buffer->handle,
-                                    .offset = args->scratch.offset + offset,
-                                    .range = end - offset};
+    return (struct dj_binding){.buffer = args->scratch.buffer,
+                               .offset = args->scratch.offset + offset,
+                               .range = end - offset};
 }
 
 bool dj_call_binds(const struct dj_call *call, const struct dj_tensor *tensor)

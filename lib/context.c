@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "context.h"
+#include "cache.h"
 #include "device.h"
 #include "instance.h"
+#include "quirks.h"
+#include "wants.h"
 
 #include <stdlib.h>
 
@@ -36,26 +39,87 @@ dj_result dj_context_check(const struct dj_context *context)
                    context->info.index, context->info.name);
 }
 
+dj_result dj_context_check_queue(const struct dj_context *context, const char *what)
+{
+    if (context->queue)
+        return DJ_SUCCESS;
+    return dj_fail(&context->log, DJ_ERROR_NO_QUEUE,
+                   "%s: the context was imported without a queue to submit to", what);
+}
+
+static void queue_lock(struct dj_context *context)
+{
+    if (!context->imported)
+        pthread_mutex_lock(&context->queue_lock);
+    else if (context->lock_queue)
+        context->lock_queue(context->queue_user);
+}
+
+static void queue_unlock(struct dj_context *context)
+{
+    if (!context->imported)
+        pthread_mutex_unlock(&context->queue_lock);
+    else if (context->unlock_queue)
+        context->unlock_queue(context->queue_user);
+}
+
+dj_result dj_context_submit(struct dj_context *context, VkCommandBuffer command, VkFence fence)
+{
+    const VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &command,
+    };
+    queue_lock(context);
+    const VkResult code = context->vk.device.vkQueueSubmit(context->queue, 1, &submit, fence);
+    queue_unlock(context);
+    return dj_context_result(context, code, "vkQueueSubmit");
+}
+
+void dj_context_idle(struct dj_context *context)
+{
+    queue_lock(context);
+    const VkResult code = context->vk.device.vkQueueWaitIdle(context->queue);
+    queue_unlock(context);
+    if (code == VK_ERROR_DEVICE_LOST) /* which is idle enough */
+        atomic_store_explicit(&context->lost, true, memory_order_relaxed);
+}
+
+void dj_context_adopt(struct dj_context *context, const struct dj_device *device)
+{
+    context->physical = device->handle;
+    context->info = device->info;
+    context->vk.vkGetPhysicalDeviceMemoryProperties(device->handle, &context->memory);
+}
+
 static dj_result device_open(struct dj_context *context, const struct dj_device *chosen,
                              const struct dj_context_params *params)
 {
-    context->physical = chosen->handle;
-    context->queue_family = chosen->queue_family;
-    context->info = chosen->info;
-    context->vk.vkGetPhysicalDeviceMemoryProperties(chosen->handle, &context->memory);
+    dj_context_adopt(context, chosen);
+    const dj_result result = dj_quirks_switch_own(&context->log, params, &context->info.quirks);
+    if (result != DJ_SUCCESS)
+        return result;
+    context->queue_family = context->families[0] = chosen->queue_family;
+    context->family_count = 1;
     context->push_descriptors = chosen->info.push_descriptor &&
                                 dj_switch_resolve(params ? params->push_descriptors : DJ_DEFAULT,
                                                   true, "DIJIANG_PUSH_DESCRIPTORS", "0");
+    context->device_addresses = chosen->info.buffer_device_address &&
+                                dj_switch_resolve(params ? params->device_addresses : DJ_DEFAULT,
+                                                  true, "DIJIANG_DEVICE_ADDRESSES", "0");
     context->storage_16bit =
         chosen->info.storage_16bit && dj_switch_resolve(params ? params->storage_16bit : DJ_DEFAULT,
                                                         true, "DIJIANG_16BIT_STORAGE", "0");
 
-    const char *extensions[2];
-    uint32_t extension_count = 0;
-    if (context->push_descriptors)
-        extensions[extension_count++] = VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME;
-    if (chosen->portability_subset)
-        extensions[extension_count++] = "VK_KHR_portability_subset"; /* of the beta headers */
+    context->float_controls = chosen->info.signed_zero_inf_nan;
+    dj_quirks_apply(context);
+    struct dj_device_wants wants;
+    dj_wants_fill(chosen,
+                  DJ_WANT_PORTABILITY_SUBSET | DJ_WANT_FLOAT_CONTROLS |
+                      (context->push_descriptors ? DJ_WANT_PUSH_DESCRIPTOR : 0) |
+                      (context->device_addresses ? DJ_WANT_DEVICE_ADDRESS : 0) |
+                      (context->storage_16bit ? DJ_WANT_STORAGE_16BIT : 0),
+                  &wants);
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -63,17 +127,13 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
         .queueCount = 1,
         .pQueuePriorities = &priority,
     };
-    VkPhysicalDevice16BitStorageFeatures storage = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
-        .storageBuffer16BitAccess = VK_TRUE,
-    };
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = context->storage_16bit ? &storage : NULL,
+        .pNext = wants.features,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
-        .enabledExtensionCount = extension_count,
-        .ppEnabledExtensionNames = extensions,
+        .enabledExtensionCount = wants.extension_count,
+        .ppEnabledExtensionNames = wants.extensions,
     };
     const VkResult code =
         context->vk.vkCreateDevice(chosen->handle, &info, context->allocator, &context->device);
@@ -137,6 +197,8 @@ static dj_result layout_create(struct dj_context *context)
     dj_context_name(context, VK_OBJECT_TYPE_PIPELINE_LAYOUT, (uint64_t)context->pipeline_layout,
                     "dijiang layout");
 
+    if (context->foreign_cache || dj_quirks_avoid(context, DJ_AVOID_PIPELINE_CACHE))
+        return DJ_SUCCESS;
     const VkPipelineCacheCreateInfo cache_info = {.sType =
                                                       VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
     code = vk->vkCreatePipelineCache(context->device, &cache_info, context->allocator,
@@ -146,21 +208,54 @@ static dj_result layout_create(struct dj_context *context)
     return dj_context_result(context, code, "vkCreatePipelineCache");
 }
 
-static void context_free(struct dj_context *context)
+/* What layout_create made; destroying NULL needs no function, which an imported device may lack. */
+static void layout_destroy(struct dj_context *context)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
-    if (context->device) {
-        pthread_mutex_lock(&context->queue_lock);
-        (void)vk->vkDeviceWaitIdle(context->device); /* a lost device is idle enough */
-        pthread_mutex_unlock(&context->queue_lock);
+    if (context->pipeline_cache && !context->foreign_cache)
         vk->vkDestroyPipelineCache(context->device, context->pipeline_cache, context->allocator);
+    if (context->pipeline_layout)
         vk->vkDestroyPipelineLayout(context->device, context->pipeline_layout, context->allocator);
+    if (context->set_layout)
         vk->vkDestroyDescriptorSetLayout(context->device, context->set_layout, context->allocator);
+}
+
+void dj_context_free(struct dj_context *context)
+{
+    const struct VolkDeviceTable *vk = &context->vk.device;
+    if (!context)
+        return;
+    if (context->device && !context->imported)
+        (void)vk->vkDeviceWaitIdle(context->device); /* a lost device is idle enough */
+    if (context->device)
+        layout_destroy(context);
+    if (context->device && !context->imported)
         vk->vkDestroyDevice(context->device, context->allocator);
-    }
-    dj_instance_finish(context);
+    if (!context->imported)
+        dj_instance_finish(context);
+    dj_recipes_finish(&context->recipes);
     pthread_mutex_destroy(&context->queue_lock);
     free(context);
+}
+
+dj_result dj_context_allocate(const struct dj_log *log, struct dj_context **context)
+{
+    struct dj_context *made = calloc(1, sizeof(*made));
+    *context = NULL;
+    if (!made)
+        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a context");
+    made->log = *log;
+    if (pthread_mutex_init(&made->queue_lock, NULL) != 0) {
+        free(made);
+        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
+    }
+    if (!dj_recipes_init(&made->recipes)) {
+        pthread_mutex_destroy(&made->queue_lock);
+        free(made);
+        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
+    }
+    *context = made;
+    return DJ_SUCCESS;
 }
 
 /* Enumerates, chooses, opens. */
@@ -187,12 +282,24 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s", info->index,
-                info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
+    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s",
+                info->index, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
+                context->device_addresses ? ", device addresses" : "",
                 context->push_descriptors ? ", push descriptors" : ", descriptor sets",
                 context->storage_16bit ? ", 16-bit storage" : "",
-                context->messenger ? ", validation" : "");
+                context->imported ? ", imported" : "", context->messenger ? ", validation" : "");
+    dj_quirks_log(context);
+}
+
+dj_result dj_context_complete(struct dj_context *context, const void *cache, uint64_t cache_size)
+{
+    const dj_result result = layout_create(context);
+    if (result != DJ_SUCCESS)
+        return result;
+    announce(context);
+    (void)dj_context_load_cache(context, cache, cache_size); /* without it all works as well */
+    return DJ_SUCCESS;
 }
 
 dj_result dj_context_create(const struct dj_context_params *params, dj_context **context)
@@ -205,29 +312,23 @@ dj_result dj_context_create(const struct dj_context_params *params, dj_context *
         return result;
     if (!context)
         return dj_fail(&early.log, DJ_ERROR_INVALID_ARGUMENT, "dj_context_create: context is NULL");
-    struct dj_context *made = calloc(1, sizeof(*made));
-    if (!made)
-        return dj_fail(&early.log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a context");
-    made->log = early.log;
-    if (pthread_mutex_init(&made->queue_lock, NULL) != 0) {
-        free(made);
-        return dj_fail(&early.log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a mutex");
-    }
+    struct dj_context *made = NULL;
+    result = dj_context_allocate(&early.log, &made);
+    if (result != DJ_SUCCESS)
+        return result;
+    made->trials = true;
     result = dj_instance_init(made, params);
     if (result == DJ_ERROR_NO_DEVICE)
         dj_log_line(&made->log, DJ_LOG_ERROR, "this system has no Vulkan driver");
     if (result == DJ_SUCCESS)
         result = device_init(made, params);
     if (result == DJ_SUCCESS)
-        result = layout_create(made);
+        result = dj_context_complete(made, params ? params->cache : NULL,
+                                     params ? params->cache_size : 0);
     if (result != DJ_SUCCESS)
-        goto fail;
-    announce(made);
-    *context = made;
-    return DJ_SUCCESS;
-
-fail:
-    context_free(made);
+        dj_context_free(made);
+    else
+        *context = made;
     return result;
 }
 
@@ -235,7 +336,7 @@ void dj_context_destroy(dj_context **context)
 {
     if (!context || !*context)
         return;
-    context_free(*context);
+    dj_context_free(*context);
     *context = NULL;
 }
 

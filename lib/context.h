@@ -2,6 +2,7 @@
 #ifndef DJ_LIB_CONTEXT_H
 #define DJ_LIB_CONTEXT_H
 
+#include "recipes.h"
 #include "vk_result.h"
 
 #include <dijiang/context.h>
@@ -12,11 +13,12 @@
 
 enum {
     DJ_BINDINGS = 8,
-    DJ_PUSH_BYTES = 128
+    DJ_PUSH_BYTES = 128,
+    DJ_MOST_FAMILIES = 16
 };
 
-/* Immutable after creation but for the counters, the queue (under its lock) and the pipeline cache
- * (which Vulkan synchronises itself). */
+/* Immutable after creation but for the counters, the queue (under its lock), the recipes (under
+ * theirs) and the pipeline cache (which Vulkan synchronises itself). */
 struct dj_context {
     struct dj_log log;
     struct dj_vk vk;
@@ -24,21 +26,33 @@ struct dj_context {
     VkDebugUtilsMessengerEXT messenger; /* with validation only */
     VkPhysicalDevice physical;
     VkDevice device;
-    VkQueue queue;
+    VkQueue queue; /* NULL: imported without one; nothing is ever submitted */
     uint32_t queue_family;
-    pthread_mutex_t queue_lock; /* held around vkQueueSubmit and vkDeviceWaitIdle only */
+    pthread_mutex_t queue_lock; /* an own queue's; an imported one's are the caller's: */
+    void (*lock_queue)(void *user), (*unlock_queue)(void *user);
+    void *queue_user;
+    uint32_t
+        families[DJ_MOST_FAMILIES + 1]; /* that share the library's buffers, queue_family first */
+    uint32_t family_count;
+    bool imported; /* instance and device are the caller's */
     VkPhysicalDeviceMemoryProperties memory;
     struct dj_device_info info;
-    const VkAllocationCallbacks *allocator; /* of every create and destroy; NULL */
-    bool push_descriptors;                  /* recorders bind by vkCmdPushDescriptorSetKHR */
-    bool storage_16bit;                     /* kernels may store single 2-byte elements */
-    bool debug_names;                       /* VK_EXT_debug_utils is enabled */
+    const VkAllocationCallbacks *allocator; /* of every create and destroy; NULL: the driver's */
+    VkAllocationCallbacks allocator_storage;
+    bool push_descriptors; /* recorders bind by vkCmdPushDescriptorSetKHR */
+    bool device_addresses; /* buffers have addresses, and kernels bind by them */
+    bool storage_16bit;    /* kernels may store single 2-byte elements */
+    bool float_controls;   /* kernels may ask for IEEE 754's NaN and Inf */
+    bool debug_names;      /* VK_EXT_debug_utils is enabled */
 
     /* What every pipeline shares: one set of DJ_BINDINGS storage buffers, DJ_PUSH_BYTES of push
      * constants, one cache. */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout pipeline_layout;
     VkPipelineCache pipeline_cache;
+    bool foreign_cache; /* it is the caller's */
+    struct dj_recipes recipes;
+    bool trials; /* a recipe is tried on the device before it is first used, which submits */
 
     atomic_uint_fast64_t validation_count;
     atomic_bool lost; /* the device was lost: for good */
@@ -49,6 +63,24 @@ dj_result dj_context_result(struct dj_context *context, VkResult code, const cha
 
 /* DJ_ERROR_DEVICE_LOST, with a log line, once the device was lost; else DJ_SUCCESS. */
 dj_result dj_context_check(const struct dj_context *context);
+
+/* DJ_ERROR_NO_QUEUE, logged, where nothing can be submitted. what: the public function. */
+dj_result dj_context_check_queue(const struct dj_context *context, const char *what);
+
+/* Submits one command buffer to the context's queue, locking the queue meanwhile. */
+dj_result dj_context_submit(struct dj_context *context, VkCommandBuffer command, VkFence fence);
+
+/* For work whose fence cannot be waited for (the device is lost, or memory short): it must still
+ * end before what it uses does. */
+void dj_context_idle(struct dj_context *context);
+
+/* The steps of creation and import: an empty context; what follows from a chosen device; what both
+ * make on it; the end, also of one that failed half-way. */
+dj_result dj_context_allocate(const struct dj_log *log, struct dj_context **context);
+struct dj_device;
+void dj_context_adopt(struct dj_context *context, const struct dj_device *device);
+dj_result dj_context_complete(struct dj_context *context, const void *cache, uint64_t cache_size);
+void dj_context_free(struct dj_context *context);
 
 /* Gives an object a name for debuggers and validation messages; does nothing without debug_names.
  */

@@ -103,25 +103,14 @@ dj_result dj_copier_run(const struct dj_copier *copier, VkBuffer from, VkBuffer 
     code = vk->vkResetFences(context->device, 1, &copier->fence);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkResetFences");
-    const dj_result result = record(copier, from, to, region);
+    dj_result result = record(copier, from, to, region);
     if (result != DJ_SUCCESS)
         return result;
-    const VkSubmitInfo submit = {
-        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-        .commandBufferCount = 1,
-        .pCommandBuffers = &copier->command,
-    };
-    pthread_mutex_lock(&context->queue_lock);
-    code = vk->vkQueueSubmit(context->queue, 1, &submit, copier->fence);
-    pthread_mutex_unlock(&context->queue_lock);
-    if (code != VK_SUCCESS)
-        return dj_context_result(context, code, "vkQueueSubmit");
+    result = dj_context_submit(context, copier->command, copier->fence);
+    if (result != DJ_SUCCESS)
+        return result;
     code = vk->vkWaitForFences(context->device, 1, &copier->fence, VK_TRUE, UINT64_MAX);
-    if (code != VK_SUCCESS) {
-        /* what cannot be waited for this way must still end before its memory does */
-        pthread_mutex_lock(&context->queue_lock);
-        (void)vk->vkDeviceWaitIdle(context->device);
-        pthread_mutex_unlock(&context->queue_lock);
-    }
+    if (code != VK_SUCCESS)
+        dj_context_idle(context);
     return dj_context_result(context, code, "vkWaitForFences");
 }

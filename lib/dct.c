@@ -21,7 +21,7 @@ struct dj_dct {
     struct dj_context *context;
     uint32_t length;
     struct dj_transform *transform;
-    VkPipeline store;
+    struct dj_pipeline store;
 };
 
 /* A checked call: its boxes, and the packed rows they pass through. */
@@ -258,15 +258,15 @@ static void record_box(const struct dj_dct *plan, struct dj_recorder *recorder,
         .view = dj_tensor_view(&args->input, box),
         .count = {(uint32_t)box->count[0], (uint32_t)box->count[1], (uint32_t)box->count[2]},
     };
-    const VkDescriptorBufferInfo packed = {.buffer = args->scratch.buffer->handle,
-                                           .offset = args->scratch.offset,
-                                           .range = box_cost(plan, box->count)};
+    const struct dj_binding packed = {.buffer = args->scratch.buffer,
+                                      .offset = args->scratch.offset,
+                                      .range = box_cost(plan, box->count)};
     dj_transform_record(plan->transform, recorder, &rows, 1.0f, &packed);
     dj_recorder_write_to_read(recorder);
     rows.view = dj_tensor_view(&args->output, box);
     const struct rows_store_push push = {DJ_ROWS_PUSH(&rows), .row_length = plan->length};
-    const VkDescriptorBufferInfo bindings[4] = {packed, dj_transform_scale(plan->transform),
-                                                rows.view.binding, packed};
+    const struct dj_binding bindings[4] = {packed, dj_transform_scale(plan->transform),
+                                           rows.view.binding, packed};
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
     uint32_t groups[3];
     dj_transform_fold(plan->context, ((uint64_t)push.rows * plan->length + each - 1) / each,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "device.h"
 #include "instance.h"
+#include "quirks.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -98,6 +99,7 @@ static void describe_properties(const struct dj_context *context, struct dj_devi
     if (have->driver_properties)
         snprintf(info->driver, sizeof(info->driver), "%.120s %.120s", driver.driverName,
                  driver.driverInfo);
+    device->driver_id = (uint32_t)driver.driverID;
     info->subgroup_size = subgroup.subgroupSize;
     info->subgroup_size_min = info->subgroup_size_max = subgroup.subgroupSize;
     if (have->subgroup_size_control) {
@@ -230,7 +232,7 @@ static void describe_limits(struct dj_device_info *info, const VkPhysicalDeviceP
     info->offset_alignment = limits->minStorageBufferOffsetAlignment;
 }
 
-static dj_result describe(const struct dj_context *context, struct dj_device *device)
+dj_result dj_device_describe(const struct dj_context *context, struct dj_device *device)
 {
     VkPhysicalDeviceProperties basic;
     context->vk.vkGetPhysicalDeviceProperties(device->handle, &basic);
@@ -250,6 +252,7 @@ static dj_result describe(const struct dj_context *context, struct dj_device *de
     describe_properties(context, device, &have);
     describe_features(context, device, &have);
     judge(device);
+    device->info.quirks = dj_quirks_match(device);
     return DJ_SUCCESS;
 }
 
@@ -262,10 +265,6 @@ static dj_result handles_get(const struct dj_context *context, VkPhysicalDevice 
         *handles = NULL;
         *count = 0;
         code = context->vk.vkEnumeratePhysicalDevices(context->instance, count, NULL);
-        if (code == VK_ERROR_INITIALIZATION_FAILED) { /* the loader's word for "no device" */
-            *count = 0;
-            return DJ_SUCCESS;
-        }
         if (code != VK_SUCCESS || *count == 0)
             break;
         *handles = calloc(*count, sizeof(**handles));
@@ -274,6 +273,10 @@ static dj_result handles_get(const struct dj_context *context, VkPhysicalDevice 
                            *count);
         code = context->vk.vkEnumeratePhysicalDevices(context->instance, count, *handles);
     } while (code == VK_INCOMPLETE);
+    if (code == VK_ERROR_INITIALIZATION_FAILED) { /* the loader's word for "no device" */
+        *count = 0;
+        return DJ_SUCCESS;
+    }
     return dj_vk_result(&context->log, code, "vkEnumeratePhysicalDevices");
 }
 
@@ -295,7 +298,7 @@ dj_result dj_devices_init(const struct dj_context *context, struct dj_devices *d
     for (uint32_t i = 0; result == DJ_SUCCESS && i < count; i++) {
         devices->list[i].handle = handles[i];
         devices->list[i].info.index = i;
-        result = describe(context, &devices->list[i]);
+        result = dj_device_describe(context, &devices->list[i]);
     }
 done:
     free(handles);
@@ -406,6 +409,8 @@ dj_result dj_device_list(const struct dj_context_params *params, struct dj_devic
         result = dj_devices_init(&context, &devices);
     else if (result == DJ_ERROR_NO_DEVICE)
         result = DJ_SUCCESS; /* no driver is a list of 0 */
+    for (uint32_t i = 0; result == DJ_SUCCESS && i < devices.count; i++)
+        result = dj_quirks_switch_own(&context.log, params, &devices.list[i].info.quirks);
     if (result == DJ_SUCCESS) {
         *count = devices.count;
         for (uint32_t i = 0; infos && i < capacity && i < devices.count; i++)

@@ -9,6 +9,7 @@ struct dj_device {
     VkPhysicalDevice handle;
     struct dj_device_info info;
     uint32_t queue_family;   /* the first with compute */
+    uint32_t driver_id;      /* VkDriverId; 0: the driver does not say */
     bool portability_subset; /* VK_KHR_portability_subset is there and must be enabled */
 };
 
@@ -16,6 +17,10 @@ struct dj_devices {
     struct dj_device *list;
     uint32_t count;
 };
+
+/* Fills in all but handle and info.index, which are the caller's, with context's table. An
+ * unsuitable device is described as well: info.unsuitable says why. */
+dj_result dj_device_describe(const struct dj_context *context, struct dj_device *device);
 
 /* Describes all devices of context->instance. Frees with dj_devices_finish, also after failure. */
 dj_result dj_devices_init(const struct dj_context *context, struct dj_devices *devices);

@@ -228,9 +228,9 @@ void dj_features_destroy(dj_features **features)
     *features = NULL;
 }
 
-VkDescriptorBufferInfo dj_features_directions(const struct dj_features *features)
+struct dj_binding dj_features_directions(const struct dj_features *features)
 {
-    return (VkDescriptorBufferInfo){.buffer = features->tables->handle,
-                                    .offset = features->directions,
-                                    .range = features->tables->size - features->directions};
+    return (struct dj_binding){.buffer = features->tables,
+                               .offset = features->directions,
+                               .range = features->tables->size - features->directions};
 }

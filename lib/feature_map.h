@@ -20,6 +20,6 @@ struct dj_features {
 };
 
 /* V^T, as a binding. */
-VkDescriptorBufferInfo dj_features_directions(const struct dj_features *features);
+struct dj_binding dj_features_directions(const struct dj_features *features);
 
 #endif

@@ -8,6 +8,8 @@
 
 #include <glslang/Include/glslang_c_interface.h>
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -17,6 +19,9 @@ extern "C" {
  * one's own. */
 int dj_glslang_acquire(void);
 void dj_glslang_release(void);
+
+/* How many shaders were given to the parser so far. */
+uint64_t dj_glslang_compilations(void);
 
 glslang_shader_t *dj_glslang_shader_create(const glslang_input_t *input);
 void dj_glslang_shader_delete(glslang_shader_t *shader);

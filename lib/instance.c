@@ -14,13 +14,12 @@ bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, con
     return set && strcmp(set, text) == 0 ? !standard : standard;
 }
 
-static dj_result check_switch(const struct dj_log *log, const char *name, uint32_t value)
+dj_result dj_switch_check(const struct dj_log *log, const char *name, uint32_t value)
 {
     if (value <= DJ_OFF)
         return DJ_SUCCESS;
     return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                   "dj_context_params.%s is %u and must be DJ_DEFAULT, DJ_ON or DJ_OFF (0 to 2)",
-                   name, value);
+                   "%s is %u and must be DJ_DEFAULT, DJ_ON or DJ_OFF (0 to 2)", name, value);
 }
 
 dj_result dj_params_init(struct dj_context *context, const struct dj_context_params *params)
@@ -34,11 +33,18 @@ dj_result dj_params_init(struct dj_context *context, const struct dj_context_par
 
     if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_context_params"))
         return DJ_ERROR_VERSION;
-    dj_result result = check_switch(log, "validation", params->validation);
+    if (params->padding != 0)
+        return dj_fail(log, DJ_ERROR_VERSION, "dj_context_params.padding is %u and must be 0",
+                       params->padding);
+    dj_result result = dj_switch_check(log, "dj_context_params.validation", params->validation);
     if (result == DJ_SUCCESS)
-        result = check_switch(log, "push_descriptors", params->push_descriptors);
+        result =
+            dj_switch_check(log, "dj_context_params.push_descriptors", params->push_descriptors);
     if (result == DJ_SUCCESS)
-        result = check_switch(log, "storage_16bit", params->storage_16bit);
+        result =
+            dj_switch_check(log, "dj_context_params.device_addresses", params->device_addresses);
+    if (result == DJ_SUCCESS)
+        result = dj_switch_check(log, "dj_context_params.storage_16bit", params->storage_16bit);
     return result;
 }
 
@@ -209,7 +215,8 @@ static dj_result create(struct dj_context *context, const struct dj_vk_loader *l
     if (code != VK_SUCCESS)
         return dj_vk_result(&context->log, code, "vkCreateInstance");
 
-    if (!dj_vk_load_instance(&context->vk, instance, request->debug_utils)) {
+    if (!dj_vk_load_instance(&context->vk, loader->vkGetInstanceProcAddr, instance,
+                             request->debug_utils)) {
         if (context->vk.vkDestroyInstance)
             context->vk.vkDestroyInstance(instance, context->allocator);
         return dj_fail(&context->log, DJ_ERROR_VULKAN,

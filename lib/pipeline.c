@@ -4,18 +4,19 @@
 #include <assert.h>
 
 dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
-                             const struct dj_constants *constants, VkPipeline *pipeline)
+                             const struct dj_constants *constants, struct dj_pipeline *pipeline)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
-    *pipeline = VK_NULL_HANDLE;
+    *pipeline = (struct dj_pipeline){.handle = VK_NULL_HANDLE};
     dj_result result = dj_context_check(context);
     if (result != DJ_SUCCESS)
         return result;
 
+    const bool addressed = context->device_addresses && shader->addressed_words;
     const VkShaderModuleCreateInfo module_info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-        .codeSize = shader->size,
-        .pCode = shader->words,
+        .codeSize = addressed ? shader->addressed_size : shader->size,
+        .pCode = addressed ? shader->addressed_words : shader->words,
     };
     VkShaderModule module = VK_NULL_HANDLE;
     VkResult code =
@@ -58,13 +59,13 @@ dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader 
     if (result != DJ_SUCCESS)
         return result;
     dj_context_name(context, VK_OBJECT_TYPE_PIPELINE, (uint64_t)made, shader->name);
-    *pipeline = made;
+    *pipeline = (struct dj_pipeline){.handle = made, .addressed = addressed};
     return DJ_SUCCESS;
 }
 
-void dj_pipeline_destroy(struct dj_context *context, VkPipeline *pipeline)
+void dj_pipeline_destroy(struct dj_context *context, struct dj_pipeline *pipeline)
 {
-    if (*pipeline)
-        context->vk.device.vkDestroyPipeline(context->device, *pipeline, context->allocator);
-    *pipeline = VK_NULL_HANDLE;
+    if (pipeline->handle)
+        context->vk.device.vkDestroyPipeline(context->device, pipeline->handle, context->allocator);
+    pipeline->handle = VK_NULL_HANDLE;
 }

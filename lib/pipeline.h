@@ -13,6 +13,14 @@ struct dj_shader {
     const char *name;
     const uint32_t *words;
     size_t size; /* bytes */
+    /* the same kernel bound by device addresses; none: descriptors alone */
+    const uint32_t *addressed_words;
+    size_t addressed_size;
+};
+
+struct dj_pipeline {
+    VkPipeline handle;
+    bool addressed; /* its bindings are device addresses */
 };
 
 /* Specialization constants 0 .. count-1, each 32 bits. */
@@ -21,11 +29,12 @@ struct dj_constants {
     uint32_t values[12];
 };
 
-/* Creates a pipeline whose entry point is main. constants may be NULL. Holds no lock. */
+/* Creates a pipeline whose entry point is main, bound by device addresses where the context uses
+ * them and the shader can. constants may be NULL. Holds no lock. */
 dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
-                             const struct dj_constants *constants, VkPipeline *pipeline);
+                             const struct dj_constants *constants, struct dj_pipeline *pipeline);
 
-/* Destroys a pipeline and sets it to VK_NULL_HANDLE, which is accepted. */
-void dj_pipeline_destroy(struct dj_context *context, VkPipeline *pipeline);
+/* Destroys a pipeline and sets its handle to VK_NULL_HANDLE, which is accepted. */
+void dj_pipeline_destroy(struct dj_context *context, struct dj_pipeline *pipeline);
 
 #endif

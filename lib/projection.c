@@ -20,9 +20,9 @@ struct dj_projection {
     uint32_t blocks; /* of d, with DJ_PROJECTION_DCT; else 1 */
     bool squares;
     struct dj_transform *transforms[TRANSFORMS];
-    VkPipeline kernel;       /* without transforms: a copy, or a matrix product */
-    struct dj_buffer *scale; /* [features] */
-    uint32_t signs[8];       /* of the block after the transforms */
+    struct dj_pipeline kernel; /* without transforms: a copy, or a matrix product */
+    struct dj_buffer *scale;   /* [features] */
+    uint32_t signs[8];         /* of the block after the transforms */
 };
 
 /* Bits of splitmix64's sequence from state 3: what the definition of WDCF
@@ -159,14 +159,13 @@ uint32_t dj_projection_squares(const struct dj_projection *projection, uint64_t 
     return projection->squares ? (uint32_t)(block_size(projection, rows) / sizeof(float)) : 0;
 }
 
-VkDescriptorBufferInfo dj_projection_scale(const struct dj_projection *projection)
+struct dj_binding dj_projection_scale(const struct dj_projection *projection)
 {
-    return (VkDescriptorBufferInfo){.buffer = projection->scale->handle,
-                                    .range = projection->scale->size};
+    return (struct dj_binding){.buffer = projection->scale, .range = projection->scale->size};
 }
 
 static void record_copy(const struct dj_projection *projection, struct dj_recorder *recorder,
-                        const struct dj_rows *x, float factor, const VkDescriptorBufferInfo *packed)
+                        const struct dj_rows *x, float factor, const struct dj_binding *packed)
 {
     const struct rows_load_push push = {
         DJ_ROWS_PUSH(x),
@@ -175,8 +174,8 @@ static void record_copy(const struct dj_projection *projection, struct dj_record
         .factor = factor,
         .first = factor,
     };
-    const VkDescriptorBufferInfo bindings[3] = {x->view.binding, *packed,
-                                                x->ragged ? x->spans : *packed};
+    const struct dj_binding bindings[3] = {x->view.binding, *packed,
+                                           x->ragged ? x->spans : *packed};
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
     uint32_t groups[3];
     dj_transform_fold(projection->context,
@@ -187,7 +186,7 @@ static void record_copy(const struct dj_projection *projection, struct dj_record
 static void record_matrix(const struct dj_projection *projection, struct dj_recorder *recorder,
                           const struct dj_rows *x, float factor, uint32_t first_head,
                           uint32_t group, const struct dj_features *features,
-                          const VkDescriptorBufferInfo *packed)
+                          const struct dj_binding *packed)
 {
     const bool by_head = features->heads > 0;
     const uint64_t rows = (uint64_t)x->count[0] * x->count[1] * x->count[2];
@@ -202,7 +201,7 @@ static void record_matrix(const struct dj_projection *projection, struct dj_reco
         .first_head = first_head,
         .group = group,
     };
-    const VkDescriptorBufferInfo bindings[4] = {
+    const struct dj_binding bindings[4] = {
         x->view.binding, *packed, dj_features_directions(features), x->ragged ? x->spans : *packed};
     const uint32_t counted = by_head ? (uint32_t)rows / x->count[1] : (uint32_t)rows;
     const uint32_t groups[3] = {(projection->features + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE,
@@ -212,8 +211,7 @@ static void record_matrix(const struct dj_projection *projection, struct dj_reco
 }
 
 static void record_blocks(const struct dj_projection *projection, struct dj_recorder *recorder,
-                          const struct dj_rows *x, float factor,
-                          const VkDescriptorBufferInfo *packed)
+                          const struct dj_rows *x, float factor, const struct dj_binding *packed)
 {
     const uint64_t rows = (uint64_t)x->count[0] * x->count[1] * x->count[2];
     const uint64_t size = block_size(projection, rows);
@@ -221,7 +219,7 @@ static void record_blocks(const struct dj_projection *projection, struct dj_reco
         struct dj_rows block = *x;
         if (b >= TRANSFORMS)
             memcpy(block.signs, projection->signs, sizeof block.signs);
-        const VkDescriptorBufferInfo part = {
+        const struct dj_binding part = {
             .buffer = packed->buffer, .offset = packed->offset + b * size, .range = size};
         dj_transform_record(projection->transforms[b % TRANSFORMS], recorder, &block, factor,
                             &part);
@@ -231,7 +229,7 @@ static void record_blocks(const struct dj_projection *projection, struct dj_reco
 void dj_projection_record(const struct dj_projection *projection, struct dj_recorder *recorder,
                           const struct dj_rows *x, float factor, uint32_t first_head,
                           uint32_t group, const struct dj_features *features,
-                          const VkDescriptorBufferInfo *packed)
+                          const struct dj_binding *packed)
 {
     if (projection->kind == DJ_PROJECTION_NONE)
         record_copy(projection, recorder, x, factor, packed);

@@ -33,7 +33,7 @@ uint32_t dj_projection_block_stride(const struct dj_projection *projection, uint
 uint32_t dj_projection_squares(const struct dj_projection *projection, uint64_t rows);
 
 /* float scale[features], by which projected numbers are to be multiplied. */
-VkDescriptorBufferInfo dj_projection_scale(const struct dj_projection *projection);
+struct dj_binding dj_projection_scale(const struct dj_projection *projection);
 
 /* Records the projection of factor * x. Row i1 of x belongs to key head first_head + i1 / group,
  * whose numbers in features are taken (NULL: the projection needs none). Begins assuming x is
@@ -41,6 +41,6 @@ VkDescriptorBufferInfo dj_projection_scale(const struct dj_projection *projectio
 void dj_projection_record(const struct dj_projection *projection, struct dj_recorder *recorder,
                           const struct dj_rows *x, float factor, uint32_t first_head,
                           uint32_t group, const struct dj_features *features,
-                          const VkDescriptorBufferInfo *packed);
+                          const struct dj_binding *packed);
 
 #endif

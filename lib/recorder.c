@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "recorder.h"
 
+#include "kernels.h"
+
+#include <dijiang/vulkan.h>
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,24 +21,36 @@ enum state {
     IDLE,      /* nothing recorded, nothing pending */
     RECORDING, /* between begin and submit */
     SUBMITTED, /* the device may still use what was recorded */
+    BORROWING, /* recording into a command buffer of the caller's */
 };
 
 static const char *const state_names[] = {[IDLE] = "is idle",
                                           [RECORDING] = "is recording",
-                                          [SUBMITTED] = "has work that was not waited for"};
+                                          [SUBMITTED] = "has work that was not waited for",
+                                          [BORROWING] =
+                                              "is recording into the caller's command buffer"};
+
+/* What DJ_ADDRESSES_OFFSET of the push constants points to. */
+struct address_table {
+    VkDeviceAddress of[DJ_ADDRESSES];
+};
+static_assert((int)DJ_ADDRESSES == (int)DJ_BINDINGS, "an address for each binding");
+static_assert(DJ_ADDRESSES_OFFSET + sizeof(VkDeviceAddress) == DJ_PUSH_BYTES, "push constants");
 
 struct dj_recorder {
     struct dj_context *context;
     enum state state;
-    VkCommandPool pool;
-    VkCommandBuffer command;
+    VkCommandPool pool; /* these three: not in a context without a queue */
+    VkCommandBuffer own;
     VkFence fence;
+    VkCommandBuffer command;      /* what is recorded into: own, or the caller's */
     VkDescriptorPool descriptors; /* these two: without push descriptors only */
     VkDescriptorSet *sets;        /* one per dispatch */
     uint32_t dispatches, dispatches_used;
-    struct dj_buffer *ring; /* mapped */
-    uint64_t ring_used;     /* a multiple of the offset alignment */
-    void *work;             /* twice as large as the ring */
+    struct dj_buffer *ring;      /* mapped */
+    uint64_t ring_used;          /* a multiple of the offset alignment */
+    struct dj_buffer *addresses; /* mapped: a table for each dispatch; with device addresses only */
+    void *work;                  /* twice as large as the ring */
 };
 
 static dj_result sets_create(struct dj_recorder *recorder)
@@ -100,7 +116,7 @@ static dj_result commands_create(struct dj_recorder *recorder)
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = 1,
     };
-    code = vk->vkAllocateCommandBuffers(context->device, &command, &recorder->command);
+    code = vk->vkAllocateCommandBuffers(context->device, &command, &recorder->own);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkAllocateCommandBuffers");
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
@@ -111,7 +127,7 @@ static dj_result commands_create(struct dj_recorder *recorder)
     }
     dj_context_name(context, VK_OBJECT_TYPE_COMMAND_POOL, (uint64_t)recorder->pool,
                     "dijiang recorder");
-    dj_context_name(context, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)recorder->command,
+    dj_context_name(context, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)recorder->own,
                     "dijiang recorder");
     dj_context_name(context, VK_OBJECT_TYPE_FENCE, (uint64_t)recorder->fence, "dijiang recorder");
     return DJ_SUCCESS;
@@ -162,13 +178,16 @@ dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_param
     const uint64_t ring = params->ring_size ? params->ring_size : DEFAULT_RING;
     result = dj_buffer_create_named(context, dj_recorder_ring_size(context, ring), DJ_MEMORY_UPLOAD,
                                     "dijiang ring", &made->ring);
+    if (result == DJ_SUCCESS && context->device_addresses)
+        result = dj_buffer_create_named(context, made->dispatches * sizeof(struct address_table),
+                                        DJ_MEMORY_UPLOAD, "dijiang addresses", &made->addresses);
     if (result == DJ_SUCCESS) {
         made->work = calloc(2, made->ring->size);
         if (!made->work)
             result = dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
                              "no memory for %" PRIu64 " bytes beside the ring", made->ring->size);
     }
-    if (result == DJ_SUCCESS)
+    if (result == DJ_SUCCESS && context->queue)
         result = commands_create(made);
     if (result == DJ_SUCCESS && !context->push_descriptors)
         result = sets_create(made);
@@ -182,13 +201,14 @@ fail:
     return result;
 }
 
-/* For work whose fence cannot be waited for (the device is lost, or memory short): it must still
- * end before what it uses does. */
-static void device_idle(struct dj_context *context)
+/* Waits for a submission whose result nobody asks for any more, and says nothing: destroying does
+ * not fail. */
+static void drain(const struct dj_recorder *recorder)
 {
-    pthread_mutex_lock(&context->queue_lock);
-    (void)context->vk.device.vkDeviceWaitIdle(context->device);
-    pthread_mutex_unlock(&context->queue_lock);
+    struct dj_context *context = recorder->context;
+    if (context->vk.device.vkWaitForFences(context->device, 1, &recorder->fence, VK_TRUE,
+                                           UINT64_MAX) != VK_SUCCESS)
+        dj_context_idle(context);
 }
 
 void dj_recorder_destroy(dj_recorder **recorder)
@@ -198,14 +218,15 @@ void dj_recorder_destroy(dj_recorder **recorder)
     struct dj_recorder *dead = *recorder;
     struct dj_context *context = dead->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
-    if (dead->state == SUBMITTED && dj_recorder_wait(dead, UINT64_MAX) != DJ_SUCCESS)
-        device_idle(context);
+    if (dead->state == SUBMITTED)
+        drain(dead);
     vk->vkDestroyDescriptorPool(context->device, dead->descriptors, context->allocator);
     free(dead->sets);
     free(dead->work);
     vk->vkDestroyFence(context->device, dead->fence, context->allocator);
     vk->vkDestroyCommandPool(context->device, dead->pool, context->allocator);
     dj_buffer_destroy(&dead->ring);
+    dj_buffer_destroy(&dead->addresses);
     free(dead);
     *recorder = NULL;
 }
@@ -218,14 +239,34 @@ static dj_result state_fail(const struct dj_recorder *recorder, const char *func
                    need);
 }
 
+static bool is_recording(const struct dj_recorder *recorder)
+{
+    return recorder->state == RECORDING || recorder->state == BORROWING;
+}
+
+/* A new recording: all descriptors and the whole ring are free. */
+static void start(struct dj_recorder *recorder, enum state state, VkCommandBuffer command)
+{
+    recorder->state = state;
+    recorder->command = command;
+    recorder->dispatches_used = 0;
+    recorder->ring_used = 0;
+}
+
 dj_result dj_recorder_begin(dj_recorder *recorder)
 {
     if (!recorder)
         return DJ_ERROR_INVALID_ARGUMENT;
     struct dj_context *context = recorder->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
+    dj_result result = dj_context_check_queue(context, "dj_recorder_begin");
+    if (result != DJ_SUCCESS)
+        return result;
     if (recorder->state == SUBMITTED)
         return state_fail(recorder, "dj_recorder_begin", "have been waited for");
+    result = dj_context_check(context);
+    if (result != DJ_SUCCESS)
+        return result;
     recorder->state = IDLE;
     VkResult code = vk->vkResetCommandPool(context->device, recorder->pool, 0);
     if (code != VK_SUCCESS)
@@ -234,12 +275,26 @@ dj_result dj_recorder_begin(dj_recorder *recorder)
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
         .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
     };
-    code = vk->vkBeginCommandBuffer(recorder->command, &begin);
+    code = vk->vkBeginCommandBuffer(recorder->own, &begin);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkBeginCommandBuffer");
-    recorder->dispatches_used = 0;
-    recorder->ring_used = 0;
-    recorder->state = RECORDING;
+    start(recorder, RECORDING, recorder->own);
+    return DJ_SUCCESS;
+}
+
+dj_result dj_recorder_begin_on(dj_recorder *recorder, VkCommandBuffer command)
+{
+    if (!recorder)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    if (!command)
+        return dj_fail(&recorder->context->log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_recorder_begin_on: command is NULL");
+    if (recorder->state == SUBMITTED)
+        return state_fail(recorder, "dj_recorder_begin_on", "have been waited for");
+    const dj_result result = dj_context_check(recorder->context);
+    if (result != DJ_SUCCESS)
+        return result;
+    start(recorder, BORROWING, command);
     return DJ_SUCCESS;
 }
 
@@ -256,23 +311,16 @@ dj_result dj_recorder_submit(dj_recorder *recorder)
         return result;
 
     recorder->state = IDLE; /* a recording that cannot be ended or submitted is dropped */
-    VkResult code = vk->vkEndCommandBuffer(recorder->command);
+    VkResult code = vk->vkEndCommandBuffer(recorder->own);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkEndCommandBuffer");
     code = vk->vkResetFences(context->device, 1, &recorder->fence);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkResetFences");
-    const VkSubmitInfo submit = {
-        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-        .commandBufferCount = 1,
-        .pCommandBuffers = &recorder->command,
-    };
-    pthread_mutex_lock(&context->queue_lock);
-    code = vk->vkQueueSubmit(context->queue, 1, &submit, recorder->fence);
-    pthread_mutex_unlock(&context->queue_lock);
-    if (code == VK_SUCCESS)
+    result = dj_context_submit(context, recorder->own, recorder->fence);
+    if (result == DJ_SUCCESS)
         recorder->state = SUBMITTED;
-    return dj_context_result(context, code, "vkQueueSubmit");
+    return result;
 }
 
 dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
@@ -281,14 +329,14 @@ dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
         return DJ_ERROR_INVALID_ARGUMENT;
     struct dj_context *context = recorder->context;
     if (recorder->state != SUBMITTED)
-        return DJ_SUCCESS;
+        return dj_context_check(context);
     const VkResult code = context->vk.device.vkWaitForFences(context->device, 1, &recorder->fence,
                                                              VK_TRUE, timeout_ns);
     if (code == VK_TIMEOUT)
         return dj_fail(&context->log, DJ_ERROR_TIMEOUT,
                        "dj_recorder_wait: not done after %" PRIu64 " ns", timeout_ns);
     if (code == VK_ERROR_DEVICE_LOST)
-        device_idle(context);
+        dj_context_idle(context);
     if (code == VK_SUCCESS || code == VK_ERROR_DEVICE_LOST)
         recorder->state = IDLE;
     return dj_context_result(context, code, "vkWaitForFences");
@@ -297,7 +345,7 @@ dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
 dj_result dj_recorder_reserve(struct dj_recorder *recorder, uint32_t dispatches, uint64_t ring_size)
 {
     const struct dj_log *log = &recorder->context->log;
-    if (recorder->state != RECORDING)
+    if (!is_recording(recorder))
         return state_fail(recorder, "recording a call", "be recording");
     if (dispatches > recorder->dispatches - recorder->dispatches_used)
         return dj_fail(log, DJ_ERROR_RECORDER_FULL,
@@ -312,29 +360,42 @@ dj_result dj_recorder_reserve(struct dj_recorder *recorder, uint32_t dispatches,
     return DJ_SUCCESS;
 }
 
+/* Whether there is something to bind. */
+static bool is_bound(const struct dj_context *context, const struct dj_binding *binding)
+{
+    if (!binding->buffer || !binding->buffer->handle)
+        return false;
+    assert(binding->range > 0 && binding->range <= context->info.max_storage_range);
+    assert(binding->offset % context->info.offset_alignment == 0);
+    (void)context;
+    return true;
+}
+
 /* Binds by push descriptors, or by the next preallocated set. */
-static void bind(struct dj_recorder *recorder, const VkDescriptorBufferInfo *bindings,
-                 uint32_t binding_count)
+static void bind_descriptors(struct dj_recorder *recorder, const struct dj_binding *bindings,
+                             uint32_t binding_count)
 {
     const struct dj_context *context = recorder->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
     const VkDescriptorSet set =
         context->push_descriptors ? VK_NULL_HANDLE : recorder->sets[recorder->dispatches_used];
+    VkDescriptorBufferInfo infos[DJ_BINDINGS];
     VkWriteDescriptorSet writes[DJ_BINDINGS];
     uint32_t count = 0;
     for (uint32_t i = 0; i < binding_count; i++) {
-        if (!bindings[i].buffer)
+        if (!is_bound(context, &bindings[i]))
             continue;
-        assert(bindings[i].range > 0 && bindings[i].range <= context->info.max_storage_range);
-        assert(bindings[i].offset % context->info.offset_alignment == 0);
-        writes[count++] = (VkWriteDescriptorSet){
+        infos[count] = (VkDescriptorBufferInfo){bindings[i].buffer->handle, bindings[i].offset,
+                                                bindings[i].range};
+        writes[count] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
             .dstSet = set,
             .dstBinding = i,
             .descriptorCount = 1,
             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-            .pBufferInfo = &bindings[i],
+            .pBufferInfo = &infos[count],
         };
+        count++;
     }
     if (context->push_descriptors) {
         if (count > 0)
@@ -347,19 +408,47 @@ static void bind(struct dj_recorder *recorder, const VkDescriptorBufferInfo *bin
                                 context->pipeline_layout, 0, 1, &set, 0, NULL);
 }
 
-void dj_recorder_dispatch(struct dj_recorder *recorder, VkPipeline pipeline,
-                          const VkDescriptorBufferInfo *bindings, uint32_t binding_count,
+/* Fills the dispatch's table of addresses and returns its own. */
+static VkDeviceAddress bind_addresses(struct dj_recorder *recorder,
+                                      const struct dj_binding *bindings, uint32_t binding_count)
+{
+    struct address_table table = {{0}};
+    for (uint32_t i = 0; i < binding_count; i++) {
+        if (is_bound(recorder->context, &bindings[i])) {
+            assert(bindings[i].buffer->address != 0);
+            table.of[i] = bindings[i].buffer->address + bindings[i].offset;
+            assert(table.of[i] % 4 == 0); /* what bindings.glsl promises */
+        }
+    }
+    const uint64_t at = recorder->dispatches_used * sizeof(table);
+    memcpy((char *)recorder->addresses->mapped + at, &table, sizeof(table));
+    return recorder->addresses->address + at;
+}
+
+void dj_recorder_dispatch(struct dj_recorder *recorder, struct dj_pipeline pipeline,
+                          const struct dj_binding *bindings, uint32_t binding_count,
                           const void *push, uint32_t push_size, const uint32_t groups[3])
 {
     const struct dj_context *context = recorder->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
-    assert(recorder->state == RECORDING && recorder->dispatches_used < recorder->dispatches);
+    assert(is_recording(recorder) && recorder->dispatches_used < recorder->dispatches);
     assert(binding_count <= DJ_BINDINGS && push_size <= DJ_PUSH_BYTES && push_size % 4 == 0);
     for (uint32_t i = 0; i < 3; i++)
         assert(groups[i] > 0 && groups[i] <= context->info.max_workgroups[i]);
 
-    vk->vkCmdBindPipeline(recorder->command, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    bind(recorder, bindings, binding_count);
+    vk->vkCmdBindPipeline(recorder->command, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline.handle);
+    char constants[DJ_PUSH_BYTES] = {0};
+    if (pipeline.addressed) {
+        assert(push_size <= DJ_ADDRESSES_OFFSET);
+        const VkDeviceAddress table = bind_addresses(recorder, bindings, binding_count);
+        if (push_size > 0)
+            memcpy(constants, push, push_size);
+        memcpy(constants + DJ_ADDRESSES_OFFSET, &table, sizeof(table));
+        push = constants;
+        push_size = DJ_PUSH_BYTES;
+    } else {
+        bind_descriptors(recorder, bindings, binding_count);
+    }
     if (push_size > 0)
         vk->vkCmdPushConstants(recorder->command, context->pipeline_layout,
                                VK_SHADER_STAGE_COMPUTE_BIT, 0, push_size, push);
@@ -424,7 +513,7 @@ dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers)
         return dj_fail(&recorder->context->log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_recorder_barrier: barriers is 0x%x, and enum dj_barrier has 0x%x",
                        barriers, DJ_BARRIERS);
-    if (recorder->state != RECORDING)
+    if (!is_recording(recorder))
         return state_fail(recorder, "dj_recorder_barrier", "be recording");
     dj_recorder_barriers_before(recorder, barriers);
     dj_recorder_barriers_after(recorder, barriers);
@@ -437,14 +526,14 @@ uint64_t dj_recorder_ring_size(const struct dj_context *context, uint64_t size)
     return (size + alignment - 1) / alignment * alignment;
 }
 
-VkDescriptorBufferInfo dj_recorder_ring_push(struct dj_recorder *recorder, const void *data,
-                                             uint64_t size)
+struct dj_binding dj_recorder_ring_push(struct dj_recorder *recorder, const void *data,
+                                        uint64_t size)
 {
     const uint64_t take = dj_recorder_ring_size(recorder->context, size);
-    assert(recorder->state == RECORDING && size > 0);
+    assert(is_recording(recorder) && size > 0);
     assert(take <= recorder->ring->size - recorder->ring_used);
-    const VkDescriptorBufferInfo binding = {
-        .buffer = recorder->ring->handle, .offset = recorder->ring_used, .range = size};
+    const struct dj_binding binding = {
+        .buffer = recorder->ring, .offset = recorder->ring_used, .range = size};
     memcpy((char *)recorder->ring->mapped + recorder->ring_used, data, size);
     recorder->ring_used += take;
     return binding;

@@ -6,6 +6,7 @@
 
 #include "buffer.h"
 #include "context.h"
+#include "pipeline.h"
 
 #include <dijiang/recorder.h>
 
@@ -13,10 +14,10 @@
 dj_result dj_recorder_reserve(struct dj_recorder *recorder, uint32_t dispatches,
                               uint64_t ring_size);
 
-/* One dispatch: bindings 0 .. binding_count-1 (a VkBuffer of VK_NULL_HANDLE is skipped: the kernel
+/* One dispatch: bindings 0 .. binding_count-1 (none, and a buffer of size 0, is skipped: the kernel
  * does not touch it), push constants, workgroup counts (none may be 0). */
-void dj_recorder_dispatch(struct dj_recorder *recorder, VkPipeline pipeline,
-                          const VkDescriptorBufferInfo *bindings, uint32_t binding_count,
+void dj_recorder_dispatch(struct dj_recorder *recorder, struct dj_pipeline pipeline,
+                          const struct dj_binding *bindings, uint32_t binding_count,
                           const void *push, uint32_t push_size, const uint32_t groups[3]);
 
 /* The barrier between two dispatches of which the second reads or writes what the first wrote or
@@ -34,8 +35,8 @@ void dj_recorder_barriers_after(struct dj_recorder *recorder, uint32_t barriers)
 
 /* Copies size bytes into the ring, to be read by the dispatches of this recording. Consumes size
  * rounded up to the device's offset alignment: what dj_recorder_ring_size gives. */
-VkDescriptorBufferInfo dj_recorder_ring_push(struct dj_recorder *recorder, const void *data,
-                                             uint64_t size);
+struct dj_binding dj_recorder_ring_push(struct dj_recorder *recorder, const void *data,
+                                        uint64_t size);
 uint64_t dj_recorder_ring_size(const struct dj_context *context, uint64_t size);
 
 /* Host memory for a call's own checks and sorting, aligned for any type; its contents last until

@@ -7,9 +7,9 @@
 #include <assert.h>
 #include <inttypes.h>
 
-/* Multiply-adds of a part: under a second at 3 * 10^9 a second, which two CPU cores reach. Some
+/* Multiply-adds of a piece: under a second at 3 * 10^9 a second, which two CPU cores reach. Some
  * drivers end submissions after 2 seconds. */
-static const uint64_t PART_WORK = (uint64_t)1 << 31;
+static const uint64_t PIECE_WORK = (uint64_t)1 << 31;
 
 /* Rows of queries that keep any GPU busy: below that, keys are cut rather than queries, although
  * that takes a carry. */
@@ -52,6 +52,25 @@ static uint64_t key_tokens(const struct dj_call *call)
     return is_linformer(call->plan) ? call->plan->features : call->keys.longest;
 }
 
+/* Multiply-adds that a piece may have. Linformer's may both project and attend. */
+static uint64_t piece_work(const struct dj_call *call)
+{
+    const uint64_t most = call->max_work / (is_linformer(call->plan) ? 4 : 2);
+    return call->max_work > 0 && most < PIECE_WORK ? most : PIECE_WORK;
+}
+
+/* Rows of queries up to which keys are cut instead. */
+static uint64_t enough_rows(const struct dj_call *call)
+{
+    const uint64_t width = call->plan->dim + call->plan->value_dim;
+    if (call->max_work == 0)
+        return ENOUGH_ROWS;
+    /* cut keys are a tile at least; Linformer's queries see all of the projected ones */
+    const uint64_t keys = is_linformer(call->plan) ? call->plan->features : DJ_TILE_TOKENS;
+    const uint64_t rows = piece_work(call) / (keys * width);
+    return rows < ENOUGH_ROWS ? rows : ENOUGH_ROWS;
+}
+
 /* Bytes of each region for boxes of queries of this size. */
 static void region_sizes(const struct shape *shape, const uint64_t size[3],
                          uint64_t sizes[DJ_SOFTMAX_REGIONS])
@@ -85,15 +104,15 @@ static uint64_t scratch_cost(const void *user, const uint64_t size[3])
     const uint64_t heads = size[0] * size[2] * unit_heads(plan, shape->apart);
     const uint64_t rows = heads * size[1];
     const uint64_t row_work = key_tokens(shape->call) * (plan->dim + plan->value_dim);
+    const uint64_t most = piece_work(shape->call);
     const bool smallest = size[0] == 1 && size[1] <= DJ_TILE_TOKENS && size[2] == 1;
     if (heads > info->max_workgroups[1] ||
         dj_divide_up(size[1], DJ_TILE_TOKENS) > info->max_workgroups[0])
         return UINT64_MAX;
-    if (rows > ENOUGH_ROWS && row_work > PART_WORK / rows && !smallest)
+    if (rows > enough_rows(shape->call) && row_work > most / rows && !smallest)
         return UINT64_MAX;
     /* Linformer: a tile of tokens of every sequence and head is projected at least */
-    if (is_linformer(plan) && size[0] * size[2] > PART_WORK / DJ_TILE_TOKENS / row_work &&
-        !smallest)
+    if (is_linformer(plan) && size[0] * size[2] > most / DJ_TILE_TOKENS / row_work && !smallest)
         return UINT64_MAX;
     uint64_t sizes[DJ_SOFTMAX_REGIONS];
     region_sizes(shape, size, sizes);
@@ -112,7 +131,7 @@ static bool fit(const struct shape *shape, const struct dj_span_set *set, const 
                        queries ? scratch_cost : NULL, shape, budget, grid);
 }
 
-/* Keys of a box whose part has no more than PART_WORK, a multiple of a tile. */
+/* Keys of a box whose piece has no more than its work, a multiple of a tile. */
 static uint64_t most_keys(const struct shape *shape, const struct dj_grid *queries)
 {
     const struct dj_attention *const plan = shape->call->plan;
@@ -120,7 +139,7 @@ static uint64_t most_keys(const struct shape *shape, const struct dj_grid *queri
     const uint64_t each =
         is_linformer(plan) ? plan->features : size[1] * unit_heads(plan, shape->apart);
     const uint64_t key_work = size[0] * size[2] * each * (plan->dim + plan->value_dim);
-    const uint64_t keys = PART_WORK / key_work / DJ_TILE_TOKENS * DJ_TILE_TOKENS;
+    const uint64_t keys = piece_work(shape->call) / key_work / DJ_TILE_TOKENS * DJ_TILE_TOKENS;
     return keys > DJ_TILE_TOKENS ? keys : DJ_TILE_TOKENS;
 }
 
@@ -193,9 +212,24 @@ static uint64_t key_boxes(const struct dj_call *call, const struct dj_layout *la
     return boxes > 0 ? boxes : 1;
 }
 
-/* Parts of one box of sequences and one of heads. Linformer's last box of keys and first of queries
- * share one. */
-static uint64_t part_count(const struct dj_call *call, const struct dj_layout *layout, uint64_t box)
+/* Floating-point operations of the largest piece. */
+static uint64_t largest_work(const struct shape *shape, const struct dj_layout *layout)
+{
+    const struct dj_attention *const plan = shape->call->plan;
+    const uint64_t *const size = layout->grid.size, *const key_size = layout->query_grid.size;
+    const uint64_t width = 2 * ((uint64_t)plan->dim + plan->value_dim);
+    const uint64_t rows = size[0] * size[1] * size[2] * unit_heads(plan, shape->apart);
+    if (shape->call->keys.longest == 0)
+        return 1;
+    if (is_linformer(plan))
+        return (rows + key_size[0] * key_size[1] * key_size[2]) * plan->features * width;
+    return rows * key_size[1] * width;
+}
+
+/* Pieces of one box of sequences and one of heads. Linformer's last box of keys and first of
+ * queries share one. */
+static uint64_t piece_count(const struct dj_call *call, const struct dj_layout *layout,
+                            uint64_t box)
 {
     const uint64_t queries = box_count(&layout->grid, box, &call->queries);
     if (is_linformer(call->plan))
@@ -231,7 +265,8 @@ dj_result dj_softmax_layout(const struct dj_call *call, uint64_t budget, struct 
     region_sizes(&shape, layout->grid.size, sizes);
     dj_regions_place(sizes, DJ_SOFTMAX_REGIONS, layout);
     for (uint64_t box = 0; box < layout->grid.boxes[0]; box++)
-        layout->parts += part_count(call, layout, box) * layout->grid.boxes[2];
+        layout->pieces += piece_count(call, layout, box) * layout->grid.boxes[2];
+    layout->work = largest_work(&shape, layout);
     return DJ_SUCCESS;
 }
 
@@ -267,9 +302,9 @@ static void cut(const struct dj_call *call, const struct dj_layout *layout, uint
 struct dj_softmax_part dj_softmax_cut(const struct dj_call *call, struct dj_layout *layout,
                                       uint64_t index)
 {
-    assert(index < layout->parts);
-    const uint64_t box = dj_layout_find(call, layout, part_count, &index);
-    const uint64_t count = part_count(call, layout, box);
+    assert(index < layout->pieces);
+    const uint64_t box = dj_layout_find(call, layout, piece_count, &index);
+    const uint64_t count = piece_count(call, layout, box);
     struct dj_softmax_part part = {0};
     cut(call, layout, box, index / count, index % count, &part);
     return part;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How the softmax family cuts a call into parts, and its scratch memory into regions. */
+/* How the softmax family cuts a call into pieces, and its scratch memory into regions. */
 #ifndef DJ_LIB_SOFTMAX_H
 #define DJ_LIB_SOFTMAX_H
 
@@ -17,8 +17,8 @@ enum dj_softmax_region {
     DJ_SOFTMAX_REGIONS,
 };
 
-/* One part. Parts of the same queries run in order of their keys and pass a carry; Linformer's
- * first parts of the same sequences and heads project all keys, a box of tokens after another. */
+/* One piece. Those of the same queries run in order of their keys and pass a carry; Linformer's
+ * first pieces of the same sequences and heads project all keys, a box of tokens after another. */
 struct dj_softmax_part {
     struct dj_box queries; /* of q and o: sequences, tokens, query heads */
     struct dj_box keys;    /* of k and v: sequences, tokens, key heads; empty if there are none */
@@ -33,7 +33,7 @@ uint32_t dj_softmax_shares(const struct dj_attention *plan);
 
 dj_result dj_softmax_layout(const struct dj_call *call, uint64_t budget, struct dj_layout *layout);
 
-/* Part number `index` of a layout. */
+/* Piece number `index` of a layout. */
 struct dj_softmax_part dj_softmax_cut(const struct dj_call *call, struct dj_layout *layout,
                                       uint64_t index);
 

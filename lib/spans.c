@@ -51,9 +51,9 @@ struct dj_bound_indices dj_indices_bind(struct dj_recorder *recorder,
         const uint64_t alignment = dj_recorder_context(recorder)->info.offset_alignment;
         const uint64_t aligned = indices->offset / alignment * alignment;
         bound.base = (uint32_t)((indices->offset - aligned) / sizeof(int32_t));
-        bound.binding = (VkDescriptorBufferInfo){.buffer = indices->buffer->handle,
-                                                 .offset = aligned,
-                                                 .range = indices->offset - aligned + size};
+        bound.binding = (struct dj_binding){.buffer = indices->buffer,
+                                            .offset = aligned,
+                                            .range = indices->offset - aligned + size};
     }
     return bound;
 }

@@ -49,7 +49,7 @@ uint64_t dj_spans_longest(const struct dj_span_set *set, uint64_t sequence, uint
 /* A dj_indices as a binding; base: words from its start to the first number. None given: no buffer.
  */
 struct dj_bound_indices {
-    VkDescriptorBufferInfo binding;
+    struct dj_binding binding;
     uint32_t base;
 };
 

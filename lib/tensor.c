@@ -314,7 +314,7 @@ struct dj_view dj_tensor_view(const struct dj_tensor *tensor, const struct dj_bo
     const uint64_t aligned = first / alignment * alignment;
     struct dj_view view = {
         /* whole words: kernels read 2-byte elements by them */
-        .binding = {.buffer = tensor->buffer->handle,
+        .binding = {.buffer = tensor->buffer,
                     .offset = aligned,
                     .range = (first - aligned + elements * element + 3) / 4 * 4},
         .base = (uint32_t)((first - aligned) / element),

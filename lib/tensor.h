@@ -61,9 +61,9 @@ struct dj_box dj_grid_box(const struct dj_grid *grid, uint64_t i, uint64_t j, ui
 
 /* What a kernel needs to see a box of a tensor. */
 struct dj_view {
-    VkDescriptorBufferInfo binding; /* aligned as the device wants it */
-    uint32_t base;                  /* elements from the binding's start to the box's first one */
-    uint32_t stride[3];             /* elements */
+    struct dj_binding binding; /* aligned as the device wants it */
+    uint32_t base;             /* elements from the binding's start to the box's first one */
+    uint32_t stride[3];        /* elements */
     uint32_t type;
 };
 

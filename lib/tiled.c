@@ -42,7 +42,31 @@ static void region_sizes(const struct shape *shape, const uint64_t size[3],
     sizes[DJ_TILED_TABLE] = dj_round_up(dj_spans_table_size(size[0]), alignment);
 }
 
-/* Bytes of scratch for boxes of this size; UINT64_MAX if they are beyond a limit of the device. */
+/* Whether no smaller box can be made. */
+static bool is_smallest(const uint64_t size[3])
+{
+    return size[0] == 1 && size[1] <= DJ_TILE_TOKENS && size[2] == 1;
+}
+
+/* Rows of queries and keys of a box; without a causal mask of queries, which are as many or more.
+ */
+static uint64_t work_rows(const struct dj_call *call, const uint64_t size[3])
+{
+    const uint64_t group = call->plan->group;
+    return size[0] * size[1] * size[2] * (call->plan->causal ? group + 1 : group);
+}
+
+/* Carries that are there at once: one, or where states are kept all of them. */
+static uint64_t carry_count(const struct dj_call *call, const uint64_t size[3])
+{
+    if (!call->atomic)
+        return 1;
+    return dj_divide_up(call->keys.sequences, size[0]) *
+           dj_divide_up(call->plan->key_heads, size[2]) * call->states;
+}
+
+/* Bytes of scratch for boxes of this size; UINT64_MAX if they are beyond a limit of the device or
+ * of a piece's work. */
 static uint64_t scratch_cost(const void *user, const uint64_t size[3])
 {
     const struct shape *const shape = user;
@@ -54,12 +78,40 @@ static uint64_t scratch_cost(const void *user, const uint64_t size[3])
         tile_count(size[1]) > info->max_workgroups[0] ||
         together > dj_projection_max_rows(plan->projection))
         return UINT64_MAX;
+    const struct dj_call *const call = shape->call;
+    if (call->max_work > 0 && !is_smallest(size) &&
+        work_rows(call, size) > call->max_work / dj_call_row_work(plan))
+        return UINT64_MAX;
     uint64_t sizes[DJ_TILED_REGIONS];
     region_sizes(shape, size, sizes);
-    return dj_regions_cost(info, sizes, DJ_TILED_REGIONS);
+    const uint64_t cost = dj_regions_cost(info, sizes, DJ_TILED_REGIONS);
+    /* a snapshot's carry and the next are bound together */
+    const bool forks = call->atomic && call->states > 1;
+    if (cost == UINT64_MAX || (forks && 2 * sizes[DJ_TILED_CARRY] > info->max_storage_range))
+        return UINT64_MAX;
+    return cost + (carry_count(call, size) - 1) * sizes[DJ_TILED_CARRY];
 }
 
-/* Tokens of the parts before the first snapshot. */
+/* Where states are kept until the end, they must fit into an allocation. */
+static dj_result check_kept(const struct dj_call *call)
+{
+    const struct dj_device_info *const info = &call->plan->context->info;
+    const uint64_t one =
+        dj_round_up(dj_state_block_size(call->plan) + 2 * sizeof(uint32_t), info->offset_alignment);
+    uint64_t states, bytes;
+    if (!call->atomic)
+        return DJ_SUCCESS;
+    if (__builtin_mul_overflow(call->keys.sequences, (uint64_t)call->states, &states) ||
+        __builtin_mul_overflow(states, one * call->plan->key_heads, &bytes) ||
+        bytes > info->max_allocation)
+        return dj_fail(&call->plan->context->log, DJ_ERROR_LIMIT,
+                       "attention: %" PRIu64 " sequences' states, kept in scratch memory until the "
+                       "last part, exceed the device's largest allocation of %" PRIu64 " bytes",
+                       call->keys.sequences, info->max_allocation);
+    return DJ_SUCCESS;
+}
+
+/* Tokens of the pieces before the first snapshot. */
 static uint64_t body_tokens(const struct dj_call *call, uint64_t tokens)
 {
     const uint64_t rest = call->states - 1;
@@ -138,8 +190,9 @@ static uint64_t query_boxes(const struct dj_call *call, const struct dj_grid *gr
     return dj_divide_up(tokens, grid->size[1]);
 }
 
-/* Parts of one box of sequences and one of heads. */
-static uint64_t part_count(const struct dj_call *call, const struct dj_layout *layout, uint64_t box)
+/* Pieces of one box of sequences and one of heads. */
+static uint64_t piece_count(const struct dj_call *call, const struct dj_layout *layout,
+                            uint64_t box)
 {
     return token_boxes(call, &layout->grid, box) + call->states - 1 +
            query_boxes(call, &layout->query_grid, box);
@@ -153,7 +206,19 @@ static void place_regions(const struct shape *shape, struct dj_layout *layout)
     if (!shape->call->plan->causal && layout->query_grid.size[1] > size[1])
         size[1] = layout->query_grid.size[1];
     region_sizes(shape, size, sizes);
+    layout->carry = sizes[DJ_TILED_CARRY];
+    sizes[DJ_TILED_CARRY] *= carry_count(shape->call, size);
     dj_regions_place(sizes, DJ_TILED_REGIONS, layout);
+    layout->work = work_rows(shape->call, size) * dj_call_row_work(shape->call->plan);
+}
+
+static void count_pieces(const struct dj_call *call, struct dj_layout *layout)
+{
+    layout->pieces = 0;
+    for (uint64_t box = 0; box < layout->grid.boxes[0]; box++)
+        layout->pieces += piece_count(call, layout, box) * layout->grid.boxes[2];
+    if (call->atomic && layout->pieces > 1)
+        layout->copies = carry_count(call, layout->grid.size);
 }
 
 dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj_layout *layout)
@@ -167,6 +232,8 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
     dj_result result = dj_call_most_sequences(call, &call->keys, &args->k, &args->v, &most[0]);
     if (result == DJ_SUCCESS)
         result = dj_call_most_sequences(call, &call->queries, &args->q, &args->o, &most[0]);
+    if (result == DJ_SUCCESS)
+        result = check_kept(call);
     if (result != DJ_SUCCESS)
         return result;
 
@@ -178,25 +245,25 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
     const uint64_t shortest = longest < DJ_TILE_TOKENS ? longest : DJ_TILE_TOKENS;
     const uint64_t one[3] = {1, shortest > 0 ? shortest : 1, 1};
     const uint64_t least = scratch_cost(&shape, one);
-    if (budget == 0)
-        budget = least > USEFUL_SCRATCH ? least : USEFUL_SCRATCH;
     if (least == UINT64_MAX)
         return dj_call_fail_limit(call);
-    if (budget < least)
-        return dj_fail(log, DJ_ERROR_SCRATCH,
-                       "attention: one tile needs %" PRIu64 " bytes of scratch, %" PRIu64
-                       " are given",
-                       least, budget);
+    if (budget == 0) /* for the boxes, beside the states that are kept */
+        budget = call->atomic             ? least + USEFUL_SCRATCH
+                 : least > USEFUL_SCRATCH ? least
+                                          : USEFUL_SCRATCH;
+    /* of kept states, whose places are aligned, large boxes may take less than small ones */
     if (!fit_sides(call, &shape, most, budget, layout))
-        return dj_call_fail_limit(call);
+        return budget >= least ? dj_call_fail_limit(call)
+                               : dj_fail(log, DJ_ERROR_SCRATCH,
+                                         "attention: one tile needs %" PRIu64
+                                         " bytes of scratch, %" PRIu64 " are given",
+                                         least, budget);
     place_regions(&shape, layout);
-    layout->parts = 0;
-    for (uint64_t box = 0; box < layout->grid.boxes[0]; box++)
-        layout->parts += part_count(call, layout, box) * layout->grid.boxes[2];
+    count_pieces(call, layout);
     return DJ_SUCCESS;
 }
 
-/* A part of the keys' side: a box of tokens, or one of the further snapshots. */
+/* A piece of the keys' side: a box of tokens, or one of the further snapshots. */
 static void cut_keys(const struct dj_call *call, const struct dj_layout *layout, uint64_t box,
                      uint64_t head, uint64_t step, struct dj_tiled_part *part)
 {
@@ -209,25 +276,42 @@ static void cut_keys(const struct dj_call *call, const struct dj_layout *layout,
         part->box.count[1] = 1;
         part->tokens = call->keys.longest > 0 ? 1 : 0;
         part->snapshot = (uint32_t)(step - boxes + 1);
+        part->forks = layout->copies > 0;
+        part->carry += part->snapshot - 1;
         return;
     }
     part->box = dj_grid_box(&layout->grid, box, step, head);
     part->tokens = body_tokens(call, call->keys.longest) > 0 ? part->box.count[1] : 0;
 }
 
+/* Copy number `index`: of one box of sequences and one of heads, one snapshot. */
+static struct dj_tiled_part cut_copy(const struct dj_call *call, const struct dj_layout *layout,
+                                     uint64_t index)
+{
+    const uint64_t pair = index / call->states, heads = layout->grid.boxes[2];
+    return (struct dj_tiled_part){.box = dj_grid_box(&layout->grid, pair / heads, 0, pair % heads),
+                                  .copies = true,
+                                  .snapshot = (uint32_t)(index % call->states),
+                                  .carry = index};
+}
+
 struct dj_tiled_part dj_tiled_cut(const struct dj_call *call, struct dj_layout *layout,
                                   uint64_t index)
 {
-    assert(index < layout->parts);
-    const uint64_t box = dj_layout_find(call, layout, part_count, &index);
-    const uint64_t count = part_count(call, layout, box);
+    assert(index < layout->pieces + layout->copies);
+    if (index >= layout->pieces)
+        return cut_copy(call, layout, index - layout->pieces);
+    const uint64_t box = dj_layout_find(call, layout, piece_count, &index);
+    const uint64_t count = piece_count(call, layout, box);
     const uint64_t head = index / count, step = index % count;
     const uint64_t keys = token_boxes(call, &layout->grid, box) + call->states - 1;
-    struct dj_tiled_part part = {.fresh = index == 0};
+    struct dj_tiled_part part = {.fresh = index == 0,
+                                 .carry = (box * layout->grid.boxes[2] + head) * call->states};
     if (step < keys) {
         cut_keys(call, layout, box, head, step, &part);
     } else {
         part.queries = true;
+        part.carry += call->states - 1;
         part.box = dj_grid_box(&layout->query_grid, box, step - keys, head);
         part.tokens = part.box.count[1];
     }

@@ -4,9 +4,9 @@
 #include "dct_matrix.h"
 #include "kernels.h"
 #include "pipeline.h"
+#include "quirks.h"
 #include "shaders.h"
 #include "transform_check.h"
-#include "vkfft.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -15,12 +15,12 @@
 struct dj_transform {
     struct dj_context *context;
     uint32_t type, length;
-    float *scale;                 /* [length] */
-    struct dj_recipe *recipe;     /* NULL: dense */
-    VkPipeline load;              /* packs rows for the recipe; not for dense */
-    VkPipeline kernel;            /* the recipe's, or the matrix product */
-    struct dj_buffer *tables;     /* float scale[length], then at table the kernel's own */
-    VkDescriptorBufferInfo table; /* the recipe's table or the matrix; no buffer: none */
+    float *scale;                   /* [length] */
+    const struct dj_recipe *recipe; /* the context's; NULL: dense */
+    struct dj_pipeline load;        /* packs rows for the recipe; not for dense */
+    struct dj_pipeline kernel;      /* the recipe's, or the matrix product */
+    struct dj_buffer *tables;       /* float scale[length], then at table the kernel's own */
+    struct dj_binding table;        /* the recipe's table or the matrix; no buffer: none */
 };
 
 /* Uploads the scales and a table as one buffer. */
@@ -41,38 +41,40 @@ static dj_result tables_create(struct dj_transform *transform, const void *table
                                                     "dijiang DCT tables", &transform->tables);
     free(data);
     if (result == DJ_SUCCESS && table_size > 0)
-        transform->table = (VkDescriptorBufferInfo){
-            .buffer = transform->tables->handle, .offset = start, .range = table_size};
+        transform->table =
+            (struct dj_binding){.buffer = transform->tables, .offset = start, .range = table_size};
     return result;
 }
 
-static struct dj_recipe_limits recipe_limits(const struct dj_context *context)
+/* The verdict on an entry's recipe, by a trial if there was none yet and this context makes them.
+ * Threads that try at the same time come to the same one. */
+static dj_result judge(struct dj_transform *transform, struct dj_recipe_entry *entry)
 {
-    VkPhysicalDeviceProperties properties;
-    context->vk.vkGetPhysicalDeviceProperties(context->physical, &properties);
-    const struct dj_device_info *const info = &context->info;
-    struct dj_recipe_limits limits = {
-        .shared_memory = info->shared_memory,
-        .max_invocations = info->max_invocations,
-        .subgroup_size = info->subgroup_size,
-        .vendor_id = info->vendor_id,
-    };
-    for (int i = 0; i < 3; i++) {
-        limits.max_size[i] = properties.limits.maxComputeWorkGroupSize[i];
-        limits.max_workgroups[i] = info->max_workgroups[i];
-    }
-    return limits;
+    struct dj_context *const context = transform->context;
+    if (atomic_load(&entry->verdict) != DJ_VERDICT_NONE || !context->trials)
+        return DJ_SUCCESS;
+    const dj_result result =
+        dj_transform_check(transform, context, transform->type, transform->length);
+    if (result == DJ_SUCCESS)
+        atomic_store(&entry->verdict, DJ_VERDICT_RIGHT);
+    else if (result == DJ_ERROR_COMPILER)
+        atomic_store(&entry->verdict, DJ_VERDICT_WRONG);
+    return result;
 }
 
 static dj_result generated_create(struct dj_transform *transform)
 {
     struct dj_context *const context = transform->context;
-    const struct dj_recipe_limits limits = recipe_limits(context);
-    dj_result result = dj_recipe_create(&context->log, transform->type, transform->length, &limits,
-                                        &transform->recipe);
+    struct dj_recipe_entry *entry;
+    dj_result result = dj_recipes_get(context, transform->type, transform->length, &entry);
     if (result != DJ_SUCCESS)
         return result;
-    const struct dj_recipe *const recipe = transform->recipe;
+    if (atomic_load(&entry->verdict) == DJ_VERDICT_WRONG)
+        return dj_fail(&context->log, DJ_ERROR_COMPILER,
+                       "DCT-%u of length %u: the kernel was wrong on this device when it was tried",
+                       transform->type, transform->length);
+    const struct dj_recipe *const recipe = &entry->recipe;
+    transform->recipe = recipe;
     dj_dct_scales(transform->type, transform->length, transform->scale);
     result = tables_create(transform, recipe->table, recipe->table_size);
     const struct dj_shader shader = {
@@ -81,9 +83,7 @@ static dj_result generated_create(struct dj_transform *transform)
         result = dj_pipeline_create(context, &shader, NULL, &transform->kernel);
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &dj_shader_rows_load, NULL, &transform->load);
-    if (result == DJ_SUCCESS)
-        result = dj_transform_check(transform, context, transform->type, transform->length);
-    return result;
+    return result == DJ_SUCCESS ? judge(transform, entry) : result;
 }
 
 static dj_result dense_create(struct dj_transform *transform)
@@ -113,13 +113,15 @@ static void reset(struct dj_transform *transform)
     dj_pipeline_destroy(context, &transform->kernel);
     dj_pipeline_destroy(context, &transform->load);
     dj_buffer_destroy(&transform->tables);
-    transform->table = (VkDescriptorBufferInfo){0};
-    dj_recipe_destroy(&transform->recipe);
+    transform->table = (struct dj_binding){0};
+    transform->recipe = NULL;
 }
 
 static dj_result path_create(struct dj_transform *transform, uint32_t path)
 {
     const struct dj_log *const log = &transform->context->log;
+    if (path == DJ_DCT_PATH_DEFAULT && dj_quirks_avoid(transform->context, DJ_AVOID_GENERATED_DCT))
+        path = DJ_DCT_PATH_DENSE;
     if (path == DJ_DCT_PATH_DENSE)
         return dense_create(transform);
     dj_result result = generated_create(transform);
@@ -196,8 +198,7 @@ uint32_t dj_transform_dispatches(const struct dj_transform *transform)
 }
 
 static void record_dense(const struct dj_transform *transform, struct dj_recorder *recorder,
-                         const struct dj_rows *x, float factor,
-                         const VkDescriptorBufferInfo *packed)
+                         const struct dj_rows *x, float factor, const struct dj_binding *packed)
 {
     struct rows_dense_push push = {
         DJ_ROWS_PUSH(x),
@@ -206,8 +207,8 @@ static void record_dense(const struct dj_transform *transform, struct dj_recorde
         .factor = factor,
     };
     memcpy(push.signs, x->signs, sizeof push.signs);
-    const VkDescriptorBufferInfo bindings[4] = {x->view.binding, *packed, transform->table,
-                                                x->ragged ? x->spans : *packed};
+    const struct dj_binding bindings[4] = {x->view.binding, *packed, transform->table,
+                                           x->ragged ? x->spans : *packed};
     const uint32_t groups[3] = {(transform->length + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE,
                                 (push.rows + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE, 1};
     dj_recorder_dispatch(recorder, transform->kernel, bindings, 4, &push, sizeof push, groups);
@@ -216,8 +217,7 @@ static void record_dense(const struct dj_transform *transform, struct dj_recorde
 /* 1. The view's rows, times the factors, to packed rows; rows of zeros up to a whole group.
  * 2. The generated kernel, in place. */
 static void record_generated(const struct dj_transform *transform, struct dj_recorder *recorder,
-                             const struct dj_rows *x, float factor,
-                             const VkDescriptorBufferInfo *packed)
+                             const struct dj_rows *x, float factor, const struct dj_binding *packed)
 {
     const struct dj_recipe *const recipe = transform->recipe;
     const uint32_t rows = x->count[0] * x->count[1] * x->count[2];
@@ -230,8 +230,7 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
         .first = factor * (float)dj_dct_first(transform->type),
     };
     memcpy(push.signs, x->signs, sizeof push.signs);
-    const VkDescriptorBufferInfo load[3] = {x->view.binding, *packed,
-                                            x->ragged ? x->spans : *packed};
+    const struct dj_binding load[3] = {x->view.binding, *packed, x->ragged ? x->spans : *packed};
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
     const uint64_t load_groups = ((uint64_t)push.padded * transform->length + each - 1) / each;
     uint32_t groups[3];
@@ -239,7 +238,7 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
     dj_recorder_dispatch(recorder, transform->load, load, 3, &push, sizeof push, groups);
     dj_recorder_write_to_read(recorder);
 
-    VkDescriptorBufferInfo bindings[4] = {{0}};
+    struct dj_binding bindings[4] = {{0}};
     for (int i = 0; i < 4; i++) {
         if (recipe->roles[i] == DJ_RECIPE_INPUT || recipe->roles[i] == DJ_RECIPE_OUTPUT)
             bindings[i] = *packed;
@@ -252,8 +251,7 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
 }
 
 void dj_transform_record(const struct dj_transform *transform, struct dj_recorder *recorder,
-                         const struct dj_rows *x, float factor,
-                         const VkDescriptorBufferInfo *packed)
+                         const struct dj_rows *x, float factor, const struct dj_binding *packed)
 {
     assert(x->count[0] > 0 && x->count[1] > 0 && x->count[2] > 0);
     assert((uint64_t)x->count[0] * x->count[1] * x->count[2] <= dj_transform_max_rows(transform));
@@ -268,10 +266,10 @@ const float *dj_transform_scales(const struct dj_transform *transform)
     return transform->scale;
 }
 
-VkDescriptorBufferInfo dj_transform_scale(const struct dj_transform *transform)
+struct dj_binding dj_transform_scale(const struct dj_transform *transform)
 {
-    return (VkDescriptorBufferInfo){.buffer = transform->tables->handle,
-                                    .range = transform->length * sizeof(float)};
+    return (struct dj_binding){.buffer = transform->tables,
+                               .range = transform->length * sizeof(float)};
 }
 
 void dj_transform_fold(const struct dj_context *context, uint64_t count, uint32_t groups[3])

@@ -33,7 +33,7 @@ struct dj_rows {
     struct dj_view view;
     uint32_t count[3];
     uint32_t ragged, start, origin;
-    VkDescriptorBufferInfo spans; /* no buffer unless ragged */
+    struct dj_binding spans; /* no buffer unless ragged */
     uint32_t signs[8]; /* bit i % 32 of word i / 32: element i of each row, up to 256, changes its
                         * sign first */
 };
@@ -51,14 +51,13 @@ struct dj_rows {
  * up to the row multiple, length floats each. Begins assuming x is readable and packed writable;
  * ends with packed written, not yet visible. */
 void dj_transform_record(const struct dj_transform *transform, struct dj_recorder *recorder,
-                         const struct dj_rows *x, float factor,
-                         const VkDescriptorBufferInfo *packed);
+                         const struct dj_rows *x, float factor, const struct dj_binding *packed);
 
 /* float scale[length], on the host. */
 const float *dj_transform_scales(const struct dj_transform *transform);
 
 /* float scale[length], as a binding. */
-VkDescriptorBufferInfo dj_transform_scale(const struct dj_transform *transform);
+struct dj_binding dj_transform_scale(const struct dj_transform *transform);
 
 /* Workgroup counts for kernels that number their groups by y * (groups in x) + x; surplus ones at
  * the end must find nothing to do. */

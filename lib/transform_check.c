@@ -42,11 +42,11 @@ static dj_result trial_run(const struct dj_transform *transform, struct dj_conte
         return result;
     fill(trial->input->mapped, (uint64_t)trial->rows * trial->length);
     const struct dj_rows rows = {
-        .view = {.binding = {.buffer = trial->input->handle, .range = bytes},
+        .view = {.binding = {.buffer = trial->input, .range = bytes},
                  .stride = {0, 0, trial->length}},
         .count = {1, 1, trial->rows},
     };
-    const VkDescriptorBufferInfo packed = {.buffer = trial->output->handle, .range = bytes};
+    const struct dj_binding packed = {.buffer = trial->output, .range = bytes};
     dj_recorder_barriers_before(trial->recorder, DJ_BARRIER_BEFORE);
     dj_transform_record(transform, trial->recorder, &rows, 1.0f, &packed);
     dj_recorder_barriers_after(trial->recorder, DJ_BARRIER_AFTER_HOST);

@@ -35,6 +35,7 @@ struct dj_vk {
 
 /* What can be called before there is an instance. */
 struct dj_vk_loader {
+    PFN_vkGetInstanceProcAddr vkGetInstanceProcAddr;
     PFN_vkCreateInstance vkCreateInstance;
     PFN_vkEnumerateInstanceVersion vkEnumerateInstanceVersion; /* NULL on a loader of Vulkan 1.0 */
     PFN_vkEnumerateInstanceExtensionProperties vkEnumerateInstanceExtensionProperties;
@@ -44,10 +45,14 @@ struct dj_vk_loader {
 /* Finds libvulkan. Returns whether there is one. Thread-safe, as are the two below. */
 bool dj_vk_load(struct dj_vk_loader *loader);
 
-/* Fills the instance functions; false if a required one is missing. */
-bool dj_vk_load_instance(struct dj_vk *vk, VkInstance instance, bool debug_utils);
+/* Fills the instance functions of whoever's instance; false if a required one is missing. */
+bool dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_instance_proc_addr,
+                         VkInstance instance, bool debug_utils);
 
 /* Fills vk->device by vk->vkGetDeviceProcAddr. */
 void dj_vk_load_device(struct dj_vk *vk, VkDevice device);
+
+/* Whether vk->device has all functions of Vulkan 1.0 and 1.1 that the library calls. */
+bool dj_vk_device_complete(const struct dj_vk *vk);
 
 #endif

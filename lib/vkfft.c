@@ -3,13 +3,10 @@
  * there (vkfft_null.h), and what it would have run is kept as a recipe. */
 #include "vkfft.h"
 
-#if DJ_HAVE_VKFFT
-
 #include "glslang.h"
 #include "vkfft_null.h"
 
 #include <locale.h>
-#include <pthread.h>
 
 /* What VkFFT allocates goes through the null device, which frees what it leaks; what it prints when
  * a kernel does not compile goes nowhere. The headers that declare the real functions come first.
@@ -19,6 +16,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static glslang_program_t *null_program_create(void)
+{
+    return null_device->program = dj_glslang_program_create();
+}
+
+static void null_program_delete(glslang_program_t *program)
+{
+    null_device->program = NULL;
+    dj_glslang_program_delete(program);
+}
 
 #define malloc null_malloc
 #define calloc null_calloc
@@ -31,8 +39,8 @@
 #define glslang_shader_preprocess dj_glslang_shader_preprocess
 #define glslang_shader_parse dj_glslang_shader_parse
 #define glslang_shader_get_info_log dj_glslang_shader_get_info_log
-#define glslang_program_create dj_glslang_program_create
-#define glslang_program_delete dj_glslang_program_delete
+#define glslang_program_create null_program_create
+#define glslang_program_delete null_program_delete
 #define glslang_program_add_shader dj_glslang_program_add_shader
 #define glslang_program_link dj_glslang_program_link
 #define glslang_program_SPIRV_generate dj_glslang_program_SPIRV_generate
@@ -59,25 +67,6 @@
 #undef free
 #undef printf
 
-/* Recipes in use, so that plans of one kind share one generation. */
-struct entry {
-    struct dj_recipe recipe; /* first: a recipe's address is its entry's */
-    struct dj_recipe_limits limits;
-    unsigned users;
-    struct entry *next;
-};
-
-static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct entry *cache;
-
-static void entry_free(struct entry *entry)
-{
-    free(entry->recipe.words);
-    free(entry->recipe.table);
-    free(entry);
-    dj_glslang_release();
-}
-
 /* VkFFT's own radices. Other prime factors take Rader's or Bluestein's algorithm, whose tables it
  * computes by running kernels. */
 static bool has_radices(uint32_t length)
@@ -100,6 +89,26 @@ static uint64_t planned_rows(uint32_t length)
     return rows;
 }
 
+/* Plans and "runs"; comes back when memory is short, too. */
+static VkFFTResult plan_and_append(const VkFFTConfiguration *configuration, VkFFTApplication *app)
+{
+    if (setjmp(null_device->escape) != 0) {
+        null_device->escapes = false;
+        dj_glslang_program_delete(null_device->program);
+        return VKFFT_ERROR_MALLOC_FAILED;
+    }
+    null_device->escapes = true;
+    VkFFTResult result = initializeVkFFT(app, *configuration);
+    if (result == VKFFT_SUCCESS) {
+        VkCommandBuffer commands = NULL_HANDLE(VkCommandBuffer);
+        VkFFTLaunchParams launch = {.commandBuffer = &commands, .buffer = configuration->buffer};
+        null_device->dispatches = 0;
+        result = VkFFTAppend(app, -1, &launch);
+    }
+    null_device->escapes = false;
+    return result;
+}
+
 /* Plans and "runs" one forward transform of rows on the null device. app keeps pointers into this
  * frame and is not deleted: all it owns is the null device's. Numbers in a kernel's text are
  * printed by the thread's locale, so that is C meanwhile. */
@@ -111,7 +120,6 @@ static VkFFTResult run_vkfft(uint32_t type, uint32_t length, struct null_buffer 
     VkQueue queue = NULL_HANDLE(VkQueue);
     VkCommandPool pool = NULL_HANDLE(VkCommandPool);
     VkFence fence = NULL_HANDLE(VkFence);
-    VkCommandBuffer commands = NULL_HANDLE(VkCommandBuffer);
     VkBuffer buffer = (VkBuffer)(uintptr_t)rows;
     pfUINT size = rows->size;
     VkFFTConfiguration configuration = {
@@ -137,12 +145,7 @@ static VkFFTResult run_vkfft(uint32_t type, uint32_t length, struct null_buffer 
     if (c_locale == (locale_t)0)
         return VKFFT_ERROR_MALLOC_FAILED;
     const locale_t old_locale = uselocale(c_locale);
-    VkFFTResult result = initializeVkFFT(app, configuration);
-    if (result == VKFFT_SUCCESS) {
-        VkFFTLaunchParams launch = {.commandBuffer = &commands, .buffer = &buffer};
-        null_device->dispatches = 0;
-        result = VkFFTAppend(app, -1, &launch);
-    }
+    const VkFFTResult result = plan_and_append(&configuration, app);
     uselocale(old_locale);
     freelocale(c_locale);
     return result;
@@ -183,6 +186,7 @@ static bool keep_recipe(const VkFFTApplication *app, uint64_t row_count, struct 
     if (recipe->words == NULL)
         return false;
     memcpy(recipe->words, null_device->words, recipe->words_size);
+    dj_recipe_strip(recipe);
     recipe->roles[0] = DJ_RECIPE_INPUT;
     recipe->roles[1] = DJ_RECIPE_OUTPUT;
     if (null_device->bindings[2] != VK_NULL_HANDLE) {
@@ -201,134 +205,87 @@ static bool keep_recipe(const VkFFTApplication *app, uint64_t row_count, struct 
     return true;
 }
 
-/* Generates a recipe into an entry of its own, which then has no user yet. */
-static dj_result generate(const struct dj_log *log, struct entry *entry)
+static void log_none(const struct dj_log *log, const struct dj_recipe_key *key, const char *why)
 {
-    struct dj_recipe *const recipe = &entry->recipe;
-    const uint64_t row_count = planned_rows(recipe->length);
-    struct null_buffer rows = {.size = row_count * recipe->length * sizeof(float)};
-    struct null_device device = {.limits = &entry->limits};
-    null_device = &device;
-    dj_result result = DJ_SUCCESS;
-    VkFFTApplication *const app = null_calloc(1, sizeof *app);
-    const VkFFTResult code = app == NULL ? VKFFT_ERROR_MALLOC_FAILED
-                                         : run_vkfft(recipe->type, recipe->length, &rows, app);
-    if (code == VKFFT_ERROR_MALLOC_FAILED) {
-        result = dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
-    } else if (code != VKFFT_SUCCESS) {
-        result = dj_fail(log, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT failed with code %d",
-                         recipe->type, recipe->length, (int)code);
-    } else {
-        const char *const flaw = plan_flaw(app, (VkBuffer)(uintptr_t)&rows, row_count);
-        if (flaw != NULL) {
-            dj_log_line(log, DJ_LOG_DEBUG, "DCT-%u of length %u: no generated kernel: %s",
-                        recipe->type, recipe->length, flaw);
-            result = DJ_ERROR_UNSUPPORTED;
-        } else if (!keep_recipe(app, row_count, recipe)) {
-            result = dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
-        }
+    dj_log_line(log, DJ_LOG_DEBUG, "DCT-%u of length %u: no generated kernel: %s", key->type,
+                key->length, why);
+}
+
+/* What a plan that VkFFT finished comes to. */
+static dj_result take_recipe(const struct dj_log *log, const VkFFTApplication *app, VkBuffer rows,
+                             uint64_t row_count, struct dj_recipe *recipe)
+{
+    const struct dj_recipe_key *const key = &recipe->key;
+    const char *flaw = plan_flaw(app, rows, row_count);
+    if (flaw != NULL) {
+        log_none(log, key, flaw);
+        return DJ_SUCCESS;
     }
+    if (!keep_recipe(app, row_count, recipe))
+        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
+    flaw = dj_recipe_flaw(recipe);
+    if (flaw != NULL)
+        return dj_fail(log, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT's kernel: %s", key->type,
+                       key->length, flaw);
+    return DJ_SUCCESS;
+}
+
+static dj_result generate(const struct dj_log *log, struct dj_recipe *recipe)
+{
+    const struct dj_recipe_key *const key = &recipe->key;
+    const uint64_t row_count = planned_rows(key->length);
+    struct null_buffer rows = {.size = row_count * key->length * sizeof(float)};
+    struct null_device device = {.limits = &key->limits};
+    null_device = &device;
+    VkFFTApplication *const app = null_calloc(1, sizeof *app);
+    const VkFFTResult code =
+        app == NULL ? VKFFT_ERROR_MALLOC_FAILED : run_vkfft(key->type, key->length, &rows, app);
+    dj_result result;
+    if (code == VKFFT_ERROR_MALLOC_FAILED)
+        result = dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
+    else if (code != VKFFT_SUCCESS)
+        result = dj_fail(log, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT failed with code %d",
+                         key->type, key->length, (int)code);
+    else
+        result = take_recipe(log, app, (VkBuffer)(uintptr_t)&rows, row_count, recipe);
     null_free_all(&device);
     null_device = NULL;
     return result;
 }
 
-/* The cached entry of these parameters, with one more user, or NULL; under the lock. */
-static struct entry *cache_find(uint32_t type, uint32_t length,
-                                const struct dj_recipe_limits *limits)
+dj_result dj_vkfft_generate(const struct dj_log *log, const struct dj_recipe_key *key,
+                            struct dj_recipe *recipe)
 {
-    for (struct entry *entry = cache; entry != NULL; entry = entry->next) {
-        if (entry->recipe.type == type && entry->recipe.length == length &&
-            memcmp(&entry->limits, limits, sizeof *limits) == 0) {
-            entry->users++;
-            return entry;
-        }
-    }
-    return NULL;
-}
-
-dj_result dj_recipe_create(const struct dj_log *log, uint32_t type, uint32_t length,
-                           const struct dj_recipe_limits *limits, struct dj_recipe **recipe)
-{
-    *recipe = NULL;
-    if (!has_radices(length)) {
-        dj_log_line(log, DJ_LOG_DEBUG,
-                    "DCT-%u of length %u: no generated kernel: a prime factor above 13", type,
-                    length);
-        return DJ_ERROR_UNSUPPORTED;
-    }
-    pthread_mutex_lock(&cache_lock);
-    struct entry *entry = cache_find(type, length, limits);
-    pthread_mutex_unlock(&cache_lock);
-    if (entry != NULL) {
-        *recipe = &entry->recipe;
+    *recipe = (struct dj_recipe){.key = *key};
+    if (!has_radices(key->length)) {
+        log_none(log, key, "a prime factor above 13");
         return DJ_SUCCESS;
     }
-    if (!dj_glslang_acquire())
+    if (!dj_vkfft_acquire())
         return dj_fail(log, DJ_ERROR_COMPILER, "glslang does not start");
-    entry = calloc(1, sizeof *entry);
-    if (entry == NULL) {
-        dj_glslang_release();
-        return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
-    }
-    entry->recipe.type = type;
-    entry->recipe.length = length;
-    entry->limits = *limits;
-    const dj_result result = generate(log, entry);
-    if (result != DJ_SUCCESS) {
-        entry_free(entry);
-        return result;
-    }
-    /* another thread may have been faster: then its recipe serves both */
-    pthread_mutex_lock(&cache_lock);
-    struct entry *const other = cache_find(type, length, limits);
-    if (other == NULL) {
-        entry->users = 1;
-        entry->next = cache;
-        cache = entry;
-    }
-    pthread_mutex_unlock(&cache_lock);
-    if (other != NULL)
-        entry_free(entry);
-    *recipe = other != NULL ? &other->recipe : &entry->recipe;
-    return DJ_SUCCESS;
+    const dj_result result = generate(log, recipe);
+    dj_vkfft_release();
+    if (result != DJ_SUCCESS)
+        dj_recipe_finish(recipe);
+    return result;
 }
 
-void dj_recipe_destroy(struct dj_recipe **recipe)
+bool dj_vkfft_acquire(void)
 {
-    if (recipe == NULL || *recipe == NULL)
-        return;
-    struct entry *const entry = (struct entry *)*recipe;
-    *recipe = NULL;
-    pthread_mutex_lock(&cache_lock);
-    const bool last = --entry->users == 0;
-    if (last) {
-        struct entry **link = &cache;
-        while (*link != entry)
-            link = &(*link)->next;
-        *link = entry->next;
-    }
-    pthread_mutex_unlock(&cache_lock);
-    if (last)
-        entry_free(entry);
+    return dj_glslang_acquire() != 0;
 }
 
-#else /* !DJ_HAVE_VKFFT */
-
-dj_result dj_recipe_create(const struct dj_log *log, uint32_t type, uint32_t length,
-                           const struct dj_recipe_limits *limits, struct dj_recipe **recipe)
+void dj_vkfft_release(void)
 {
-    (void)limits;
-    *recipe = NULL;
-    dj_log_line(log, DJ_LOG_DEBUG, "DCT-%u of length %u: this library was built without VkFFT",
-                type, length);
-    return DJ_ERROR_UNSUPPORTED;
+    dj_glslang_release();
 }
 
-void dj_recipe_destroy(struct dj_recipe **recipe)
+uint64_t dj_vkfft_compilations(void)
 {
-    if (recipe != NULL)
-        *recipe = NULL;
+    return dj_glslang_compilations();
 }
 
-#endif
+uint32_t dj_vkfft_version(void)
+{
+    return (uint32_t)VkFFTGetVersion();
+}

@@ -8,6 +8,8 @@
 
 #include "vkfft.h"
 
+#include <setjmp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +32,9 @@ struct null_buffer {
 struct null_device {
     const struct dj_recipe_limits *limits;
     struct null_block *blocks;
+    jmp_buf escape; /* where an allocation that fails goes, while escapes is set */
+    bool escapes;
+    void *program; /* glslang's, the one object of it that lives while VkFFT allocates */
     uint32_t shaders;
     void *words; /* of the last shader module */
     size_t words_size;
@@ -42,11 +47,14 @@ struct null_device {
 
 static _Thread_local struct null_device *null_device;
 
+/* VkFFT does not look at all that it allocates, nor undo all that it has done: without memory it is
+ * left at once, and what it owns is freed from the list. */
 static void *null_malloc(size_t size)
 {
-    if (size > PTRDIFF_MAX - sizeof(struct null_block))
-        return NULL;
-    struct null_block *const block = malloc(sizeof *block + size);
+    struct null_block *const block =
+        size <= PTRDIFF_MAX - sizeof *block ? malloc(sizeof *block + size) : NULL;
+    if (block == NULL && null_device->escapes)
+        longjmp(null_device->escape, 1);
     if (block == NULL)
         return NULL;
     block->prev = NULL;

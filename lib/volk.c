@@ -16,6 +16,7 @@ bool dj_vk_load(struct dj_vk_loader *loader)
     pthread_mutex_lock(&volk_lock);
     const bool found = volkInitialize() == VK_SUCCESS;
     if (found) {
+        loader->vkGetInstanceProcAddr = vkGetInstanceProcAddr;
         loader->vkCreateInstance = vkCreateInstance;
         loader->vkEnumerateInstanceVersion = vkEnumerateInstanceVersion;
         loader->vkEnumerateInstanceExtensionProperties = vkEnumerateInstanceExtensionProperties;
@@ -26,9 +27,12 @@ bool dj_vk_load(struct dj_vk_loader *loader)
            loader->vkEnumerateInstanceLayerProperties;
 }
 
-bool dj_vk_load_instance(struct dj_vk *vk, VkInstance instance, bool debug_utils)
+bool dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_instance_proc_addr,
+                         VkInstance instance, bool debug_utils)
 {
     pthread_mutex_lock(&volk_lock);
+    /* another thread may have pointed volk at another loader meanwhile */
+    volkInitializeCustom(get_instance_proc_addr);
     volkLoadInstanceOnly(instance);
 #define COPY(name) vk->name = name;
     DJ_VK_INSTANCE_FUNCTIONS(COPY)
@@ -58,4 +62,59 @@ void dj_vk_load_device(struct dj_vk *vk, VkDevice device)
     vkGetDeviceProcAddr = vk->vkGetDeviceProcAddr;
     volkLoadDeviceTable(&vk->device, device);
     pthread_mutex_unlock(&volk_lock);
+}
+
+#define DEVICE_FUNCTIONS(X) \
+    X(vkAllocateCommandBuffers) \
+    X(vkAllocateDescriptorSets) \
+    X(vkAllocateMemory) \
+    X(vkBeginCommandBuffer) \
+    X(vkBindBufferMemory) \
+    X(vkCmdBindDescriptorSets) \
+    X(vkCmdBindPipeline) \
+    X(vkCmdCopyBuffer) \
+    X(vkCmdDispatch) \
+    X(vkCmdPipelineBarrier) \
+    X(vkCmdPushConstants) \
+    X(vkCreateBuffer) \
+    X(vkCreateCommandPool) \
+    X(vkCreateComputePipelines) \
+    X(vkCreateDescriptorPool) \
+    X(vkCreateDescriptorSetLayout) \
+    X(vkCreateFence) \
+    X(vkCreatePipelineCache) \
+    X(vkCreatePipelineLayout) \
+    X(vkCreateShaderModule) \
+    X(vkDestroyBuffer) \
+    X(vkDestroyCommandPool) \
+    X(vkDestroyDescriptorPool) \
+    X(vkDestroyDescriptorSetLayout) \
+    X(vkDestroyDevice) \
+    X(vkDestroyFence) \
+    X(vkDestroyPipeline) \
+    X(vkDestroyPipelineCache) \
+    X(vkDestroyPipelineLayout) \
+    X(vkDestroyShaderModule) \
+    X(vkDeviceWaitIdle) \
+    X(vkEndCommandBuffer) \
+    X(vkFreeMemory) \
+    X(vkGetBufferMemoryRequirements) \
+    X(vkGetDeviceQueue) \
+    X(vkGetPipelineCacheData) \
+    X(vkMapMemory) \
+    X(vkMergePipelineCaches) \
+    X(vkQueueSubmit) \
+    X(vkQueueWaitIdle) \
+    X(vkResetCommandPool) \
+    X(vkResetFences) \
+    X(vkUpdateDescriptorSets) \
+    X(vkWaitForFences)
+
+bool dj_vk_device_complete(const struct dj_vk *vk)
+{
+    bool complete = true;
+#define CHECK(name) complete = complete && vk->device.name;
+    DEVICE_FUNCTIONS(CHECK)
+#undef CHECK
+    return complete;
 }

@@ -58,6 +58,7 @@ static const char help[] =
     "  --no-normalise      leaves out the denominator\n"
     "  --key-normalise     divides phi(k) by phi(0).phi(k); wdcf, wpff, pff, prf and performer\n"
     "  --no-decay          leaves the file's decay alone\n"
+    "  --no-cache          neither reads nor writes what was compiled, ~/.cache/dijiang\n"
     "  --scale S           of q.k; default 1/sqrt(d), and 1 for softmax-dct\n"
     "  --dtype TYPE        of q, k, v and the result on the device: f32 (default), f16 or bf16; "
     "the\n"
@@ -274,8 +275,12 @@ static int attend(const struct settings *settings, struct problem *p)
         result = dj_context_device(context, &info);
     code = result == DJ_SUCCESS ? device_check_size(settings, p, &info)
                                 : program_fail_dj("no device to compute on", result);
+    if (!code && !settings->no_cache)
+        (void)program_cache_load(context);
     code = code ? code : problem_read(settings, p);
     code = code ? code : device_run(context, settings, p, seconds);
+    if (!code && !settings->no_cache)
+        (void)program_cache_save(context);
     if (!code) {
         report(settings, p, &info, seconds);
         code = write_output(settings, p);
@@ -312,6 +317,7 @@ int main(int argc, char **argv)
         {.name = "--layout", .kind = PROGRAM_TEXT, .value = &s.layout, .choices = layouts},
         {.name = "--device", .kind = PROGRAM_TEXT, .value = &s.device},
         {.name = "--check", .kind = PROGRAM_FLAG, .value = &s.check},
+        {.name = "--no-cache", .kind = PROGRAM_FLAG, .value = &s.no_cache},
     };
     int code;
     if (!program_start("dijiang-attend", help, options, sizeof(options) / sizeof(options[0]), argc,

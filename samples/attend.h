@@ -13,7 +13,7 @@
 
 struct settings {
     const char *input, *output, *form, *features, *dtype, *layout, *device;
-    bool no_causal, no_normalise, key_normalise, no_decay, check;
+    bool no_causal, no_normalise, key_normalise, no_decay, check, no_cache;
     uint64_t features_count, max_tokens; /* 0: default */
     uint64_t seed;
     float scale; /* 0: the system's default */

@@ -40,6 +40,7 @@ static const char help[] =
     "  --repeat N         repetitions; default at least 5 and at least a second\n"
     "  --device D         an index of dijiang-info, or part of a device's name\n"
     "  --json             prints JSON instead of a table\n"
+    "  --no-cache         neither reads nor writes what was compiled, ~/.cache/dijiang\n"
     "  --help, --version\n"
     "\n"
     "examples:\n"
@@ -219,6 +220,7 @@ int main(int argc, char **argv)
         {.name = "--dtype", .kind = PROGRAM_TEXT, .value = &s.dtype, .choices = types},
         {.name = "--device", .kind = PROGRAM_TEXT, .value = &s.device},
         {.name = "--json", .kind = PROGRAM_FLAG, .value = &s.json},
+        {.name = "--no-cache", .kind = PROGRAM_FLAG, .value = &s.no_cache},
         {"--batch", PROGRAM_NUMBER, &s.batch, NULL, 1, 65535, 1},
         {"--heads", PROGRAM_NUMBER, &s.heads, NULL, 1, 65535, 1},
         {"--key-heads", PROGRAM_NUMBER, &s.key_heads, NULL, 1, 65535, 1},
@@ -238,8 +240,12 @@ int main(int argc, char **argv)
     dj_context *context = NULL;
     const struct dj_context_params params = program_context_params(s.device);
     const dj_result result = dj_context_create(&params, &context);
+    if (result == DJ_SUCCESS && !s.no_cache)
+        (void)program_cache_load(context);
     code = result == DJ_SUCCESS ? measure_all(context, &s)
                                 : program_fail_dj("no device to measure", result);
+    if (!code && !s.no_cache)
+        (void)program_cache_save(context);
     code = program_validated(context, code);
     dj_context_destroy(&context);
     return program_finish(code);

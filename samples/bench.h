@@ -17,7 +17,7 @@ enum {
 
 struct settings {
     const char *only, *features, *dtype, *device;
-    bool json;
+    bool json, no_cache;
     uint64_t batch, heads, key_heads, dim, value_dim, tokens, repeat; /* 0: default */
 
     const struct system *system; /* what features names */

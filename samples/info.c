@@ -10,18 +10,24 @@
 #include <string.h>
 
 static const char help[] =
-    "usage: dijiang-info [--device D]\n"
+    "usage: dijiang-info [--device D] [--quirks] [--no-cache]\n"
     "\n"
     "Lists the Vulkan devices of this system: what they offer, what dijiang would use on each and\n"
     "why, and which one is the default.\n"
     "\n"
     "options:\n"
     "  --device D         which one would be taken for this index, or part of a device's name\n"
+    "  --quirks           lists the drivers' known troubles and what dijiang does about them\n"
+    "  --no-cache         neither reads nor writes what was compiled, ~/.cache/dijiang\n"
     "  --help, --version\n"
     "\n"
     "examples:\n"
     "  dijiang-info\n"
     "  DIJIANG_DEVICE=radeon dijiang-info\n"
+    "  DIJIANG_QUIRKS=none dijiang-info\n"
+    "\n"
+    "environment: DIJIANG_QUIRKS, items between commas: \"none\" drops all quirks of the device,\n"
+    "\"+NAME\" adds one, \"-NAME\" drops one.\n"
     "\n"
     "exit codes: 0 success, 1 no usable device, 2 wrong usage\n";
 
@@ -68,13 +74,26 @@ static void print_device(const struct dj_device_info *info)
            info->signed_zero_inf_nan ? "as IEEE 754 says" : "not promised: finite inputs only");
 }
 
-/* A choice that the device allows or not, and that an environment variable takes back with 0. */
-static void print_switch(const char *label, const char *variable, uint8_t offered, const char *with,
-                         const char *without, const char *what)
+/* Whether a quirk of the device does without something. */
+static bool avoided(const struct dj_device_info *info, const char *what)
+{
+    struct dj_quirk quirk;
+    bool found = false;
+    for (uint32_t i = 0; dj_quirk_get(i, &quirk) == DJ_SUCCESS; i++)
+        found = found || ((info->quirks & (uint64_t)1 << i) && strcmp(quirk.without, what) == 0);
+    return found;
+}
+
+/* A choice that the device allows or not, and that a quirk or an environment variable takes back.
+ */
+static void print_switch(const char *label, const char *variable, uint8_t offered, bool quirk,
+                         const char *with, const char *without, const char *what)
 {
     const char *value = getenv(variable);
     if (!offered)
         printf("    %-19s %s (the device lacks %s)\n", label, without, what);
+    else if (quirk)
+        printf("    %-19s %s (a quirk, see below)\n", label, without);
     else if (value && strcmp(value, "0") == 0)
         printf("    %-19s %s (%s=0)\n", label, without, variable);
     else
@@ -83,16 +102,22 @@ static void print_switch(const char *label, const char *variable, uint8_t offere
 
 static void print_switches(const struct dj_device_info *info)
 {
-    print_switch("  binding", "DIJIANG_PUSH_DESCRIPTORS", info->push_descriptor, "push descriptors",
+    print_switch("  binding", "DIJIANG_PUSH_DESCRIPTORS", info->push_descriptor,
+                 avoided(info, "push descriptors"), "push descriptors",
                  "preallocated descriptor sets", "VK_KHR_push_descriptor");
-    print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit, "one by one",
-                 "in pairs, as 32-bit words: even strides and offsets only", "16-bit storage");
+    print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit, false,
+                 "one by one", "in pairs, as 32-bit words: even strides and offsets only",
+                 "16-bit storage");
 }
 
 /* Whether a transform can be generated is best told by generating one. */
-static void print_transform(dj_context *context)
+static void print_transform(dj_context *context, bool quirk)
 {
     dj_dct *plan = NULL;
+    if (quirk) {
+        printf("    %-19s dense matrix product (a quirk, see below)\n", "  transform");
+        return;
+    }
     const dj_result result = dj_dct_create(
         context,
         &(struct dj_dct_params){.type = DJ_DCT_2, .length = 64, .path = DJ_DCT_PATH_GENERATED},
@@ -107,7 +132,41 @@ static void print_transform(dj_context *context)
     dj_dct_destroy(&plan);
 }
 
-static void print_use(const struct dj_device_info *info)
+static void print_cache(dj_context *context)
+{
+    uint64_t size = 0;
+    const dj_result result = program_cache_load(context);
+    if (result == DJ_SUCCESS)
+        (void)dj_cache_save(context, NULL, &size);
+    if (result == DJ_SUCCESS)
+        printf("    %-19s %" PRIu64 " KiB\n", "  cache", (size + 1023) / 1024);
+    else
+        printf("    %-19s refused: %s\n", "  cache", dj_result_str(result));
+}
+
+/* What is worked around on a device. */
+static void print_quirks(uint64_t quirks)
+{
+    struct dj_quirk quirk;
+    for (uint32_t i = 0; dj_quirk_get(i, &quirk) == DJ_SUCCESS; i++) {
+        if (quirks & (uint64_t)1 << i)
+            printf("    %-19s %s: %s; dijiang %s (%s)\n", "  quirk", quirk.name, quirk.trouble,
+                   quirk.remedy, quirk.source);
+    }
+}
+
+/* The whole table. */
+static int list_quirks(void)
+{
+    struct dj_quirk quirk;
+    for (uint32_t i = 0; dj_quirk_get(i, &quirk) == DJ_SUCCESS; i++)
+        printf("%s\n    %-10s %s\n    %-10s %s\n    %-10s %s\n    %-10s %s\n", quirk.name,
+               "devices", quirk.devices, "trouble", quirk.trouble, "dijiang", quirk.remedy,
+               "source", quirk.source);
+    return PROGRAM_SUCCESS;
+}
+
+static void print_use(const struct dj_device_info *info, bool no_cache)
 {
     char index[16];
     dj_context *context = NULL;
@@ -126,7 +185,12 @@ static void print_use(const struct dj_device_info *info)
     printf("    %-19s tiled: three passes over tiles of tokens (needs Vulkan 1.1 alone)\n",
            "  kernels");
     print_switches(info);
-    print_transform(context);
+    if (!no_cache)
+        print_cache(context);
+    print_transform(context, avoided(info, "generated transforms"));
+    print_quirks(info->quirks);
+    if (!no_cache)
+        (void)program_cache_save(context);
     dj_context_destroy(&context);
 }
 
@@ -156,7 +220,7 @@ static int print_choice(const char *device)
     return PROGRAM_SUCCESS;
 }
 
-static int list(const char *device)
+static int list(const char *device, bool no_cache)
 {
     uint32_t count = 0;
     const struct dj_context_params params = program_context_params(NULL);
@@ -175,7 +239,7 @@ static int list(const char *device)
         result == DJ_SUCCESS ? PROGRAM_SUCCESS : program_fail_dj("cannot list devices", result);
     for (uint32_t i = 0; result == DJ_SUCCESS && i < found && i < count; i++) {
         print_device(&infos[i]);
-        print_use(&infos[i]);
+        print_use(&infos[i], no_cache);
         printf("\n");
     }
     free(infos);
@@ -185,11 +249,14 @@ static int list(const char *device)
 int main(int argc, char **argv)
 {
     const char *device = NULL;
+    bool quirks = false, no_cache = false;
     const struct program_option options[] = {
         {.name = "--device", .kind = PROGRAM_TEXT, .value = &device},
+        {.name = "--quirks", .kind = PROGRAM_FLAG, .value = &quirks},
+        {.name = "--no-cache", .kind = PROGRAM_FLAG, .value = &no_cache},
     };
     int code;
-    if (!program_start("dijiang-info", help, options, 1, argc, argv, &code))
+    if (!program_start("dijiang-info", help, options, 3, argc, argv, &code))
         return code;
-    return program_finish(list(device));
+    return program_finish(quirks ? list_quirks() : list(device, no_cache));
 }

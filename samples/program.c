@@ -64,6 +64,28 @@ struct dj_context_params program_context_params(const char *device)
         .device = device, .log = keep_error, .log_level = DJ_LOG_ERROR};
 }
 
+static uint64_t cache_size;
+
+dj_result program_cache_load(dj_context *context)
+{
+    const dj_result result = dj_cache_file_load(context, NULL);
+    if (dj_cache_save(context, NULL, &cache_size) != DJ_SUCCESS)
+        cache_size = 0;
+    library_error[0] = '\0';
+    return result;
+}
+
+dj_result program_cache_save(dj_context *context)
+{
+    uint64_t size;
+    dj_result result = dj_cache_save(context, NULL, &size);
+    if (result == DJ_SUCCESS && size > cache_size)
+        result = dj_cache_file_save(context, NULL);
+    if (dj_context_validation_count(context) == 0) /* whose words are still to be said */
+        library_error[0] = '\0';
+    return result;
+}
+
 int program_validated(const dj_context *context, int code)
 {
     const unsigned long long count = context ? dj_context_validation_count(context) : 0;

@@ -49,6 +49,12 @@ int program_fail_dj(const char *what, dj_result result);
  * program_fail_dj. */
 struct dj_context_params program_context_params(const char *device);
 
+/* Give the context what an earlier run compiled, and keep what this one added for the next, in the
+ * user's cache folder. Without, all works as well: nothing is said, the result is for those who
+ * want to know. One context at a time between the two. */
+dj_result program_cache_load(dj_context *context);
+dj_result program_cache_save(dj_context *context);
+
 /* Returns code, or PROGRAM_FAILURE if the validation layer (DIJIANG_VALIDATION=1) had something to
  * say of a run that otherwise succeeded. context may be NULL. */
 int program_validated(const dj_context *context, int code);

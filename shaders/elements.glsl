@@ -25,7 +25,7 @@ float element_value(uint type, uint word, uint at)
 }
 
 /* Element `at` of a buffer. */
-#define ELEMENT(words, type, at) element_value(type, words[element_word(type, at)], at)
+#define ELEMENT(words, type, at) element_value(type, words.data[element_word(type, at)], at)
 
 /* To nearest, ties to even; packHalf2x16 may round otherwise. */
 uint to_half(float x)

@@ -7,6 +7,7 @@
  * A workgroup maps DJ_FEATURE_ROWS rows, DJ_FEATURE_LANES invocations each. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
+#include "bindings.glsl"
 #include "logscale.glsl"
 
 layout(local_size_x = DJ_FEATURE_ROWS * DJ_FEATURE_LANES) in;
@@ -15,12 +16,12 @@ layout(constant_id = 1) const uint FEATURES = 64;
 layout(constant_id = 2) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
 layout(constant_id = 3) const bool KEY_NORMALISE = false;
 
-layout(push_constant) uniform Push { features_push push; };
-layout(set = 0, binding = 0) readonly buffer Projected { float projected_rows[]; };
-layout(set = 0, binding = 1) readonly buffer Scale { float scale[]; };
-layout(set = 0, binding = 2) readonly buffer Tables { float tables[]; };
-layout(set = 0, binding = 3) writeonly buffer Features { float features[]; };
-layout(set = 0, binding = 5) readonly buffer Positions { float position_scale[]; };
+PUSH(features_push)
+BUFFER(0, readonly, Projected, float, projected_rows)
+BUFFER(1, readonly, Scale, float, scale)
+BUFFER(2, readonly, Tables, float, tables)
+BUFFER(3, writeonly, Features, float, features)
+BUFFER(5, readonly, Positions, float, position_scale)
 #define SPANS 4
 #include "spans.glsl"
 
@@ -33,22 +34,22 @@ uint table; /* of the row's head */
 
 float frequency(uint i)
 {
-    return tables[table + i];
+    return tables.data[table + i];
 }
 
 float log_weight(uint i)
 {
-    return tables[push.weights + table + i];
+    return tables.data[push.weights + table + i];
 }
 
 float projected(uint row, uint i)
 {
-    return scale[i] * projected_rows[i / WIDTH * push.block_stride + row * WIDTH + i % WIDTH];
+    return scale.data[i] * projected_rows.data[i / WIDTH * push.block_stride + row * WIDTH + i % WIDTH];
 }
 
 float square_sum(uint row)
 {
-    return push.squares == 0 ? 0.0 : push.square_factor * projected_rows[push.squares + row];
+    return push.squares == 0 ? 0.0 : push.square_factor * projected_rows.data[push.squares + row];
 }
 
 uint place(uint row)
@@ -97,7 +98,7 @@ float position_factor(uint row)
     const uint head = push.scales_head + row / push.tokens % push.heads;
     if (at >= push.scales)
         return nan();
-    return position_scale[push.scales_base + head * push.scales_stride + at];
+    return position_scale.data[push.scales_base + head * push.scales_stride + at];
 }
 
 void main()
@@ -122,6 +123,6 @@ void main()
             a -= shift;
         if (FEATURE == DJ_FEATURE_SOFTMAX_VALUE)
             a = exponential(a);
-        features[row * FEATURES + i] = a * factor;
+        features.data[row * FEATURES + i] = a * factor;
     }
 }

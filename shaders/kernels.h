@@ -5,6 +5,11 @@
 #ifndef DJ_KERNELS_H
 #define DJ_KERNELS_H
 
+/* Kernels that bind by device addresses find that of a table of them, one for each binding, behind
+ * their push constants, at this byte. */
+#define DJ_ADDRESSES 8
+#define DJ_ADDRESSES_OFFSET 120
+
 #ifdef VULKAN /* defined by GLSL compilers */
 #define DJ_PUSH(name, members) \
     struct name { \
@@ -18,7 +23,7 @@ typedef uint32_t uint;
     struct name { \
         members \
     }; \
-    static_assert(sizeof(struct name) <= 128, "push constants");
+    static_assert(sizeof(struct name) <= DJ_ADDRESSES_OFFSET, "push constants");
 #endif
 
 /* Tiles of the prefix-sum kernels: tokens, features per step, value columns per step; invocations. Shared
@@ -43,7 +48,7 @@ typedef uint32_t uint;
 #define DJ_RECORD_BEFORE_PEAK(m, e) ((m) * (e) + 3 * (m)) /* m: M, exponent of all before it */
 #define DJ_RECORD_SIZE(m, e) ((m) * (e) + 4 * (m))
 
-/* A key head's block of a state (struct dj_state_header has the words); the carry between parts is such
+/* A key head's block of a state (struct dj_state_header has the words); the carry between pieces is such
  * blocks, then two words of tokens seen for each sequence. Memory of zero bytes is the empty state:
  * what has seen a token has a norm.
  *
@@ -191,7 +196,8 @@ DJ_PUSH(tile_scan_push,
     uint in_base;      /* words to the first number: of slots_in, accepted, slots_out */
     uint accepted_base;
     uint out_base;
-    uint carry_tokens; /* words from the carry's start to its counts of tokens */
+    uint carry_tokens; /* words from a carry's start to its counts of tokens */
+    uint carry_out;    /* words from the carry that is read to the one that is written */
     uint plan_heads;   /* key heads */
     uint dim;          /* d, for the headers */
     uint map;          /* enum dj_map, for the headers */

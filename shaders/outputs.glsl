@@ -4,15 +4,15 @@
  * a whole word, so that no two invocations share one. */
 #ifdef STORAGE_16
 #extension GL_EXT_shader_16bit_storage : require
-layout(set = 0, binding = OUTPUTS) writeonly buffer Outputs16 { uint16_t outputs16[]; };
+BUFFER(OUTPUTS, writeonly, Outputs16, uint16_t, outputs16)
 #endif
-layout(set = 0, binding = OUTPUTS) writeonly buffer Outputs { uint outputs[]; };
+BUFFER(OUTPUTS, writeonly, Outputs, uint, outputs)
 
 void store_four(uint at, vec4 values)
 {
     if (O_TYPE == DJ_ELEMENT_FLOAT32) {
         for (uint n = 0; n < 4; n++)
-            outputs[at + n] = floatBitsToUint(values[n]);
+            outputs.data[at + n] = floatBitsToUint(values[n]);
         return;
     }
     uint bits[4];
@@ -20,9 +20,9 @@ void store_four(uint at, vec4 values)
         bits[n] = to_element(O_TYPE, values[n]);
 #ifdef STORAGE_16
     for (uint n = 0; n < 4; n++)
-        outputs16[at + n] = uint16_t(bits[n]);
+        outputs16.data[at + n] = uint16_t(bits[n]);
 #else
-    outputs[at >> 1] = bits[0] | bits[1] << 16;
-    outputs[(at >> 1) + 1] = bits[2] | bits[3] << 16;
+    outputs.data[at >> 1] = bits[0] | bits[1] << 16;
+    outputs.data[(at >> 1) + 1] = bits[2] | bits[3] << 16;
 #endif
 }

@@ -22,13 +22,14 @@
  * A row meets no element of another, so a NaN stays in its row. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
+#include "bindings.glsl"
 
 layout(local_size_x = DJ_DENSE_THREADS) in;
 
-layout(push_constant) uniform Push { rows_dense_push push; };
-layout(set = 0, binding = 0) readonly buffer Source { uint source[]; };
-layout(set = 0, binding = 1) writeonly buffer Packed { float packed[]; };
-layout(set = 0, binding = 2) readonly buffer Matrix { float matrix[]; };
+PUSH(rows_dense_push)
+BUFFER(0, readonly, Source, uint, source)
+BUFFER(1, writeonly, Packed, float, packed)
+BUFFER(2, readonly, Matrix, float, matrix)
 
 #define SPANS 3
 #include "elements.glsl"
@@ -77,7 +78,7 @@ void load_matrix(uint base, uint first_term, uint first_column)
     for (uint term = 0; term < DJ_DENSE_STEP; term++) {
         float value = 0.0;
         if (first_term + term < push.terms && first_column + column < push.columns)
-            value = matrix[base + (first_term + term) * push.columns + first_column + column];
+            value = matrix.data[base + (first_term + term) * push.columns + first_column + column];
         matrix_tile[term * DJ_DENSE_TILE + column] = value;
     }
 }
@@ -141,9 +142,9 @@ void main()
         for (uint c = 0; c < DJ_DENSE_EACH; c++) {
             const uint column = first_column + tx + c * SIDE;
             if (row < row_count() && column < push.columns)
-                packed[packed_row(row) * push.columns + column] = sums[r][c];
+                packed.data[packed_row(row) * push.columns + column] = sums[r][c];
         }
     }
     if (push.squares != 0 && gl_WorkGroupID.x == 0 && my_row < row_count())
-        packed[push.squares + packed_row(my_row)] = squares;
+        packed.data[push.squares + packed_row(my_row)] = squares;
 }

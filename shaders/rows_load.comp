@@ -4,12 +4,13 @@
  * its own for i = 0; rows of zeros for tokens that their sequence lacks, and at the end. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
+#include "bindings.glsl"
 
 layout(local_size_x = DJ_ROWS_THREADS) in;
 
-layout(push_constant) uniform Push { rows_load_push push; };
-layout(set = 0, binding = 0) readonly buffer Source { uint source[]; };
-layout(set = 0, binding = 1) writeonly buffer Packed { float packed[]; };
+PUSH(rows_load_push)
+BUFFER(0, readonly, Source, uint, source)
+BUFFER(1, writeonly, Packed, float, packed)
 
 #define SPANS 2
 #include "elements.glsl"
@@ -32,6 +33,6 @@ void main()
             value = ELEMENT(source, push.type, start + i) * (i == 0 ? push.first : push.factor);
             value = (push.signs[i / 32 % 8] >> i % 32 & 1) != 0 ? -value : value;
         }
-        packed[element] = value;
+        packed.data[element] = value;
     }
 }

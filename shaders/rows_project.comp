@@ -10,17 +10,18 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
+#include "bindings.glsl"
 
 layout(local_size_x = DJ_TILE_THREADS) in;
 layout(constant_id = 0) const uint WIDTH = 64; /* columns */
 layout(constant_id = 1) const uint ROWS = 64;  /* n' */
 layout(constant_id = 2) const uint TYPE = DJ_ELEMENT_FLOAT32;
 
-layout(push_constant) uniform Push { rows_project_push push; };
-layout(set = 0, binding = 0) readonly buffer Source { uint source[]; };
-layout(set = 0, binding = 1) readonly buffer Matrix { float matrix[]; };
-layout(set = 0, binding = 2) buffer Projected { float projected[]; };
-layout(set = 0, binding = 3) buffer Lacking { float lacking[]; };
+PUSH(rows_project_push)
+BUFFER(0, readonly, Source, uint, source)
+BUFFER(1, readonly, Matrix, float, matrix)
+BUFFER(2, , Projected, float, projected)
+BUFFER(3, , Lacking, float, lacking)
 #include "compensated.glsl"
 #include "elements.glsl"
 
@@ -36,7 +37,7 @@ void load_matrix(uint base, uint first_row, uint t0)
         const uint row = i / DJ_TILE_TOKENS, t = i % DJ_TILE_TOKENS;
         float e = 0.0;
         if (first_row + row < ROWS && t0 + t < push.tokens)
-            e = matrix[base + row * push.row_stride + t0 + t];
+            e = matrix.data[base + row * push.row_stride + t0 + t];
         matrix_tile[t * STRIDE + row / 4][row % 4] = e;
     }
 }
@@ -65,8 +66,8 @@ void main()
         sums[i] = lows[i] = vec4(0.0);
         if ((push.carry & DJ_CARRY_READ) != 0 && first_row + row + i < ROWS && column < WIDTH) {
             for (uint n = 0; n < 4; n++) {
-                sums[i][n] = projected[projected_base + i * WIDTH + n];
-                lows[i][n] = lacking[projected_base + i * WIDTH + n];
+                sums[i][n] = projected.data[projected_base + i * WIDTH + n];
+                lows[i][n] = lacking.data[projected_base + i * WIDTH + n];
             }
         }
     }
@@ -93,9 +94,9 @@ void main()
     for (uint i = 0; i < 8; i++) {
         if (first_row + row + i < ROWS && column < WIDTH) {
             for (uint n = 0; n < 4; n++) {
-                projected[projected_base + i * WIDTH + n] = sums[i][n];
+                projected.data[projected_base + i * WIDTH + n] = sums[i][n];
                 if ((push.carry & DJ_CARRY_WRITE) != 0)
-                    lacking[projected_base + i * WIDTH + n] = lows[i][n];
+                    lacking.data[projected_base + i * WIDTH + n] = lows[i][n];
             }
         }
     }

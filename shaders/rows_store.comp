@@ -3,13 +3,14 @@
 /* Scatters packed rows to the rows of a view: y[row][i] = packed[row][i] * scale[i]. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
+#include "bindings.glsl"
 
 layout(local_size_x = DJ_ROWS_THREADS) in;
 
-layout(push_constant) uniform Push { rows_store_push push; };
-layout(set = 0, binding = 0) readonly buffer Packed { float packed[]; };
-layout(set = 0, binding = 1) readonly buffer Scale { float scale[]; };
-layout(set = 0, binding = 2) writeonly buffer Target { float target[]; };
+PUSH(rows_store_push)
+BUFFER(0, readonly, Packed, float, packed)
+BUFFER(1, readonly, Scale, float, scale)
+BUFFER(2, writeonly, Target, float, target)
 
 #define SPANS 3
 #include "spans.glsl"
@@ -27,6 +28,6 @@ void main()
         const uint i = element - row * push.row_length;
         uint start;
         row_start(row, start);
-        target[start + i] = packed[element] * scale[i];
+        target.data[start + i] = packed.data[element] * scale.data[i];
     }
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Slots of the state pool. The including shader declares slots_in[] and accepted[], and in `push`
+/* Slots of the state pool. The including shader declares slots_in and accepted, and in `push`
  * slots_base, slot_words, slot_count, snapshots, in_base, accepted and accepted_base. */
 
 uint slot_start(int slot)
@@ -17,9 +17,9 @@ int checked_slot(int slot)
 int slot_in(uint n)
 {
     if (push.accepted == 0)
-        return checked_slot(slots_in[push.in_base + n]);
-    const int which = accepted[push.accepted_base + n];
+        return checked_slot(slots_in.data[push.in_base + n]);
+    const int which = accepted.data[push.accepted_base + n];
     if (which < 0 || uint(which) >= push.snapshots)
         return -1;
-    return checked_slot(slots_in[push.in_base + n * push.snapshots + uint(which)]);
+    return checked_slot(slots_in.data[push.in_base + n * push.snapshots + uint(which)]);
 }

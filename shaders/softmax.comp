@@ -16,6 +16,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
+#include "bindings.glsl"
 #include "logscale.glsl"
 
 layout(constant_id = 0) const uint DIM = 64;
@@ -28,12 +29,12 @@ layout(constant_id = 6) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 7) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 8) const bool CARRY = false; /* keys come in several boxes */
 
-layout(push_constant) uniform Push { softmax_push push; };
-layout(set = 0, binding = 0) readonly buffer Queries { uint queries[]; };
-layout(set = 0, binding = 1) readonly buffer Keys { uint keys[]; };
-layout(set = 0, binding = 2) readonly buffer Values { uint values[]; };
-layout(set = 0, binding = 4) buffer Carry { vec4 carry[]; };
-layout(set = 0, binding = 6) readonly buffer KeySpans { uvec4 key_spans[]; };
+PUSH(softmax_push)
+BUFFER(0, readonly, Queries, uint, queries)
+BUFFER(1, readonly, Keys, uint, keys)
+BUFFER(2, readonly, Values, uint, values)
+BUFFER(4, , Carry, vec4, carry)
+BUFFER(6, readonly, KeySpans, uvec4, key_spans)
 #define OUTPUTS 3
 #define SPANS 5
 #include "compensated.glsl"
@@ -72,13 +73,13 @@ uint key_tokens(uint sequence)
 {
     if (push.key_ragged == 0)
         return push.key_tokens;
-    const uint tokens = key_spans[sequence].y;
+    const uint tokens = key_spans.data[sequence].y;
     return tokens > push.key_start ? min(tokens - push.key_start, push.key_tokens) : 0;
 }
 
 uint key_row(uint sequence)
 {
-    return push.key_ragged == 0 ? 0 : key_spans[sequence].x + push.key_start - push.key_origin;
+    return push.key_ragged == 0 ? 0 : key_spans.data[sequence].x + push.key_start - push.key_origin;
 }
 
 /* How many of the box's keys a row sees. */
@@ -243,12 +244,12 @@ void start()
         sums[i] = lows[i] = vec4(0.0);
     if (carried) {
         [[dont_unroll]] for (uint i = 0; i < 8; i++) {
-            sums[i] = carry[carry_at(i)];
-            lows[i] = carry[carry_at(8 + i)];
+            sums[i] = carry.data[carry_at(i)];
+            lows[i] = carry.data[carry_at(8 + i)];
         }
     }
     if (t < DJ_TILE_TOKENS) {
-        const vec4 row = carried ? carry[carry_at(16)] : vec4(EMPTY, 0.0, 0.0, 0.0);
+        const vec4 row = carried ? carry.data[carry_at(16)] : vec4(EMPTY, 0.0, 0.0, 0.0);
         peak[t] = row.x;
         norm[t] = row.y;
         norm_low[t] = row.z;
@@ -259,11 +260,11 @@ void write_carry()
 {
     const uint t = gl_LocalInvocationID.x;
     [[dont_unroll]] for (uint i = 0; i < 8; i++) {
-        carry[carry_at(i)] = sums[i];
-        carry[carry_at(8 + i)] = lows[i];
+        carry.data[carry_at(i)] = sums[i];
+        carry.data[carry_at(8 + i)] = lows[i];
     }
     if (t < DJ_TILE_TOKENS)
-        carry[carry_at(16)] = vec4(peak[t], norm[t], norm_low[t], 0.0);
+        carry.data[carry_at(16)] = vec4(peak[t], norm[t], norm_low[t], 0.0);
 }
 
 /* By way of shared memory, which a rolled loop can index: as above. */

@@ -6,17 +6,18 @@
  * of each sequence that leads to one of them. One invocation per sequence. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
+#include "bindings.glsl"
 
 layout(local_size_x = DJ_SPAN_THREADS) in;
 
-layout(push_constant) uniform Push { spans_push push; };
+PUSH(spans_push)
 /* the spans, then as many entries with the tokens seen: a state may be written where it was read before
  * the last kernel asks */
-layout(set = 0, binding = 0) buffer Table { uvec4 table[]; };
-layout(set = 0, binding = 1) readonly buffer Indices { int indices[]; };
-layout(set = 0, binding = 2) readonly buffer Slots { uint slots[]; };
-layout(set = 0, binding = 3) readonly buffer SlotsIn { int slots_in[]; };
-layout(set = 0, binding = 4) readonly buffer Accepted { int accepted[]; };
+BUFFER(0, , Table, uvec4, table)
+BUFFER(1, readonly, Indices, int, indices)
+BUFFER(2, readonly, Slots, uint, slots)
+BUFFER(3, readonly, SlotsIn, int, slots_in)
+BUFFER(4, readonly, Accepted, int, accepted)
 
 #include "slots.glsl"
 
@@ -24,7 +25,7 @@ const uint MOST_SEEN = 0x40000000u; /* beyond any place that matters; sums with 
 
 uint clamped_index(uint at)
 {
-    return uint(clamp(indices[push.indices_base + at], 0, int(min(push.row_tokens, 0x7fffffffu))));
+    return uint(clamp(indices.data[push.indices_base + at], 0, int(min(push.row_tokens, 0x7fffffffu))));
 }
 
 /* First token and number of tokens of sequence n. */
@@ -48,7 +49,7 @@ uint tokens_of_slot(uint n)
     const int slot = slot_in(n);
     if (slot < 0)
         return 0;
-    const uint low = slots[slot_start(slot) + 2], high = slots[slot_start(slot) + 3];
+    const uint low = slots.data[slot_start(slot) + 2], high = slots.data[slot_start(slot) + 3];
     return high != 0 ? MOST_SEEN : min(low, MOST_SEEN);
 }
 
@@ -57,9 +58,9 @@ uint tokens_seen(uint sequence)
     if (push.seen == DJ_SEEN_NONE)
         return 0;
     if (push.seen == DJ_SEEN_KEPT)
-        return table[push.sequences + sequence].x;
+        return table.data[push.sequences + sequence].x;
     const uint seen = tokens_of_slot(push.first_index + sequence);
-    table[push.sequences + sequence] = uvec4(seen, 0, 0, 0);
+    table.data[push.sequences + sequence] = uvec4(seen, 0, 0, 0);
     return seen;
 }
 
@@ -73,10 +74,10 @@ void main()
     const uint seen = tokens_seen(sequence);
     const uint body = span.y - min(span.y, push.states - 1); /* tokens before the first snapshot */
     if (push.snapshot == 0) {
-        table[sequence] = uvec4(span.x, body, seen, 0);
+        table.data[sequence] = uvec4(span.x, body, seen, 0);
     } else { /* one token, or none where the sequence is too short to have it */
         const bool there = span.y + push.snapshot >= push.states;
         const uint before = there ? span.y + push.snapshot - push.states : 0;
-        table[sequence] = uvec4(span.x + before, there ? 1 : 0, seen + before, 0);
+        table.data[sequence] = uvec4(span.x + before, there ? 1 : 0, seen + before, 0);
     }
 }

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* The tokens of a box's sequences. `push` has a DJ_SPAN_BOX; the including shader defines SPANS, the
  * binding of the table, which is read only where the box is ragged. */
-layout(set = 0, binding = SPANS) readonly buffer Spans { uvec4 spans[]; };
+BUFFER(SPANS, readonly, Spans, uvec4, spans)
 
 /* Tokens of a sequence in the box. */
 uint span_tokens(uint sequence)
 {
     if (push.ragged == 0)
         return push.tokens;
-    const uint count = spans[sequence].y;
+    const uint count = spans.data[sequence].y;
     return count > push.start ? min(count - push.start, push.tokens) : 0;
 }
 
 /* Where the sequence's first token of the box lies in the tensors, in tokens from the views' base. */
 uint span_row(uint sequence)
 {
-    return push.ragged == 0 ? 0 : spans[sequence].x + push.start - push.origin;
+    return push.ragged == 0 ? 0 : spans.data[sequence].x + push.start - push.origin;
 }
 
 /* The place in its sequence of the first token of the box, from 0, its state's tokens counted. */
 uint span_place(uint sequence)
 {
-    return push.ragged == 0 ? push.start : spans[sequence].z + push.start;
+    return push.ragged == 0 ? push.start : spans.data[sequence].z + push.start;
 }

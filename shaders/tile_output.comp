@@ -21,6 +21,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
+#include "bindings.glsl"
 #include "logscale.glsl"
 
 layout(local_size_x = DJ_TILE_THREADS) in;
@@ -33,13 +34,13 @@ layout(constant_id = 5) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 6) const bool CAUSAL = true;
 layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
 
-layout(push_constant) uniform Push { tile_output_push push; };
-layout(set = 0, binding = 0) readonly buffer Queries { float queries[]; };
-layout(set = 0, binding = 1) readonly buffer Keys { float keys[]; };
-layout(set = 0, binding = 2) readonly buffer Values { uint values[]; };
-layout(set = 0, binding = 4) readonly buffer Tiles { float tiles[]; };   /* CAUSAL: P */
-layout(set = 0, binding = 5) readonly buffer Before { float before[]; }; /* S, z, M */
-layout(set = 0, binding = 6) readonly buffer Decay { vec4 decay[]; };
+PUSH(tile_output_push)
+BUFFER(0, readonly, Queries, float, queries)
+BUFFER(1, readonly, Keys, float, keys)
+BUFFER(2, readonly, Values, uint, values)
+BUFFER(4, readonly, Tiles, float, tiles)   /* CAUSAL: P */
+BUFFER(5, readonly, Before, float, before) /* S, z, M */
+BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
 #define SPANS 7
 #include "decay.glsl"
@@ -67,12 +68,12 @@ uint head;                      /* the key head */
 
 float query(uint row, uint f)
 {
-    return row < count && f < FEATURES ? queries[queries_base + row * FEATURES + f] : 0.0;
+    return row < count && f < FEATURES ? queries.data[queries_base + row * FEATURES + f] : 0.0;
 }
 
 float key(uint j, uint f)
 {
-    return j < count && f < FEATURES ? keys[keys_base + j * FEATURES + f] : MASKED;
+    return j < count && f < FEATURES ? keys.data[keys_base + j * FEATURES + f] : MASKED;
 }
 
 /* The exponent of key j's feature f as the tile sees it: decay turned into growth. */
@@ -84,14 +85,14 @@ float key_exponent(uint j, uint f)
 /* M[f], EMPTY where nothing was seen. */
 float exponent_before(uint f)
 {
-    const float norm = before[before_base + push.before_norm + f];
-    return norm == 0.0 ? EMPTY : before[before_base + push.before_peak + f];
+    const float norm = before.data[before_base + push.before_norm + f];
+    return norm == 0.0 ? EMPTY : before.data[before_base + push.before_peak + f];
 }
 
 /* P[f] */
 float exponent_of_tile(uint f)
 {
-    return CAUSAL ? tiles[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] : EMPTY;
+    return CAUSAL ? tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] : EMPTY;
 }
 
 /* M and P of 32 features from f0; others read them after a barrier. */
@@ -257,13 +258,13 @@ void find_scores()
 float norm_before(uint f)
 {
     const uint at = before_base + push.before_norm + f;
-    return CAUSAL ? before[at] : before[at] + before[at + FEATURES];
+    return CAUSAL ? before.data[at] : before.data[at] + before.data[at + FEATURES];
 }
 
 float sum_before(uint f, uint c)
 {
     const uint at = before_base + f * VALUE_DIM + c;
-    return CAUSAL ? before[at] : before[at] + before[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
+    return CAUSAL ? before.data[at] : before.data[at] + before.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
 }
 
 /* Adds 32 features' share to the denominators; two invocations share a row. */

@@ -11,6 +11,7 @@
  * the norm and the exponent, the first one writes them. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
+#include "bindings.glsl"
 #include "logscale.glsl"
 
 layout(local_size_x = DJ_TILE_THREADS) in;
@@ -18,14 +19,14 @@ layout(constant_id = 0) const uint FEATURES = 64;
 layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
 
-layout(push_constant) uniform Push { tile_scan_push push; };
-layout(set = 0, binding = 0) buffer Tiles { float tiles[]; };
-layout(set = 0, binding = 1) buffer Slots { uint slots[]; };
-layout(set = 0, binding = 2) buffer Carry { uint carry[]; };
-layout(set = 0, binding = 3) readonly buffer SlotsIn { int slots_in[]; };
-layout(set = 0, binding = 4) readonly buffer Decay { vec4 decay[]; };
-layout(set = 0, binding = 6) readonly buffer SlotsOut { int slots_out[]; };
-layout(set = 0, binding = 7) readonly buffer Accepted { int accepted[]; };
+PUSH(tile_scan_push)
+BUFFER(0, , Tiles, float, tiles)
+BUFFER(1, , Slots, uint, slots)
+BUFFER(2, , Carry, uint, carry)
+BUFFER(3, readonly, SlotsIn, int, slots_in)
+BUFFER(4, readonly, Decay, vec4, decay)
+BUFFER(6, readonly, SlotsOut, int, slots_out)
+BUFFER(7, readonly, Accepted, int, accepted)
 #define SPANS 5
 #include "decay.glsl"
 #include "slots.glsl"
@@ -44,7 +45,7 @@ uint column(uint i)
 /* The slot that receives a state of sequence n, -1: none. */
 int slot_out(uint n)
 {
-    return checked_slot(slots_out[push.out_base + n * push.snapshots + push.snapshot]);
+    return checked_slot(slots_out.data[push.out_base + n * push.snapshots + push.snapshot]);
 }
 
 uint slot_block(int slot, uint head)
@@ -58,13 +59,13 @@ const uint SLOT_EMPTY = 0, SLOT_STATE = 1, SLOT_ALIEN = 2;
 
 uint slot_content(int slot)
 {
-    if (slot < 0 || slots[slot_start(slot)] == 0)
+    if (slot < 0 || slots.data[slot_start(slot)] == 0)
         return SLOT_EMPTY;
     const uint expected[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, 0u, 0u, push.plan_heads,
                                      push.dim, VALUE_DIM, FEATURES);
     bool same = true;
     for (uint i = 0; i < 8; i++)
-        same = same && (i == 2 || i == 3 || slots[slot_start(slot) + i] == expected[i]);
+        same = same && (i == 2 || i == 3 || slots.data[slot_start(slot) + i] == expected[i]);
     return same ? SLOT_STATE : SLOT_ALIEN;
 }
 
@@ -88,25 +89,25 @@ void clear_state()
 #define LOAD_STATE(words, block, f) \
     for (uint i = 0; i < COLUMNS; i++) { \
         if (column(i) < VALUE_DIM) { \
-            high[i] = uintBitsToFloat(words[(block) + (f) * VALUE_DIM + column(i)]); \
-            low[i] = uintBitsToFloat(words[(block) + DJ_STATE_LOW(FEATURES, VALUE_DIM) + (f) * VALUE_DIM + column(i)]); \
+            high[i] = uintBitsToFloat(words.data[(block) + (f) * VALUE_DIM + column(i)]); \
+            low[i] = uintBitsToFloat(words.data[(block) + DJ_STATE_LOW(FEATURES, VALUE_DIM) + (f) * VALUE_DIM + column(i)]); \
         } \
     } \
-    norm = uintBitsToFloat(words[(block) + DJ_STATE_NORM(FEATURES, VALUE_DIM) + (f)]); \
-    norm_low = uintBitsToFloat(words[(block) + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + (f)]); \
-    peak = norm == 0.0 ? EMPTY : uintBitsToFloat(words[(block) + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + (f)]);
+    norm = uintBitsToFloat(words.data[(block) + DJ_STATE_NORM(FEATURES, VALUE_DIM) + (f)]); \
+    norm_low = uintBitsToFloat(words.data[(block) + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + (f)]); \
+    peak = norm == 0.0 ? EMPTY : uintBitsToFloat(words.data[(block) + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + (f)]);
 
 #define STORE_STATE(words, block, f) \
     for (uint i = 0; i < COLUMNS; i++) { \
         if (column(i) < VALUE_DIM) { \
-            words[(block) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(high[i]); \
-            words[(block) + DJ_STATE_LOW(FEATURES, VALUE_DIM) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(low[i]); \
+            words.data[(block) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(high[i]); \
+            words.data[(block) + DJ_STATE_LOW(FEATURES, VALUE_DIM) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(low[i]); \
         } \
     } \
     if (gl_LocalInvocationID.x == 0) { \
-        words[(block) + DJ_STATE_NORM(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm); \
-        words[(block) + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm_low); \
-        words[(block) + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm == 0.0 ? 0.0 : peak); \
+        words.data[(block) + DJ_STATE_NORM(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm); \
+        words.data[(block) + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm_low); \
+        words.data[(block) + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm == 0.0 ? 0.0 : peak); \
     }
 
 /* Multiplies by a power of two: exact. The exponent is the caller's to adjust. */
@@ -155,18 +156,18 @@ void write_before(uint record, uint f, uint head)
     const vec3 once = decay_power(head, 1);
     for (uint i = 0; i < COLUMNS; i++) {
         if (column(i) < VALUE_DIM)
-            tiles[record + f * VALUE_DIM + column(i)] = (high[i] + low[i]) * once.x;
+            tiles.data[record + f * VALUE_DIM + column(i)] = (high[i] + low[i]) * once.x;
     }
     if (gl_LocalInvocationID.x == 0) {
-        tiles[record + DJ_RECORD_BEFORE_NORM(FEATURES, VALUE_DIM) + f] = (norm + norm_low) * once.x;
-        tiles[record + DJ_RECORD_BEFORE_PEAK(FEATURES, VALUE_DIM) + f] = peak + once.y;
+        tiles.data[record + DJ_RECORD_BEFORE_NORM(FEATURES, VALUE_DIM) + f] = (norm + norm_low) * once.x;
+        tiles.data[record + DJ_RECORD_BEFORE_PEAK(FEATURES, VALUE_DIM) + f] = peak + once.y;
     }
 }
 
 void add_tile(uint record, uint f, uint head, uint count, float sums[COLUMNS])
 {
     const vec3 aged = decay_power(head, count), last = decay_power(head, count - 1);
-    const float tile_peak = tiles[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] + last.y;
+    const float tile_peak = tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] + last.y;
     const float old_peak = peak + aged.y;
     peak = max(old_peak, tile_peak);
     age_state(aged);
@@ -178,7 +179,7 @@ void add_tile(uint record, uint f, uint head, uint count, float sums[COLUMNS])
         high[i] = two_sum(high[i], sums[i] * tile_scale, error);
         low[i] += error;
     }
-    norm = two_sum(norm, tiles[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f] * tile_scale, error);
+    norm = two_sum(norm, tiles.data[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f] * tile_scale, error);
     norm_low += error;
     renormalise();
 }
@@ -188,10 +189,10 @@ uvec2 read_tokens(uint sequence, int slot)
 {
     if (push.read == DJ_SCAN_CARRY) {
         const uint at = push.carry_tokens + 2 * sequence;
-        return uvec2(carry[at], carry[at + 1]);
+        return uvec2(carry.data[at], carry.data[at + 1]);
     }
     if (push.read == DJ_SCAN_SLOTS && slot >= 0)
-        return uvec2(slots[slot_start(slot) + 2], slots[slot_start(slot) + 3]);
+        return uvec2(slots.data[slot_start(slot) + 2], slots.data[slot_start(slot) + 3]);
     return uvec2(0);
 }
 
@@ -201,15 +202,16 @@ void write_tokens(uint sequence, int slot, uvec2 seen)
     const uint added = push.tiles > 0 ? span_tokens(sequence) : 0;
     const uint total = uaddCarry(seen.x, added, carry_bit);
     if (push.write_carry != 0) {
-        carry[push.carry_tokens + 2 * sequence] = total;
-        carry[push.carry_tokens + 2 * sequence + 1] = seen.y + carry_bit;
+        const uint at = push.carry_out + push.carry_tokens + 2 * sequence;
+        carry.data[at] = total;
+        carry.data[at + 1] = seen.y + carry_bit;
     }
     if (push.write_slots == 0 || slot < 0)
         return;
     const uint words[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, total, seen.y + carry_bit,
                                   push.plan_heads, push.dim, VALUE_DIM, FEATURES);
     for (uint i = 0; i < DJ_STATE_HEADER_WORDS; i++)
-        slots[slot_start(slot) + i] = i < 8 ? words[i] : 0u;
+        slots.data[slot_start(slot) + i] = i < 8 ? words[i] : 0u;
 }
 
 void main()
@@ -242,13 +244,13 @@ void main()
         const uint count = min(tokens - first_token, DJ_TILE_TOKENS);
         float sums[COLUMNS];
         for (uint i = 0; i < COLUMNS; i++)
-            sums[i] = column(i) < VALUE_DIM ? tiles[record + f * VALUE_DIM + column(i)] : 0.0;
+            sums[i] = column(i) < VALUE_DIM ? tiles.data[record + f * VALUE_DIM + column(i)] : 0.0;
         write_before(record, f, head);
         add_tile(record, f, head, count, sums);
     }
 
     if (push.write_carry != 0) {
-        STORE_STATE(carry, carry_block, f)
+        STORE_STATE(carry, push.carry_out + carry_block, f)
     }
     if (out_slot >= 0) {
         STORE_STATE(slots, slot_block(out_slot, head), f)

@@ -12,6 +12,7 @@
  * Writes S, z and P of a tile record (kernels.h). */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
+#include "bindings.glsl"
 #include "logscale.glsl"
 
 layout(local_size_x = DJ_TILE_THREADS) in;
@@ -21,11 +22,11 @@ layout(constant_id = 2) const bool DECAY = false;
 layout(constant_id = 3) const bool LINEAR = false;
 layout(constant_id = 4) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
 
-layout(push_constant) uniform Push { tile_sum_push push; };
-layout(set = 0, binding = 0) readonly buffer Keys { float keys[]; };
-layout(set = 0, binding = 1) readonly buffer Values { uint values[]; };
-layout(set = 0, binding = 2) writeonly buffer Tiles { float tiles[]; };
-layout(set = 0, binding = 3) readonly buffer Decay { vec4 decay[]; };
+PUSH(tile_sum_push)
+BUFFER(0, readonly, Keys, float, keys)
+BUFFER(1, readonly, Values, uint, values)
+BUFFER(2, writeonly, Tiles, float, tiles)
+BUFFER(3, readonly, Decay, vec4, decay)
 #define SPANS 4
 #include "decay.glsl"
 #include "elements.glsl"
@@ -43,7 +44,7 @@ void load_tile(uint sequence_head, uint first_token, uint count, uint f0, uint c
     for (uint i = t; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES; i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
         const bool inside = j < count && f0 + f < FEATURES;
-        key[j][f / 4][f % 4] = inside ? keys[keys_base + j * FEATURES + f0 + f] : MASKED;
+        key[j][f / 4][f % 4] = inside ? keys.data[keys_base + j * FEATURES + f0 + f] : MASKED;
     }
     const uint values_base = push.v_base + sequence_head / push.heads * push.v_stride[0] +
                              sequence_head % push.heads * push.v_stride[1] +
@@ -101,8 +102,8 @@ void main()
     barrier();
     const vec2 scale_and_norm = weigh_keys(push.first_head + sequence_head % push.heads);
     if (c0 == 0 && t < DJ_TILE_FEATURES && f0 + t < FEATURES) {
-        tiles[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.y;
-        tiles[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.x;
+        tiles.data[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.y;
+        tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.x;
     }
 
     const uint row = t / 16, column = t % 16;
@@ -123,7 +124,7 @@ void main()
         const uint f = f0 + row * 8 + i;
         if (f < FEATURES) {
             for (uint n = 0; n < 4; n++)
-                tiles[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[i][n];
+                tiles.data[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[i][n];
         }
     }
 }

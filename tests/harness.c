@@ -22,7 +22,7 @@ static struct {
     uint64_t seed, random;
 } harness = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static void log_line(void *user, uint32_t level, const char *message)
+void harness_log_line(void *user, uint32_t level, const char *message)
 {
     (void)user;
     fprintf(stderr, "# %s: %s\n", level == DJ_LOG_ERROR ? "error" : "warning", message);
@@ -65,8 +65,13 @@ int harness_reseed(void **state)
 /* A context with validation, or without where the layer is missing and nobody demands it. */
 static dj_result create_context(const char *device, dj_context **context)
 {
+    const char *addresses = getenv("DIJIANG_TEST_ADDRESSES");
     struct dj_context_params params = {
-        .device = device, .log = log_line, .log_level = DJ_LOG_WARNING, .validation = DJ_ON};
+        .device = device,
+        .log = harness_log_line,
+        .log_level = DJ_LOG_WARNING,
+        .validation = DJ_ON,
+        .device_addresses = addresses && strcmp(addresses, "1") == 0 ? DJ_ON : DJ_OFF};
     dj_result result = dj_context_create(&params, context);
     if (result != DJ_ERROR_NO_VALIDATION)
         return result;
@@ -104,7 +109,7 @@ int harness_setup(void **state)
 
     static struct dj_device_info infos[MAX_DEVICES];
     uint32_t count = MAX_DEVICES;
-    const struct dj_context_params params = {.log = log_line, .validation = DJ_OFF};
+    const struct dj_context_params params = {.log = harness_log_line, .validation = DJ_OFF};
     const dj_result result = dj_device_list(&params, infos, &count);
     if (result != DJ_SUCCESS) {
         printf("# no list of devices: %s\n", dj_result_name(result));

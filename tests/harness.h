@@ -21,8 +21,9 @@
 
 /* cmocka group set-up and tear-down: a context on every suitable device (validation on where the
  * layer is installed; a line says if it is not, and the test fails if DIJIANG_TEST_VALIDATION=1
- * demands it). DIJIANG_DEVICE, if set, restricts the run to that device. Tear-down destroys
- * them. */
+ * demands it). DIJIANG_DEVICE, if set, restricts the run to that device. They bind by descriptors,
+ * because checks of synchronisation do not see device addresses; by these with
+ * DIJIANG_TEST_ADDRESSES=1. Tear-down destroys them. */
 int harness_setup(void **state);
 int harness_teardown(void **state);
 
@@ -57,6 +58,9 @@ dj_context *harness_context(uint32_t i);
 /* Whether these contexts store single 2-byte elements: the device can, and DIJIANG_16BIT_STORAGE
  * does not say 0. */
 bool harness_16bit_storage(dj_context *context);
+
+/* The log callback of the harness's contexts, for others. */
+void harness_log_line(void *user, uint32_t level, const char *message);
 
 /* The last error line logged on any harness context ("" if none since harness_log_clear); for tests
  * of error paths. */

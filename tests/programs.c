@@ -3,6 +3,7 @@
 
 #include "safetensors.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -131,10 +132,36 @@ float *read_out(const char *path, uint64_t count)
     return data;
 }
 
+static char cache[] = "/tmp/dijiang-test-cache-XXXXXX";
+
+const char *programs_cache(void)
+{
+    static char path[sizeof(cache) + 16];
+    snprintf(path, sizeof(path), "%s/dijiang", cache);
+    return path;
+}
+
+static void remove_cache(void)
+{
+    char path[600];
+    DIR *directory = opendir(programs_cache());
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        snprintf(path, sizeof(path), "%s/%.500s", programs_cache(), entry->d_name);
+        unlink(path); /* not the folder's own entries, which it refuses */
+    }
+    if (directory)
+        closedir(directory);
+    rmdir(programs_cache());
+    rmdir(cache);
+}
+
 int programs_setup(void **state)
 {
     uint32_t count;
     const struct dj_context_params params = {.validation = DJ_ON};
+    if (!mkdtemp(cache))
+        return -1;
+    setenv("XDG_CACHE_HOME", cache, 1); /* not the user's own */
     if (dj_device_list(&params, NULL, &count) == DJ_SUCCESS)
         setenv("DIJIANG_VALIDATION", "1", 1);
     return harness_setup(state) || files_setup(state);
@@ -144,5 +171,6 @@ int programs_teardown(void **state)
 {
     free(last.out);
     free(last.err);
+    remove_cache();
     return files_teardown(state) || harness_teardown(state);
 }

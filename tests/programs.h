@@ -22,6 +22,9 @@ extern struct programs_last last;
 int programs_setup(void **state);
 int programs_teardown(void **state);
 
+/* The folder of the programs' caches. */
+const char *programs_cache(void);
+
 /* Runs argv with standard output going to that file. */
 void run_to(const char *out, const char *const *argv);
 #define RUN(...) run_to(files_path(".out"), (const char *const[]){__VA_ARGS__, NULL})

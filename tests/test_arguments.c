@@ -21,6 +21,14 @@ static void null_calls_are_refused(void **state)
     HARNESS_RESULT(dj_attention_record(NULL, recorder, &call.args), DJ_ERROR_INVALID_ARGUMENT);
     HARNESS_RESULT(dj_attention_record(call.plan, NULL, &call.args), DJ_ERROR_INVALID_ARGUMENT);
     HARNESS_RESULT(dj_attention_record(call.plan, recorder, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_attention_record_part(NULL, recorder, &call.args, 0),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_attention_record_part(call.plan, NULL, &call.args, 0),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_attention_record_part(call.plan, recorder, NULL, 0),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_attention_run_with(NULL, &call.args, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_attention_run_with(call.plan, NULL, NULL), DJ_ERROR_INVALID_ARGUMENT);
     HARNESS_RESULT(dj_attention_run(NULL, &call.args), DJ_ERROR_INVALID_ARGUMENT);
     HARNESS_RESULT(dj_attention_run(call.plan, NULL), DJ_ERROR_INVALID_ARGUMENT);
     dj_recorder_destroy(&recorder);
@@ -72,10 +80,148 @@ static void contexts_do_not_mix(void **state)
     call_finish(&call);
 }
 
+/* The rule's word stands in the line that was logged. */
+static void assert_logged(const char *word)
+{
+    if (!line_has_word(harness_log_last(), word))
+        fail_msg("\"%s\" is not in \"%s\"", word, harness_log_last());
+    harness_log_clear();
+}
+
+/* One part of a call by a recorder with room for exactly that; parts that do not exist, and the
+ * next one, for which no room is left. */
+static void parts_are_checked(void **state)
+{
+    (void)state;
+    struct call call;
+    call_init(&call, harness_context(0), BASE_CAUSAL);
+    struct dj_attention_args args = call.args;
+    struct dj_needs needs;
+    args.max_work = call.needs.flops / 3;
+    args.scratch = (struct dj_scratch){0};
+    HARNESS_OK(dj_attention_needs(call.plan, &args, &needs));
+    assert_true(needs.parts > 2);
+    const struct dj_recorder_params params = {.dispatches = needs.dispatches,
+                                              .ring_size = needs.ring_size};
+    dj_recorder *recorder = NULL, *foreign = NULL;
+    HARNESS_OK(dj_recorder_create(harness_context(0), &params, &recorder));
+    HARNESS_OK(dj_recorder_create(call.other, &params, &foreign));
+    HARNESS_OK(dj_recorder_begin(recorder));
+    dj_buffer *scratch = harness_poisoned(harness_context(0), needs.scratch_size);
+    const uint32_t wrong[] = {needs.parts, needs.parts + 1, UINT32_MAX};
+    harness_log_clear();
+    HARNESS_RESULT(dj_attention_record_part(call.plan, recorder, &args, 0), DJ_ERROR_SCRATCH);
+    assert_logged("scratch");
+    args.scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
+    for (size_t i = 0; i < 3; i++) {
+        HARNESS_RESULT(dj_attention_record_part(call.plan, recorder, &args, wrong[i]),
+                       DJ_ERROR_INVALID_ARGUMENT);
+        assert_logged("part");
+    }
+    HARNESS_RESULT(dj_attention_record_part(call.plan, foreign, &args, 0),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    assert_logged("recorder");
+    args.slots_out.host = (const int32_t[]){0, 0};
+    HARNESS_RESULT(dj_attention_record_part(call.plan, recorder, &args, 0),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    assert_logged("slots_out");
+    args.slots_out = call.args.slots_out;
+    HARNESS_OK(dj_attention_record_part(call.plan, recorder, &args, needs.parts - 1));
+    HARNESS_RESULT(dj_attention_record_part(call.plan, recorder, &args, 0), DJ_ERROR_RECORDER_FULL);
+    HARNESS_OK(dj_recorder_begin(recorder)); /* drops what was recorded */
+    HARNESS_OK(dj_recorder_submit(recorder));
+    HARNESS_RESULT(dj_attention_record_part(call.plan, recorder, &args, 0),
+                   DJ_ERROR_RECORDER_STATE);
+    harness_assert_poisoned(scratch, 0, needs.scratch_size);
+    dj_recorder_destroy(&recorder);
+    dj_recorder_destroy(&foreign);
+    dj_buffer_destroy(&scratch);
+    call_assert_untouched(&call);
+    call_finish(&call);
+}
+
+static uint32_t go_on(void *user, uint64_t done, uint64_t total)
+{
+    (void)done;
+    (void)total;
+    ++*(uint32_t *)user;
+    return 0;
+}
+
+/* How a run is to submit; nothing is submitted, and progress not asked, where that is wrong. */
+static void runs_are_checked(void **state)
+{
+    (void)state;
+    struct call call;
+    call_init(&call, harness_context(0), BASE_CAUSAL);
+    uint32_t asked = 0;
+    for (size_t i = 0; i < 4; i++) {
+        struct dj_run_params run = {.progress = go_on, .user = &asked};
+        run.reserved[i] = 1;
+        HARNESS_RESULT(dj_attention_run_with(call.plan, &call.args, &run), DJ_ERROR_VERSION);
+        assert_logged("reserved");
+    }
+    const struct dj_run_params run = {.progress = go_on, .user = &asked};
+    struct dj_attention_args args = call.args;
+    args.scratch.size = 64;
+    HARNESS_RESULT(dj_attention_run_with(call.plan, &args, &run), DJ_ERROR_SCRATCH);
+    args = call.args;
+    args.slots_out.host = (const int32_t[]){0, CALL_SLOTS};
+    args.padding = 1;
+    HARNESS_RESULT(dj_attention_run_with(call.plan, &args, &run), DJ_ERROR_VERSION);
+    assert_int_equal(asked, 0);
+    call_assert_untouched(&call);
+    call_finish(&call);
+}
+
+/* States that scratch memory would have to keep, more than an allocation or a part can hold. */
+static void kept_states_have_limits(void **state)
+{
+    (void)state;
+    enum {
+        ROWS = 1 << 15,
+        MOST = 64 /* snapshots */
+    };
+    int32_t *slots = calloc(ROWS * MOST, sizeof(*slots));
+    assert_non_null(slots);
+    for (int large = 0; large < 2; large++) {
+        const uint32_t d = large ? 256 : 4;
+        dj_attention *plan = NULL;
+        HARNESS_OK(dj_attention_create(
+            harness_context(0),
+            &(struct dj_attention_params){.map = DJ_MAP_ELU, .heads = 1, .dim = d}, &plan));
+        const uint64_t shape[4] = {ROWS, 1, 1, d};
+        dj_buffer *in = harness_buffer(harness_context(0), NULL, 4 << 20);
+        dj_buffer *out = harness_buffer(harness_context(0), NULL, UINT64_C(4) * ROWS * d);
+        struct dj_attention_args args = {.state = in, .slot_count = 1, .snapshots = MOST};
+        struct dj_needs needs;
+        dj_tensor_init(&args.o, out, 0, DJ_FLOAT32, shape);
+        dj_tensor_init(&args.q, in, 0, DJ_FLOAT32, shape);
+        args.q.stride[0] = 0;
+        args.k = args.v = args.q;
+        args.state_offset = 1 << 20;
+        args.slots_out.host = slots;
+        args.max_work = 1;
+        harness_log_clear();
+        HARNESS_RESULT(dj_attention_needs(plan, &args, &needs), DJ_ERROR_LIMIT);
+        assert_logged(large ? "states" : "dispatches");
+        if (!large) { /* larger parts copy more states in a dispatch */
+            args.max_work = 1 << 20;
+            HARNESS_OK(dj_attention_needs(plan, &args, &needs));
+        }
+        args.max_work = 0;
+        HARNESS_OK(dj_attention_needs(plan, &args, &needs));
+        dj_buffer_destroy(&in);
+        dj_buffer_destroy(&out);
+        dj_attention_destroy(&plan);
+    }
+    free(slots);
+}
+
 static const struct CMUnitTest general_tests[] = {
-    HARNESS_TEST(null_calls_are_refused),
-    HARNESS_TEST(recorders_must_record_and_have_room),
-    HARNESS_TEST(contexts_do_not_mix),
+    HARNESS_TEST(null_calls_are_refused), HARNESS_TEST(recorders_must_record_and_have_room),
+    HARNESS_TEST(contexts_do_not_mix),    HARNESS_TEST(parts_are_checked),
+    HARNESS_TEST(runs_are_checked),       HARNESS_TEST(kept_states_have_limits),
 };
 
 int main(void)

@@ -41,9 +41,9 @@ static struct dj_context_params logged(void)
 }
 
 static const char *const variables[] = {
-    "DIJIANG_DEVICE",        "DIJIANG_VALIDATION", "DIJIANG_PUSH_DESCRIPTORS",
-    "DIJIANG_16BIT_STORAGE", "VK_DRIVER_FILES",    "VK_ICD_FILENAMES",
-    "VK_LAYER_PATH"};
+    "DIJIANG_DEVICE",  "DIJIANG_VALIDATION",       "DIJIANG_PUSH_DESCRIPTORS",
+    "DIJIANG_QUIRKS",  "DIJIANG_DEVICE_ADDRESSES", "DIJIANG_16BIT_STORAGE",
+    "VK_DRIVER_FILES", "VK_ICD_FILENAMES",         "VK_LAYER_PATH"};
 enum {
     VARIABLES = sizeof(variables) / sizeof(variables[0])
 };
@@ -56,7 +56,7 @@ static int keep_environment(void **state)
     for (size_t i = 0; i < VARIABLES; i++) {
         const char *value = getenv(variables[i]);
         kept[i] = value ? strdup(value) : NULL;
-        if (i < 3)
+        if (i < 5)
             unsetenv(variables[i]);
     }
     return 0;
@@ -150,6 +150,9 @@ static void test_reserved(void **state)
         HARNESS_RESULT(dj_device_list(&params, NULL, &count), DJ_ERROR_VERSION);
         assert_int_equal(count, 0);
     }
+    struct dj_context_params params = logged();
+    params.padding = 7;
+    expect_failure(&params, DJ_ERROR_VERSION, "padding is 7");
 }
 
 static void test_unknown_switch(void **state)
@@ -161,6 +164,9 @@ static void test_unknown_switch(void **state)
     params = logged();
     params.push_descriptors = UINT32_MAX;
     expect_failure(&params, DJ_ERROR_INVALID_ARGUMENT, "push_descriptors is 4294967295");
+    params = logged();
+    params.device_addresses = 4;
+    expect_failure(&params, DJ_ERROR_INVALID_ARGUMENT, "device_addresses is 4");
     params = logged();
     params.storage_16bit = 3;
     expect_failure(&params, DJ_ERROR_INVALID_ARGUMENT, "storage_16bit is 3");
@@ -180,7 +186,7 @@ static void test_list(void **state)
     for (uint32_t i = 0; i < count; i++) {
         assert_int_equal(infos[i].index, i);
         assert_true(strlen(infos[i].name) > 0);
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < 7; j++)
             assert_int_equal(infos[i].reserved[j], 0);
     }
     assert_int_equal((unsigned char)infos[count].name[0], 0xa5); /* nothing beyond */
@@ -259,6 +265,26 @@ static void test_environment_push_descriptors(void **state)
             dj_context_destroy(&context);
             const bool on = info.push_descriptor && (wanted == DJ_ON || (!off && !wanted));
             assert_non_null(strstr(last_line, on ? "push descriptors" : "descriptor sets"));
+        }
+    }
+}
+
+static void test_environment_device_addresses(void **state)
+{
+    (void)state;
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(harness_context(0), &info));
+    for (int off = 0; off < 2; off++) {
+        for (uint32_t wanted = DJ_DEFAULT; wanted <= DJ_OFF; wanted++) {
+            setenv("DIJIANG_DEVICE_ADDRESSES", off ? "0" : "1", 1);
+            struct dj_context_params params = logged();
+            params.log_level = DJ_LOG_INFO;
+            params.device_addresses = wanted;
+            dj_context *context;
+            HARNESS_OK(dj_context_create(&params, &context));
+            dj_context_destroy(&context);
+            const bool on = info.buffer_device_address && (wanted == DJ_ON || (!off && !wanted));
+            assert_int_equal(strstr(last_line, "device addresses") != NULL, on);
         }
     }
 }
@@ -434,6 +460,7 @@ static const struct CMUnitTest tests[] = {
     ENVIRONMENT_TEST(test_not_found),
     ENVIRONMENT_TEST(test_environment_device),
     ENVIRONMENT_TEST(test_environment_push_descriptors),
+    ENVIRONMENT_TEST(test_environment_device_addresses),
     ENVIRONMENT_TEST(test_environment_16bit_storage),
     ENVIRONMENT_TEST(test_environment_validation),
     ENVIRONMENT_TEST(test_no_validation_layer),

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* Recorders and pipelines from the inside, by push descriptors and by preallocated sets. */
+/* Recorders and pipelines from the inside: by push descriptors, by preallocated sets, by device
+ * addresses. */
 #include "harness.h"
 
 #include "../lib/pipeline.h"
 #include "../lib/recorder.h"
 
 #include "test_recorder.spv.h"
+#include "test_recorder_addressed.spv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const struct dj_shader shader = {"test_recorder", spirv_test_recorder,
-                                        sizeof(spirv_test_recorder)};
+                                        sizeof(spirv_test_recorder), spirv_test_recorder_addressed,
+                                        sizeof(spirv_test_recorder_addressed)};
 struct push {
     uint32_t count, factor, spins;
 };
@@ -24,9 +27,9 @@ enum {
 /* One context per way to bind, with the test pipeline. */
 static struct bench {
     dj_context *context;
-    VkPipeline pipeline; /* adds 5 */
-} benches[2];
-#define EACH_BENCH(b) for (struct bench *b = benches; b < benches + 2; b++)
+    struct dj_pipeline pipeline; /* adds 5 */
+} benches[3];
+#define EACH_BENCH(b) for (struct bench *b = benches; b < benches + 3; b++)
 
 static char last_line[1024];
 static void log_line(void *user, uint32_t level, const char *message)
@@ -39,9 +42,11 @@ static void log_line(void *user, uint32_t level, const char *message)
 static int setup(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        struct dj_context_params params = {
-            .log = log_line, .validation = DJ_ON, .push_descriptors = i ? DJ_OFF : DJ_ON};
+    for (int i = 0; i < 3; i++) {
+        struct dj_context_params params = {.log = log_line,
+                                           .validation = DJ_ON,
+                                           .push_descriptors = i == 1 ? DJ_OFF : DJ_ON,
+                                           .device_addresses = i == 2 ? DJ_ON : DJ_OFF};
         dj_result result = dj_context_create(&params, &benches[i].context);
         const char *demanded = getenv("DIJIANG_TEST_VALIDATION");
         if (result == DJ_ERROR_NO_VALIDATION && !(demanded && strcmp(demanded, "1") == 0)) {
@@ -106,9 +111,9 @@ static void dispatch(struct bench *bench, dj_recorder *recorder, dj_buffer *x, d
     const uint32_t ring[2] = {0xdead, added};
     const uint64_t ring_size = dj_recorder_ring_size(bench->context, sizeof(ring));
     HARNESS_OK(dj_recorder_reserve(recorder, 1, ring_size));
-    const VkDescriptorBufferInfo bindings[DJ_BINDINGS] = {
-        [0] = {x->handle, 0, x->size},
-        [3] = {y->handle, 0, y->size},
+    const struct dj_binding bindings[DJ_BINDINGS] = {
+        [0] = {x, 0, x->size},
+        [3] = {y, 0, y->size},
         [7] = dj_recorder_ring_push(recorder, ring, sizeof(ring)),
     };
     const struct push push = {COUNT, factor, spins};

@@ -2,7 +2,7 @@
 /* A program that is newer than the library is told so: every reserved and padding member of every
  * struct that a caller fills in, set by itself, is refused with DJ_ERROR_VERSION and one log line
  * that names the struct or, inside another, the member. */
-#include "harness.h"
+#include "engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,6 +159,7 @@ CREATE(features)
 CREATE(attention)
 
 static const struct member context_members[] = {
+    MEMBER(dj_context_params, "dj_context_params", padding),
     RESERVED_4(dj_context_params, "dj_context_params"),
 };
 static const struct member buffer_members[] = {
@@ -230,6 +231,17 @@ static dj_result attention_record(const void *given)
 {
     HARNESS_OK(dj_recorder_begin(objects.recorder));
     return dj_attention_record(objects.attention, objects.recorder, given);
+}
+
+static dj_result attention_record_part(const void *given)
+{
+    HARNESS_OK(dj_recorder_begin(objects.recorder));
+    return dj_attention_record_part(objects.attention, objects.recorder, given, 0);
+}
+
+static dj_result attention_run_with(const void *given)
+{
+    return dj_attention_run_with(objects.attention, given, NULL);
 }
 
 static dj_result attention_run(const void *given)
@@ -307,7 +319,10 @@ static void test_args(void **state)
         SUBJECT("dj_dct_run", dct, dct_args_members, dct_run),
         SUBJECT("dj_attention_needs", attention, attention_args_members, attention_needs),
         SUBJECT("dj_attention_record", attention, attention_args_members, attention_record),
+        SUBJECT("dj_attention_record_part", attention, attention_args_members,
+                attention_record_part),
         SUBJECT("dj_attention_run", attention, attention_args_members, attention_run),
+        SUBJECT("dj_attention_run_with", attention, attention_args_members, attention_run_with),
     };
     TRY_ALL(subjects);
 }
@@ -330,6 +345,83 @@ static void test_args_without_scratch(void **state)
         SUBJECT("dj_attention_run", attention, attention_args_members, attention_run),
     };
     TRY_ALL(subjects);
+}
+
+/* How a call is run, beside what it is. */
+static struct dj_attention_args whole_call;
+
+static dj_result run_as_given(const void *given)
+{
+    return dj_attention_run_with(objects.attention, &whole_call, given);
+}
+
+static const struct member run_members[] = {
+    RESERVED_4(dj_run_params, "dj_run_params"),
+};
+static const struct dj_run_params good_run = {.budget_ns = 0};
+
+static void test_run_params(void **state)
+{
+    (void)state;
+    whole_call = (struct dj_attention_args){.q = tensor(0),
+                                            .k = tensor(1),
+                                            .v = tensor(2),
+                                            .o = tensor(3),
+                                            .features = objects.features};
+    static const struct subject subjects[] = {
+        SUBJECT("dj_attention_run_with", good_run, run_members, run_as_given),
+    };
+    TRY_ALL(subjects);
+}
+
+/* --- what an engine gives of its own */
+
+static dj_context *imported;
+
+static dj_result import_context(const void *given)
+{
+    dj_context *context = NULL;
+    const dj_result result = dj_context_import(given, &context);
+    assert_true((context != NULL) == (result == DJ_SUCCESS));
+    dj_context_destroy(&context);
+    return result;
+}
+
+static dj_result wrap_buffer(const void *given)
+{
+    dj_buffer *buffer = NULL;
+    const dj_result result = dj_buffer_wrap(imported, given, &buffer);
+    assert_true((buffer != NULL) == (result == DJ_SUCCESS));
+    dj_buffer_destroy(&buffer);
+    return result;
+}
+
+static const struct member import_members[] = {
+    MEMBER(dj_import_params, "dj_import_params", padding),
+    RESERVED_4(dj_import_params, "dj_import_params"),
+};
+static const struct member wrap_members[] = {
+    RESERVED_4(dj_wrap_params, "dj_wrap_params"),
+};
+
+static void test_import(void **state)
+{
+    (void)state;
+    static struct engine engine;
+    engine_init(&engine, &(struct engine_options){.device = 0});
+    struct dj_import_params import = engine_params(&engine);
+    import.log = remember;
+    HARNESS_OK(dj_context_import(&import, &imported));
+    struct engine_buffer memory = engine_buffer_create(&engine, 64);
+    const struct dj_wrap_params wrap = engine_buffer_params(&memory);
+    const struct subject subjects[] = {
+        SUBJECT("dj_context_import", import, import_members, import_context),
+        SUBJECT("dj_buffer_wrap", wrap, wrap_members, wrap_buffer),
+    };
+    TRY_ALL(subjects);
+    dj_context_destroy(&imported);
+    engine_buffer_destroy(&engine, &memory);
+    engine_finish(&engine);
 }
 
 /* --- functions without an object to log through */
@@ -456,6 +548,8 @@ int main(void)
         HARNESS_TEST(test_params),
         HARNESS_TEST(test_args),
         HARNESS_TEST(test_args_without_scratch),
+        HARNESS_TEST(test_run_params),
+        HARNESS_TEST(test_import),
         HARNESS_TEST(test_sampling),
 #ifdef HAVE_CALIBRATE
         HARNESS_TEST(test_calibration),

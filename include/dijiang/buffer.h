@@ -52,6 +52,7 @@ DJ_API void *dj_buffer_map(dj_buffer *buffer);
  * is read after a wait and with DJ_BARRIER_AFTER_HOST, as by dj_buffer_map.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or a range outside the buffer);
+ * DJ_ERROR_NO_QUEUE (memory that is not mapped, in a context imported without a queue);
  * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_DEVICE_LOST;
  * DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_buffer_write(dj_buffer *buffer, uint64_t offset, const void *data,

@@ -9,7 +9,15 @@
 extern "C" {
 #endif
 
-/* A Vulkan instance and device. Usable from any thread, by several at once. */
+/* A Vulkan instance and device: its own (dj_context_create), or an engine's (dj_context_import of
+ * <dijiang/vulkan.h>). Usable from any thread, by several at once.
+ *
+ * A lost device stays lost: after the first DJ_ERROR_DEVICE_LOST every call that creates an object
+ * of the context or wraps a buffer, reads or writes buffers and states, begins, submits or waits,
+ * or runs a plan that has something to do returns it too (after the checks of its arguments), and
+ * submits nothing.
+ * dj_*_needs, recording and dj_buffer_map go on as before, and everything can and must still be
+ * destroyed. */
 typedef struct dj_context dj_context;
 
 enum dj_log_level {
@@ -42,7 +50,23 @@ struct dj_context_params {
                                 * device has it, so that tensors of 2-byte elements must begin and
                                 * step by whole words (struct dj_tensor). Default: on, unless
                                 * DIJIANG_16BIT_STORAGE=0. The results are the same */
-    uint64_t reserved[4];      /* 0 */
+    uint32_t device_addresses; /* enum dj_switch; DJ_OFF binds by descriptors even where the device
+                                * has buffer device addresses (VK_KHR_buffer_device_address): what
+                                * VkFFT generates is always bound so. Default: on, unless
+                                * DIJIANG_DEVICE_ADDRESSES=0. The results are the same */
+    uint32_t padding;          /* 0 */
+    const void *cache;    /* what dj_cache_save wrote earlier, of any origin and alignment, read
+                           * during the call only; NULL: none. One that is damaged, or of
+                           * another device, driver or version, is left alone, with a line at
+                           * DJ_LOG_WARNING or DJ_LOG_INFO, and what it would have saved is
+                           * done again */
+    uint64_t cache_size;  /* its bytes */
+    const char *quirks;   /* which of the drivers' known troubles (<dijiang/quirks.h>) the library
+                           * works around. "": those that the table says of the device. Else items
+                           * between commas, applied in order: "none" drops all, "+name" adds one,
+                           * "-name" drops one. NULL: the environment's DIJIANG_QUIRKS in the same
+                           * form, and without it as "" */
+    uint64_t reserved[4]; /* 0 */
 };
 
 enum dj_device_type { /* the values of VkPhysicalDeviceType */
@@ -87,18 +111,20 @@ struct dj_device_info {
                                     * float32 (shaderSignedZeroInfNanPreserveFloat32) */
     uint8_t mappable;              /* some device-local memory can be mapped by the host */
     uint8_t padding[7];
-    uint64_t reserved[8]; /* 0 */
+    uint64_t quirks;      /* bit 1 << i: row i of dj_quirk_get is worked around, whatever the
+                           * device offers above */
+    uint64_t reserved[7]; /* 0 */
 };
 
 /* Lists the Vulkan devices of this system, suitable or not, in the loader's order.
  *
- * params: NULL for defaults; only log and validation matter here. *count: on entry the capacity of
- * infos, on return the number of devices; infos may be NULL to ask for the number alone. If there
- * are more than fit, the first ones are written and the call succeeds.
+ * params: NULL for defaults; only log, validation and quirks matter here. *count: on entry the
+ * capacity of infos, on return the number of devices; infos may be NULL to ask for the number
+ * alone. If there are more than fit, the first ones are written and the call succeeds.
  *
  * Returns DJ_SUCCESS, also for 0 devices; DJ_ERROR_NO_LOADER; DJ_ERROR_INVALID_ARGUMENT (count is
- * NULL); DJ_ERROR_NO_VALIDATION; DJ_ERROR_VERSION; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_VULKAN.
- * On failure *count is 0. Thread-safe. */
+ * NULL, or params->quirks cannot be read); DJ_ERROR_NO_VALIDATION; DJ_ERROR_VERSION;
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_VULKAN. On failure *count is 0. Thread-safe. */
 DJ_API dj_result dj_device_list(const struct dj_context_params *params,
                                 struct dj_device_info *infos, uint32_t *count);
 
@@ -109,12 +135,14 @@ DJ_API dj_result dj_device_list(const struct dj_context_params *params,
  * Returns DJ_SUCCESS; DJ_ERROR_NO_LOADER; DJ_ERROR_NO_DEVICE; DJ_ERROR_DEVICE_NOT_FOUND (params or
  * DIJIANG_DEVICE name no device, or an index beyond the list); DJ_ERROR_DEVICE_UNSUITABLE (a device
  * was asked for by name or index that cannot run dijiang, or none can); DJ_ERROR_NO_VALIDATION;
- * DJ_ERROR_INVALID_ARGUMENT (context is NULL, or an unknown switch); DJ_ERROR_VERSION;
- * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. Thread-safe. */
+ * DJ_ERROR_INVALID_ARGUMENT (context is NULL, an unknown switch, or quirks that cannot be read);
+ * DJ_ERROR_VERSION; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_context_create(const struct dj_context_params *params, dj_context **context);
 
-/* Waits for the device to be idle and destroys the context; sets *context to NULL. Every object
- * made from it must have been destroyed before. NULL, and a pointer to NULL, are accepted. */
+/* Waits for the device to be idle, unless it was imported, and destroys the context; sets *context
+ * to NULL. Every object made from it must have been destroyed before. NULL, and a pointer to NULL,
+ * are accepted. */
 DJ_API void dj_context_destroy(dj_context **context);
 
 /* The device of a context, as dj_device_list describes it. Thread-safe. Returns DJ_SUCCESS, or

@@ -6,9 +6,11 @@
 
 #include <dijiang/attention.h>
 #include <dijiang/buffer.h>
+#include <dijiang/cache.h>
 #include <dijiang/context.h>
 #include <dijiang/dct.h>
 #include <dijiang/features.h>
+#include <dijiang/quirks.h>
 #include <dijiang/recorder.h>
 #include <dijiang/result.h>
 #include <dijiang/sampling.h>

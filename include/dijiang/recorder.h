@@ -48,8 +48,9 @@ DJ_API dj_result dj_recorder_create(dj_context *context, const struct dj_recorde
 DJ_API void dj_recorder_destroy(dj_recorder **recorder);
 
 /* Starts a new recording, dropping the last one. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE if a
- * submission was not waited for; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
- * DJ_ERROR_VULKAN. */
+ * submission was not waited for; DJ_ERROR_NO_QUEUE on a context imported without one (there
+ * dj_recorder_begin_on of <dijiang/vulkan.h> is the way); DJ_ERROR_DEVICE_LOST;
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_begin(dj_recorder *recorder);
 
 /* Records barriers alone. barriers: any of enum dj_barrier together. Returns DJ_SUCCESS;
@@ -57,8 +58,9 @@ DJ_API dj_result dj_recorder_begin(dj_recorder *recorder);
 DJ_API dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers);
 
 /* Ends the recording and submits it to the context's queue. The queue is locked for the submission
- * alone. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE unless recording; DJ_ERROR_DEVICE_LOST;
- * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
+ * alone. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE unless recording by dj_recorder_begin;
+ * DJ_ERROR_DEVICE_LOST; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_submit(dj_recorder *recorder);
 
 /* Waits for the submission, for at most timeout_ns nanoseconds (UINT64_MAX: for ever). Returns
@@ -70,23 +72,37 @@ DJ_API dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns);
 struct dj_needs {
     uint64_t scratch_size;      /* bytes of scratch memory; 0: none */
     uint64_t scratch_alignment; /* bytes, of its offset in its buffer */
-    uint64_t ring_size;         /* bytes of a recorder's ring */
+    uint64_t ring_size;         /* bytes of a recorder's ring, for each part */
     uint64_t slot_size;         /* bytes of one state slot; attention only */
     uint64_t slot_alignment;    /* bytes, of the state's offset in its buffer; attention only */
     uint64_t flops;             /* floating-point operations that the algorithm must spend */
     uint64_t bytes;             /* bytes of input and output that it must move */
-    uint32_t dispatches;        /* of a recorder */
-    uint32_t parts;             /* pieces into which dj_*_run cuts it, each a submission */
+    uint32_t dispatches;        /* of a recorder, for one part at most */
+    uint32_t parts;             /* attention: parts into which max_work cuts the call, 1 without it,
+                                 * 0 if there is nothing to do. DCT: submissions of dj_dct_run; a
+                                 * recording is one part */
     uint64_t reserved[4];
 };
 
-/* Scratch memory for a call: written and read inside it, worthless after it. buffer NULL: none was
- * given, which dj_*_run answers by allocating its own. */
+/* Scratch memory for a call: written and read inside it, from its first part to its last, worthless
+ * after it. buffer NULL: none was given, which dj_*_run answers by allocating its own. */
 struct dj_scratch {
     dj_buffer *buffer;
     uint64_t offset;      /* bytes */
     uint64_t size;        /* bytes */
     uint64_t reserved[2]; /* 0 */
+};
+
+/* How dj_attention_run_with submits. */
+struct dj_run_params {
+    uint64_t budget_ns; /* wanted: no submission takes longer. 0: no matter how long; each is what
+                         * dj_attention_run submits at once */
+    /* Called before each submission by the thread that runs, without locks, with how many of
+     * `total` pieces are done, first 0; total depends on the call alone. Any answer but 0 stops the
+     * run. NULL: none. */
+    uint32_t (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;           /* given to progress */
+    uint64_t reserved[4]; /* 0 */
 };
 
 #ifdef __cplusplus

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+#include "wants.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* One row per want, in the order of their bits. */
+static const struct {
+    const char *name, *unlocks, *extension, *feature;
+    uint32_t core; /* the Vulkan version that includes the extension; UINT32_MAX: none */
+} table[] = {
+    {"push descriptors", "binding without descriptor sets", "VK_KHR_push_descriptor", NULL,
+     UINT32_MAX},
+    {"device addresses", "binding without descriptors", "VK_KHR_buffer_device_address",
+     "bufferDeviceAddress", VK_API_VERSION_1_2},
+    {"16-bit storage", "2-byte elements at any offset and stride", NULL, "storageBuffer16BitAccess",
+     VK_API_VERSION_1_1},
+    {"float controls", "IEEE 754's rules for NaN and Inf", "VK_KHR_shader_float_controls", NULL,
+     VK_API_VERSION_1_2},
+    {"portability subset", "must be enabled where it is offered", "VK_KHR_portability_subset", NULL,
+     UINT32_MAX},
+};
+enum {
+    WANTS = sizeof table / sizeof *table
+};
+static_assert(1 << WANTS == DJ_WANT_ALL + 1, "one row per bit");
+
+static uint32_t supported(const struct dj_device *device)
+{
+    const struct dj_device_info *const info = &device->info;
+    return (info->push_descriptor ? DJ_WANT_PUSH_DESCRIPTOR : 0) |
+           (info->buffer_device_address ? DJ_WANT_DEVICE_ADDRESS : 0) |
+           (info->storage_16bit ? DJ_WANT_STORAGE_16BIT : 0) |
+           (info->signed_zero_inf_nan ? DJ_WANT_FLOAT_CONTROLS : 0) |
+           (device->portability_subset ? DJ_WANT_PORTABILITY_SUBSET : 0);
+}
+
+/* A node of the chain, in the struct's own storage, before those that are there. */
+static void *chain_add(struct dj_device_wants *wants, size_t *used, size_t size,
+                       VkStructureType type)
+{
+    VkBaseOutStructure *const node = (VkBaseOutStructure *)((char *)wants->storage + *used);
+    *used += (size + 7) / 8 * 8;
+    assert(*used <= sizeof wants->storage);
+    memset(node, 0, size);
+    node->sType = type;
+    node->pNext = wants->features;
+    wants->features = node;
+    return node;
+}
+
+static void fill_chain(struct dj_device_wants *wants, uint32_t set)
+{
+    size_t used = 0;
+    if (set & DJ_WANT_STORAGE_16BIT) {
+        VkPhysicalDevice16BitStorageFeatures *const storage =
+            chain_add(wants, &used, sizeof *storage,
+                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES);
+        storage->storageBuffer16BitAccess = VK_TRUE;
+    }
+    if (set & DJ_WANT_DEVICE_ADDRESS) {
+        VkPhysicalDeviceBufferDeviceAddressFeatures *const address =
+            chain_add(wants, &used, sizeof *address,
+                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
+        address->bufferDeviceAddress = VK_TRUE;
+    }
+}
+
+void dj_wants_fill(const struct dj_device *device, uint32_t set, struct dj_device_wants *wants)
+{
+    *wants = (struct dj_device_wants){.count = WANTS};
+    memcpy(wants->unsuitable, device->info.unsuitable, sizeof wants->unsuitable);
+    set &= supported(device);
+    for (uint32_t i = 0; i < WANTS; i++) {
+        wants->wants[i] = (struct dj_want){
+            .name = table[i].name,
+            .unlocks = table[i].unlocks,
+            .extension = table[i].extension,
+            .feature = table[i].feature,
+            .supported = (set & 1u << i) != 0,
+        };
+        if (wants->wants[i].supported && table[i].extension != NULL)
+            wants->extensions[wants->extension_count++] = table[i].extension;
+    }
+    fill_chain(wants, set);
+}
+
+/* The wants whose features a chain enables. */
+static uint32_t read_chain(const void *features)
+{
+    uint32_t set = 0;
+    for (const VkBaseInStructure *node = features; node != NULL; node = node->pNext) {
+        VkBool32 storage = VK_FALSE, address = VK_FALSE;
+        switch ((uint32_t)node->sType) {
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES:
+            storage =
+                ((const VkPhysicalDevice16BitStorageFeatures *)node)->storageBuffer16BitAccess;
+            break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES:
+            storage = ((const VkPhysicalDeviceVulkan11Features *)node)->storageBuffer16BitAccess;
+            break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES:
+            address =
+                ((const VkPhysicalDeviceBufferDeviceAddressFeatures *)node)->bufferDeviceAddress;
+            break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES:
+            address = ((const VkPhysicalDeviceVulkan12Features *)node)->bufferDeviceAddress;
+            break;
+        default:
+            break;
+        }
+        set |= (storage ? DJ_WANT_STORAGE_16BIT : 0) | (address ? DJ_WANT_DEVICE_ADDRESS : 0);
+    }
+    return set;
+}
+
+static bool listed(const char *name, const char *const *extensions, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (extensions[i] != NULL && strcmp(extensions[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+uint32_t dj_wants_enabled(const struct dj_device *device, uint32_t api_version,
+                          const char *const *extensions, uint32_t extension_count,
+                          const void *features)
+{
+    const uint32_t by_chain = read_chain(features);
+    uint32_t set = 0;
+    for (uint32_t i = 0; i < WANTS; i++) {
+        const bool available =
+            api_version >= table[i].core ||
+            (table[i].extension != NULL && listed(table[i].extension, extensions, extension_count));
+        if (available && (table[i].feature == NULL || (by_chain & 1u << i) != 0))
+            set |= 1u << i;
+    }
+    return set & supported(device);
+}
+
+dj_result dj_device_wants(PFN_vkGetInstanceProcAddr get_instance_proc_addr, VkInstance instance,
+                          VkPhysicalDevice physical_device, struct dj_device_wants *wants)
+{
+    if (wants != NULL)
+        *wants = (struct dj_device_wants){.count = 0};
+    if (get_instance_proc_addr == NULL || instance == NULL || physical_device == NULL ||
+        wants == NULL)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    struct dj_context context = {.instance = instance}; /* its table alone */
+    if (!dj_vk_load_instance(&context.vk, get_instance_proc_addr, instance, false))
+        return DJ_ERROR_VULKAN;
+    struct dj_device device = {.handle = physical_device};
+    const dj_result result = dj_device_describe(&context, &device);
+    if (result == DJ_SUCCESS)
+        dj_wants_fill(&device, DJ_WANT_ALL, wants);
+    return result;
+}

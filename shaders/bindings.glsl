@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* How a kernel finds its buffers and its push constants:
+ *   PUSH(struct)                                  `push`, a struct of kernels.h
+ *   BUFFER(binding, access, Block, type, name)    `name.data[]`, elements of that type
+ * The same text binds by descriptors or, with ADDRESSES, by a table of device addresses whose own
+ * address lies behind the push constants. References promise no more than whole words: a caller's
+ * memory may begin at any. */
+#ifdef ADDRESSES
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
+
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Addresses { uvec2 of[DJ_ADDRESSES]; };
+
+#define PUSH(block) \
+    layout(push_constant) uniform Push \
+    { \
+        block push; \
+        layout(offset = DJ_ADDRESSES_OFFSET) Addresses addresses; \
+    };
+#define BUFFER(number, access, Block, type, name) \
+    layout(buffer_reference, std430, buffer_reference_align = 4) access buffer Block { type data[]; }; \
+    Block name = Block(addresses.of[number]);
+#else
+#define PUSH(block) \
+    layout(push_constant) uniform Push { block push; };
+#define BUFFER(number, access, Block, type, name) \
+    layout(set = 0, binding = number) access buffer Block { type data[]; } name;
+#endif

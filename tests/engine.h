@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* An engine with a Vulkan device of its own, as those that import contexts have: instance, device,
+ * queue, buffers and command buffers made by plain Vulkan, the validation layer counted. */
+#ifndef DJ_TESTS_ENGINE_H
+#define DJ_TESTS_ENGINE_H
+
+#include <volk.h>
+
+#include "harness.h"
+
+#include <dijiang/vulkan.h>
+
+struct engine {
+    PFN_vkGetInstanceProcAddr get_instance_proc_addr; /* the loader's, or what options say */
+    VkInstance instance;
+    VkPhysicalDevice physical_device;
+    VkDevice device;
+    struct VolkDeviceTable vk;
+    VkQueue queue;
+    uint32_t queue_family, api_version;
+    VkCommandPool pool;
+    VkDebugUtilsMessengerEXT messenger;
+    const char *instance_extensions[3];
+    uint32_t instance_extension_count;
+    struct dj_device_wants wants; /* what was enabled: extensions and features */
+    uint32_t validation_count;    /* messages so far */
+    bool validation, addresses;   /* on; device addresses are enabled */
+};
+
+struct engine_options {
+    uint32_t device;      /* index among the system's */
+    uint32_t api_version; /* 0: 1.1 */
+    bool bare;            /* nothing optional is enabled */
+    bool quiet;           /* without the validation layer */
+    /* What stands between the engine and the loader; NULL: nothing. Handed the loader's. */
+    PFN_vkGetInstanceProcAddr (*shim)(PFN_vkGetInstanceProcAddr loader);
+};
+
+/* Asserts success. The engine must not move until engine_finish, which asserts that the validation
+ * layer said nothing, at the device's and the instance's end too. */
+void engine_init(struct engine *engine, const struct engine_options *options);
+void engine_finish(struct engine *engine);
+
+/* What dj_context_import is told of it. */
+struct dj_import_params engine_params(const struct engine *engine);
+
+/* A buffer in mapped coherent memory, and that wrapped. */
+struct engine_buffer {
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    VkBufferUsageFlags usage;
+    uint64_t size;
+    void *mapped;
+};
+struct engine_buffer engine_buffer_create(struct engine *engine, uint64_t size);
+void engine_buffer_destroy(struct engine *engine, struct engine_buffer *buffer);
+struct dj_wrap_params engine_buffer_params(const struct engine_buffer *buffer);
+
+/* A primary command buffer in the recording state; ended, submitted and waited for. */
+VkCommandBuffer engine_command(struct engine *engine);
+void engine_submit(struct engine *engine, VkCommandBuffer command);
+
+#define ENGINE_OK(call) assert_int_equal((call), VK_SUCCESS)
+
+#endif

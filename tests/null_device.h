@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* A Vulkan that is not there: a whole table of functions that allocates and records but executes
+ * nothing. Objects are host blocks, counted by kind; memory is host memory; a command buffer counts
+ * what is recorded into it and complains of misuse; submissions are over at once. It may be used
+ * from several threads by Vulkan's own rules: what those leave to the caller to synchronise is
+ * written without a lock, so that a thread sanitizer sees who does not.
+ *
+ * Settings, faults and hooks are the process's; they are changed while nobody calls. */
+#ifndef DJ_TESTS_NULL_DEVICE_H
+#define DJ_TESTS_NULL_DEVICE_H
+
+#include <volk.h>
+
+#include <dijiang/vulkan.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What the one physical device offers. */
+struct null_settings {
+    uint32_t api_version; /* of the instance and the device */
+    uint32_t type;        /* VkPhysicalDeviceType */
+    uint32_t shared_memory, max_invocations, max_size[3], max_workgroups[3];
+    uint32_t storage_buffers, push_constants, subgroup_size;
+    uint64_t storage_range, allocation, offset_alignment, heap;
+    bool unified; /* one memory type with everything; else device memory is not mapped */
+    bool push_descriptors, device_addresses, storage_16bit, float_controls;
+    bool layer; /* the validation layer is installed, and has nothing to say */
+};
+
+/* The least that Vulkan and dijiang require, and nothing optional. */
+struct null_settings null_least(void);
+
+/* Settings of the instances made from now on; none of these exists yet. NULL: null_least. */
+void null_device_set(const struct null_settings *settings);
+
+/* The root of the table. */
+VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL null_get_instance_proc_addr(VkInstance instance,
+                                                                     const char *name);
+
+/* An engine on it: an instance and a device with all enabled that the settings offer. Asserts
+ * success. */
+struct null_engine {
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    VkDevice device;
+    VkQueue queue;
+    struct dj_device_wants wants;
+};
+void null_engine_init(struct null_engine *engine); /* must not move until finished */
+void null_engine_finish(struct null_engine *engine);
+struct dj_import_params null_engine_params(const struct null_engine *engine);
+
+/* A primary command buffer in the recording state, of a pool of its own; both are destroyed. */
+VkCommandBuffer null_engine_command(const struct null_engine *engine, VkCommandPool *pool);
+void null_engine_command_finish(const struct null_engine *engine, VkCommandPool pool);
+
+/* Functions of the table: those that cannot fail, and those that return a VkResult. */
+#define NULL_QUIET_FUNCTIONS(X) \
+    X(vkCmdBindDescriptorSets) \
+    X(vkCmdBindPipeline) \
+    X(vkCmdCopyBuffer) \
+    X(vkCmdDispatch) \
+    X(vkCmdPipelineBarrier) \
+    X(vkCmdPushConstants) \
+    X(vkCmdPushDescriptorSetKHR) \
+    X(vkDestroyBuffer) \
+    X(vkDestroyCommandPool) \
+    X(vkDestroyDebugUtilsMessengerEXT) \
+    X(vkDestroyDescriptorPool) \
+    X(vkDestroyDescriptorSetLayout) \
+    X(vkDestroyDevice) \
+    X(vkDestroyFence) \
+    X(vkDestroyInstance) \
+    X(vkDestroyPipeline) \
+    X(vkDestroyPipelineCache) \
+    X(vkDestroyPipelineLayout) \
+    X(vkDestroyShaderModule) \
+    X(vkFreeCommandBuffers) \
+    X(vkFreeMemory) \
+    X(vkGetBufferDeviceAddress) \
+    X(vkGetBufferDeviceAddressKHR) \
+    X(vkGetBufferMemoryRequirements) \
+    X(vkGetDeviceProcAddr) \
+    X(vkGetDeviceQueue) \
+    X(vkGetInstanceProcAddr) \
+    X(vkGetPhysicalDeviceFeatures2) \
+    X(vkGetPhysicalDeviceMemoryProperties) \
+    X(vkGetPhysicalDeviceProperties) \
+    X(vkGetPhysicalDeviceProperties2) \
+    X(vkGetPhysicalDeviceQueueFamilyProperties) \
+    X(vkUnmapMemory) \
+    X(vkUpdateDescriptorSets)
+#define NULL_FALLIBLE_FUNCTIONS(X) \
+    X(vkAllocateCommandBuffers) \
+    X(vkAllocateDescriptorSets) \
+    X(vkAllocateMemory) \
+    X(vkBeginCommandBuffer) \
+    X(vkBindBufferMemory) \
+    X(vkCreateBuffer) \
+    X(vkCreateCommandPool) \
+    X(vkCreateComputePipelines) \
+    X(vkCreateDebugUtilsMessengerEXT) \
+    X(vkCreateDescriptorPool) \
+    X(vkCreateDescriptorSetLayout) \
+    X(vkCreateDevice) \
+    X(vkCreateFence) \
+    X(vkCreateInstance) \
+    X(vkCreatePipelineCache) \
+    X(vkCreatePipelineLayout) \
+    X(vkCreateShaderModule) \
+    X(vkDeviceWaitIdle) \
+    X(vkEndCommandBuffer) \
+    X(vkEnumerateDeviceExtensionProperties) \
+    X(vkEnumerateInstanceExtensionProperties) \
+    X(vkEnumerateInstanceLayerProperties) \
+    X(vkEnumerateInstanceVersion) \
+    X(vkEnumeratePhysicalDevices) \
+    X(vkGetPipelineCacheData) \
+    X(vkMapMemory) \
+    X(vkMergePipelineCaches) \
+    X(vkQueueSubmit) \
+    X(vkQueueWaitIdle) \
+    X(vkResetCommandPool) \
+    X(vkResetFences) \
+    X(vkSetDebugUtilsObjectNameEXT) \
+    X(vkWaitForFences)
+
+enum null_function {
+#define NULL_ENUM(name) NULL_##name,
+    NULL_QUIET_FUNCTIONS(NULL_ENUM)
+    NULL_FALLIBLE_FUNCTIONS(NULL_ENUM)
+#undef NULL_ENUM
+        NULL_FUNCTION_COUNT
+};
+
+/* Calls so far of one function; of all but vkCmd* and vkUpdateDescriptorSets, which is all that
+ * recording may call. */
+uint64_t null_calls(enum null_function function);
+uint64_t null_calls_beside_recording(void);
+
+/* Commands recorded so far, of all command buffers. */
+struct null_recorded {
+    uint64_t dispatches, barriers, pushes, copies;
+};
+struct null_recorded null_recorded(void);
+
+/* Objects alive, and a line that lists them by kind ("2 buffers, 1 fence"; static storage, "" if
+ * there are none). */
+uint64_t null_objects(void);
+const char *null_objects_text(void);
+
+/* Rules broken so far, and the last of them in words. Each is also printed. */
+uint64_t null_misuses(void);
+const char *null_last_misuse(void);
+
+/* The n-th call from now on, from 1, of a function that can fail gives code, and with lasting each
+ * one after it; outputs are then what crashes when used. n 0: none. After VK_ERROR_DEVICE_LOST the
+ * device stays lost: submissions and waits go on giving that. Returns from null_fault whether it
+ * came to that, and from which function first. */
+void null_fail_at(uint64_t n, VkResult code, bool lasting);
+bool null_fault(const char **function);
+
+/* Called for each dispatch as it is recorded; NULL: nothing. data: where each bound range begins in
+ * host memory; NULL where nothing is bound. */
+struct null_dispatch {
+    void *data[16];
+    uint64_t range[16];
+    uint32_t groups[3];
+};
+extern void (*null_on_dispatch)(const struct null_dispatch *dispatch);
+
+#endif

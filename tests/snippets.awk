@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MIT
+# Makes a C file of a document's snippets: of each block of code in that language a function, behind
+# what tests/snippets_<document>.h declares. usage: awk -v language=c -v prelude=HEADER -f snippets.awk FILE
+BEGIN { print "#include \"" prelude "\"" }
+$0 ~ "^ *```" language "$" {
+    on = 1
+    printf "void snippet_%d(void);\nvoid snippet_%d(void)\n{\n#line %d \"%s\"\n", ++n, n, FNR + 1, FILENAME
+    next
+}
+/^ *```$/ && on { on = 0; print "}" }
+on
+END { if (n == 0) print "#error no snippets" }

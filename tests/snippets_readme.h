@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+/* What the README's snippets have in hand. */
+#include <dijiang/dijiang.h>
+
+#include <stddef.h>
+
+extern dj_context *gpu;
+extern dj_attention *plan;
+extern struct dj_attention_args args;

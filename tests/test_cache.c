@@ -1,0 +1,796 @@
+/* SPDX-License-Identifier: MIT */
+/* Caches as bytes, and their files. What is cached is looked at inside: how much was compiled, what
+ * was submitted. */
+#include "harness.h"
+#include "twin.h"
+
+#include "../lib/cache.h"
+#include "../lib/vkfft.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    HEADER = 72,
+    /* where in it things are */
+    FORMAT_AT = 8,
+    VERSION_AT = 12,
+    VENDOR_AT = 16,
+    DEVICE_AT = 20,
+    DRIVER_AT = 24,
+    RECIPES_AT = 28,
+    UUID_AT = 32,
+    PIPELINES_AT = 48,
+    SIZE_AT = 56,
+    HASH_AT = 64,
+    OTHER_USER = 65534,
+};
+
+/* --- contexts whose lines are kept instead of printed */
+
+static char lines[16][256];
+static uint32_t levels[16], line_count;
+
+static void keep_line(void *user, uint32_t level, const char *message)
+{
+    (void)user;
+    const uint32_t i = line_count++ % 16;
+    snprintf(lines[i], sizeof lines[i], "%s", message);
+    levels[i] = level;
+}
+
+/* Whether a line of that level has that text. */
+static bool logged(uint32_t level, const char *text)
+{
+    for (uint32_t i = 0; i < line_count && i < 16; i++) {
+        if (levels[i] == level && strstr(lines[i], text))
+            return true;
+    }
+    return false;
+}
+
+/* On the device of a harness context, with its validation. */
+static dj_context *context_on(uint32_t device, const void *cache, uint64_t size)
+{
+    char index[16];
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(harness_context(device), &info));
+    snprintf(index, sizeof index, "%u", info.index);
+    const struct dj_context_params params = {
+        .device = index,
+        .log = keep_line,
+        .log_level = DJ_LOG_INFO,
+        .validation = harness_context(device)->messenger ? DJ_ON : DJ_OFF,
+        .cache = cache,
+        .cache_size = size,
+    };
+    dj_context *context;
+    line_count = 0;
+    HARNESS_OK(dj_context_create(&params, &context));
+    return context;
+}
+
+static void done(dj_context **context)
+{
+    const uint64_t messages = dj_context_validation_count(*context);
+    dj_context_destroy(context);
+    assert_int_equal(messages, 0);
+}
+
+/* --- what making plans took */
+
+static PFN_vkQueueSubmit real_submit;
+static uint32_t submissions;
+
+static VKAPI_ATTR VkResult VKAPI_CALL count_submit(VkQueue queue, uint32_t count,
+                                                   const VkSubmitInfo *submits, VkFence fence)
+{
+    submissions++;
+    return real_submit(queue, count, submits, fence);
+}
+
+static uint64_t compilations;
+
+static void watch(dj_context *context)
+{
+    if (context->vk.device.vkQueueSubmit != count_submit)
+        real_submit = context->vk.device.vkQueueSubmit;
+    context->vk.device.vkQueueSubmit = count_submit;
+    submissions = 0;
+    compilations = dj_vkfft_compilations();
+}
+
+static void assert_took(uint64_t kernels, uint32_t trials)
+{
+    assert_int_equal(dj_vkfft_compilations() - compilations, DJ_HAVE_VKFFT ? kernels : 0);
+    assert_int_equal(submissions, DJ_HAVE_VKFFT || DJ_HAVE_PREBUILT ? trials : 0);
+}
+
+static dj_dct *plan(dj_context *context, uint32_t type, uint32_t length)
+{
+    dj_dct *made;
+    HARNESS_OK(
+        dj_dct_create(context, &(struct dj_dct_params){.type = type, .length = length}, &made));
+    return made;
+}
+
+/* Three kernels, and a length without one. */
+static void make_plans(dj_context *context)
+{
+    static const uint32_t lengths[] = {8, 12, 16, 68};
+    for (uint32_t i = 0; i < 4; i++) {
+        dj_dct *made = plan(context, DJ_DCT_2 + i % 3, lengths[i]);
+        dj_dct_destroy(&made);
+    }
+}
+
+/* A plan's result against the twin's. */
+static void assert_right(dj_context *context, uint32_t type, uint32_t length)
+{
+    float x[64], got[64];
+    double input[64], want[64];
+    const uint64_t shape[4] = {1, 1, 1, length};
+    struct dj_dct_args args = {0};
+    harness_fill_normal(x, length, 1.0);
+    for (uint32_t i = 0; i < length; i++)
+        input[i] = x[i];
+    twin_dct((int)type, length, input, want);
+    HARNESS_OK(dj_tensor_create(context, DJ_FLOAT32, shape, x, &args.input));
+    HARNESS_OK(dj_tensor_create(context, DJ_FLOAT32, shape, NULL, &args.output));
+    dj_dct *made = plan(context, type, length);
+    HARNESS_OK(dj_dct_run(made, &args));
+    harness_read(args.output.buffer, 0, got, length * sizeof(float));
+    harness_assert_within(harness_error(got, want, length), 1e-6, "a DCT with a cache");
+    dj_dct_destroy(&made);
+    dj_buffer_destroy(&args.input.buffer);
+    dj_buffer_destroy(&args.output.buffer);
+}
+
+/* A context's cache, to be freed. */
+static uint8_t *save(dj_context *context, uint64_t *size)
+{
+    HARNESS_OK(dj_cache_save(context, NULL, size));
+    assert_true(*size >= HEADER);
+    uint8_t *const data = malloc((size_t)*size);
+    assert_non_null(data);
+    HARNESS_OK(dj_cache_save(context, data, size));
+    return data;
+}
+
+/* The cache of a context that made the plans. */
+static uint8_t *cache_of_plans(uint32_t device, uint64_t *size)
+{
+    dj_context *context = context_on(device, NULL, 0);
+    make_plans(context);
+    uint8_t *const data = save(context, size);
+    done(&context);
+    return data;
+}
+
+static void put(uint8_t *bytes, size_t at, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        bytes[at + (size_t)i] = (uint8_t)(value >> 8 * i);
+}
+
+static uint32_t get(const uint8_t *bytes, size_t at)
+{
+    return (uint32_t)bytes[at] | (uint32_t)bytes[at + 1] << 8 | (uint32_t)bytes[at + 2] << 16 |
+           (uint32_t)bytes[at + 3] << 24;
+}
+
+/* Makes the hash right again: FNV-1a of all bytes but its own. */
+static void rehash(uint8_t *bytes, uint64_t size)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (uint64_t i = 0; i < size; i++) {
+        if (i < HASH_AT || i >= HEADER) {
+            hash ^= bytes[i];
+            hash *= 1099511628211u;
+        }
+    }
+    put(bytes, HASH_AT, (uint32_t)hash);
+    put(bytes, HASH_AT + 4, (uint32_t)(hash >> 32));
+}
+
+/* --- the bytes */
+
+static void a_cache_saves_compiling_and_trials(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < harness_device_count(); i++) {
+        dj_context *cold = context_on(i, NULL, 0);
+        watch(cold);
+        make_plans(cold);
+        assert_took(3, 3);
+        make_plans(cold); /* the context's own list is as good */
+        assert_took(3, 3);
+        uint64_t size, again;
+        uint8_t *const data = save(cold, &size);
+        done(&cold);
+
+        dj_context *warm = context_on(i, data, size);
+        assert_false(logged(DJ_LOG_WARNING, ""));
+        assert_false(logged(DJ_LOG_INFO, "cache"));
+        watch(warm);
+        make_plans(warm);
+        assert_took(0, 0);
+        assert_right(warm, DJ_DCT_2, 8);
+        assert_right(warm, DJ_DCT_4, 16);
+        HARNESS_OK(dj_cache_save(warm, NULL, &again));
+        if (get(data, PIPELINES_AT) == 32) /* this driver keeps nothing: the kernels alone */
+            assert_int_equal(again, size);
+        done(&warm);
+        free(data);
+    }
+}
+
+static void a_cache_grows_by_what_is_new(void **state)
+{
+    (void)state;
+    uint64_t size, more;
+    uint8_t *const data = cache_of_plans(0, &size);
+    dj_context *context = context_on(0, data, size);
+    watch(context);
+    make_plans(context);
+    dj_dct *made = plan(context, DJ_DCT_2, 20);
+    dj_dct_destroy(&made);
+    assert_took(1, 1);
+    uint8_t *const grown = save(context, &more);
+    done(&context);
+    if (DJ_HAVE_VKFFT || DJ_HAVE_PREBUILT)
+        assert_true(more > size);
+    context = context_on(0, grown, more);
+    watch(context);
+    make_plans(context);
+    made = plan(context, DJ_DCT_2, 20);
+    dj_dct_destroy(&made);
+    assert_took(0, 0);
+    done(&context);
+    free(grown);
+    free(data);
+}
+
+static void any_alignment_will_do(void **state)
+{
+    (void)state;
+    uint64_t size;
+    uint8_t *const data = cache_of_plans(0, &size);
+    uint8_t *const moved = malloc((size_t)size + 1);
+    assert_non_null(moved);
+    memcpy(moved + 1, data, (size_t)size);
+    HARNESS_OK(dj_cache_check(harness_context(0), moved + 1, size));
+    dj_context *context = context_on(0, moved + 1, size);
+    HARNESS_OK(dj_cache_save(context, moved + 1, &size));
+    HARNESS_OK(dj_cache_check(harness_context(0), moved + 1, size));
+    done(&context);
+    free(moved);
+    free(data);
+}
+
+/* A verdict goes with its kernel: what was wrong stays unused, without another trial. */
+static void a_kernel_found_wrong_is_not_tried_again(void **state)
+{
+    (void)state;
+    if (!DJ_HAVE_VKFFT && !DJ_HAVE_PREBUILT)
+        skip();
+    uint64_t size;
+    dj_context *context = context_on(0, NULL, 0);
+    make_plans(context);
+    for (struct dj_recipe_entry *entry = dj_recipes_first(context); entry; entry = entry->next) {
+        if (entry->recipe.key.length == 8)
+            atomic_store(&entry->verdict, DJ_VERDICT_WRONG);
+    }
+    uint8_t *const data = save(context, &size);
+    done(&context);
+    context = context_on(0, data, size);
+    watch(context);
+    dj_dct *made;
+    struct dj_dct_params params = {.type = DJ_DCT_2, .length = 8, .path = DJ_DCT_PATH_GENERATED};
+    HARNESS_RESULT(dj_dct_create(context, &params, &made), DJ_ERROR_COMPILER);
+    assert_true(logged(DJ_LOG_ERROR, "was wrong on this device"));
+    make_plans(context);
+    assert_took(0, 0);
+    assert_true(logged(DJ_LOG_WARNING, "the dense kernel takes over"));
+    assert_right(context, DJ_DCT_2, 8);
+    done(&context);
+    free(data);
+}
+
+static void a_context_without_trials_submits_nothing(void **state)
+{
+    (void)state;
+    uint64_t size;
+    dj_context *context = context_on(0, NULL, 0);
+    context->trials = false;
+    watch(context);
+    make_plans(context);
+    assert_took(3, 0);
+    uint8_t *const data = save(context, &size);
+    done(&context);
+    context = context_on(0, data, size); /* the next, which may, makes up for it */
+    watch(context);
+    make_plans(context);
+    assert_took(0, 3);
+    done(&context);
+    free(data);
+}
+
+static void assert_refused(const void *data, uint64_t size)
+{
+    const dj_result result = dj_cache_check(harness_context(0), data, size);
+    assert_string_equal(dj_result_name(result), "DJ_ERROR_CACHE");
+}
+
+/* harness_context(0) prints what it logs: silent while thousands are refused. */
+static uint32_t hush(uint32_t level)
+{
+    struct dj_log *const log = &harness_context(0)->log;
+    const uint32_t old = log->level;
+    log->level = level;
+    return old;
+}
+
+static void every_flipped_bit_is_refused(void **state)
+{
+    (void)state;
+    uint64_t size;
+    uint8_t *const data = cache_of_plans(0, &size);
+    HARNESS_OK(dj_cache_check(harness_context(0), data, size));
+    const uint32_t level = hush(0);
+    for (uint64_t n = 0; n < HEADER * 8 + 2000; n++) {
+        const uint64_t bit = n < HEADER * 8 ? n : harness_random() % (8 * size);
+        data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_refused(data, size);
+        data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    hush(level);
+    free(data);
+}
+
+static void every_truncation_is_refused(void **state)
+{
+    (void)state;
+    uint64_t size;
+    uint8_t *const data = cache_of_plans(0, &size);
+    const uint32_t level = hush(0);
+    for (uint64_t n = 0; n < 2000; n++) {
+        const uint64_t length = n < 200 ? n : n < 400 ? size - (n - 199) : harness_random() % size;
+        uint8_t *const cut = malloc(length ? (size_t)length : 1); /* its end is a sanitizer's */
+        assert_non_null(cut);
+        memcpy(cut, data, (size_t)length);
+        assert_refused(cut, length);
+        put(cut, SIZE_AT, length >= HEADER ? (uint32_t)length : 0);
+        if (length >= HEADER) {
+            rehash(cut, length);
+            assert_refused(cut, length);
+        }
+        free(cut);
+    }
+    uint8_t *const longer = calloc(1, (size_t)size + 1);
+    assert_non_null(longer);
+    memcpy(longer, data, (size_t)size);
+    assert_refused(longer, size + 1);
+    hush(level);
+    free(longer);
+    free(data);
+}
+
+/* What is whole, but of another device or version, or made by no dijiang. */
+static void what_is_foreign_is_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t at;
+        const char *text;
+        bool info;
+    } fields[] = {
+        {0, "does not begin", false},
+        {FORMAT_AT, "its format", true},
+        {VERSION_AT, "dijiang", true},
+        {VENDOR_AT, "of device", true},
+        {DEVICE_AT, "of device", true},
+        {DRIVER_AT, "the driver", true},
+        {UUID_AT, "the driver", true},
+        {UUID_AT + 12, "the driver", true},
+        {PIPELINES_AT + 4, "bytes", false},
+        {SIZE_AT + 4, "bytes", false},
+        {RECIPES_AT, "kernels", false},
+        {HEADER, "pipeline cache", false},      /* Vulkan's own header: its size, */
+        {HEADER + 4, "pipeline cache", false},  /* version, */
+        {HEADER + 8, "pipeline cache", false},  /* vendor, */
+        {HEADER + 12, "pipeline cache", false}, /* device */
+        {HEADER + 16, "pipeline cache", false}, /* and UUID */
+    };
+    uint64_t size;
+    uint8_t *const data = cache_of_plans(0, &size);
+    assert_true(get(data, PIPELINES_AT) >= 32);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const uint32_t value = get(data, fields[i].at);
+        put(data, fields[i].at, value + 1);
+        rehash(data, size);
+        dj_context *context = context_on(0, data, size);
+        if (!logged(fields[i].info ? DJ_LOG_INFO : DJ_LOG_WARNING, fields[i].text))
+            fail_msg("field at %zu: no line with '%s'", fields[i].at, fields[i].text);
+        assert_true(logged(fields[i].info ? DJ_LOG_INFO : DJ_LOG_WARNING, "the cache is not used"));
+        watch(context);
+        if (i == 0 || i + 1 == sizeof fields / sizeof *fields) {
+            make_plans(context);
+            assert_took(3, 3);
+            assert_right(context, DJ_DCT_3, 12);
+        }
+        done(&context);
+        put(data, fields[i].at, value);
+    }
+    rehash(data, size);
+    HARNESS_OK(dj_cache_check(harness_context(0), data, size));
+    free(data);
+}
+
+/* A right hash over wrong recipes. */
+static void malformed_recipes_are_refused(void **state)
+{
+    (void)state;
+    uint64_t size;
+    uint8_t *const data = cache_of_plans(0, &size);
+    const size_t first = HEADER + get(data, PIPELINES_AT);
+    if (get(data, RECIPES_AT) == 0)
+        skip();
+    const uint32_t level = hush(0);
+    const uint32_t verdict = get(data, first);
+    put(data, first, 3);
+    rehash(data, size);
+    assert_refused(data, size);
+    put(data, first, verdict);
+    put(data, RECIPES_AT, UINT32_MAX);
+    rehash(data, size);
+    assert_refused(data, size);
+    put(data, RECIPES_AT, 0);
+    rehash(data, size);
+    assert_refused(data, size);
+    for (int i = 0; i < 2000; i++) { /* taken or not: nothing is read or kept beyond */
+        const uint64_t at = first + harness_random() % (size - first);
+        const uint8_t old = data[at];
+        data[at] = (uint8_t)harness_random();
+        rehash(data, size);
+        (void)dj_cache_check(harness_context(0), data, size);
+        data[at] = old;
+    }
+    hush(level);
+    free(data);
+}
+
+static void wrong_arguments_are_refused(void **state)
+{
+    (void)state;
+    uint64_t size = 0, needed;
+    uint8_t bytes[80];
+    dj_context *context = context_on(0, NULL, 0);
+    HARNESS_RESULT(dj_cache_save(NULL, NULL, &size), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_cache_save(context, NULL, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_cache_check(NULL, bytes, 1), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_cache_check(context, NULL, 1), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_cache_file_load(NULL, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_cache_file_save(NULL, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_OK(dj_cache_save(context, NULL, &needed));
+    memset(bytes, 0xa5, sizeof bytes);
+    size = HEADER; /* less than it takes, as any cache has Vulkan's header */
+    line_count = 0;
+    HARNESS_RESULT(dj_cache_save(context, bytes, &size), DJ_ERROR_LIMIT);
+    assert_int_equal(size, needed);
+    assert_int_equal(line_count, 1);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        assert_int_equal(bytes[i], 0xa5);
+    done(&context);
+}
+
+static atomic_bool saving;
+
+static void *save_meanwhile(void *context)
+{
+    static uint8_t data[1 << 20];
+    while (atomic_load(&saving)) {
+        uint64_t size = sizeof data;
+        if (dj_cache_save(context, data, &size) != DJ_SUCCESS ||
+            dj_cache_check(context, data, size) != DJ_SUCCESS)
+            return "a cache saved while plans are made is not whole";
+    }
+    return NULL;
+}
+
+static void caches_are_saved_while_plans_are_made(void **state)
+{
+    (void)state;
+    dj_context *context = context_on(0, NULL, 0);
+    pthread_t thread;
+    void *failure;
+    atomic_store(&saving, true);
+    assert_int_equal(pthread_create(&thread, NULL, save_meanwhile, context), 0);
+    make_plans(context);
+    atomic_store(&saving, false);
+    pthread_join(thread, &failure);
+    if (failure)
+        fail_msg("%s", (char *)failure);
+    done(&context);
+}
+
+/* --- the files */
+
+static char base[64]; /* a folder of the test's own */
+
+static const char *in_base(const char *name)
+{
+    static char paths[4][512];
+    static unsigned next;
+    char *const path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", base, name);
+    return path;
+}
+
+static int base_setup(void **state)
+{
+    snprintf(base, sizeof base, "/tmp/dijiang-test-XXXXXX");
+    return mkdtemp(base) && harness_reseed(state) == 0 ? 0 : -1;
+}
+
+static void remove_below(const char *path)
+{
+    struct stat status;
+    char below[1024];
+    if (lstat(path, &status) != 0)
+        return;
+    DIR *const directory = S_ISDIR(status.st_mode) ? opendir(path) : NULL;
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(below, sizeof below, "%.500s/%.500s", path, entry->d_name);
+        remove_below(below);
+    }
+    if (directory)
+        closedir(directory);
+    remove(path);
+}
+
+static int base_teardown(void **state)
+{
+    remove_below(base);
+    return harness_check_validation(state);
+}
+
+/* The path of the only entry of a folder. */
+static const char *only_entry(const char *folder)
+{
+    static char path[1024];
+    int count = 0;
+    DIR *const directory = opendir(folder);
+    assert_non_null(directory);
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%.500s", folder, entry->d_name);
+        count++;
+    }
+    closedir(directory);
+    assert_int_equal(count, 1);
+    return path;
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat status;
+    assert_int_equal(lstat(path, &status), 0);
+    return status.st_mode;
+}
+
+/* A folder with a saved cache; returns the file. */
+static const char *saved(dj_context *context, const char *folder)
+{
+    HARNESS_OK(dj_cache_file_save(context, folder));
+    return only_entry(folder);
+}
+
+static void a_file_saves_compiling_and_trials(void **state)
+{
+    (void)state;
+    const char *const folder = in_base("made");
+    dj_context *context = context_on(0, NULL, 0);
+    HARNESS_OK(dj_cache_file_load(context, folder)); /* none yet */
+    make_plans(context);
+    const char *const file = saved(context, folder);
+    assert_int_equal(mode_of(folder) & 0777, 0700);
+    assert_true(S_ISREG(mode_of(file)));
+    assert_int_equal(mode_of(file) & 0777, 0600);
+    done(&context);
+    context = context_on(0, NULL, 0);
+    HARNESS_OK(dj_cache_file_load(context, folder));
+    watch(context);
+    make_plans(context);
+    assert_took(0, 0);
+    done(&context);
+}
+
+static void a_file_is_replaced_as_a_whole(void **state)
+{
+    (void)state;
+    char old[100], again[100];
+    struct stat before, after;
+    dj_context *context = context_on(0, NULL, 0);
+    const char *file = saved(context, base);
+    const int reader = open(file, O_RDONLY);
+    assert_true(reader >= 0);
+    assert_int_equal(fstat(reader, &before), 0);
+    assert_int_equal(pread(reader, old, sizeof old, 0), sizeof old);
+    make_plans(context);
+    file = saved(context, base); /* and nothing else is left behind */
+    assert_int_equal(stat(file, &after), 0);
+    assert_true(before.st_ino != after.st_ino);
+    assert_int_equal(pread(reader, again, sizeof again, 0), sizeof again);
+    assert_memory_equal(old, again, sizeof old); /* who had it open still reads the old one */
+    close(reader);
+    HARNESS_OK(dj_cache_file_load(context, base));
+    done(&context);
+}
+
+static void the_environment_names_the_folder(void **state)
+{
+    (void)state;
+    char xdg[512] = "", home[512] = "";
+    const char *const old_xdg = getenv("XDG_CACHE_HOME"), *const old_home = getenv("HOME");
+    snprintf(xdg, sizeof xdg, "%s", old_xdg ? old_xdg : "");
+    snprintf(home, sizeof home, "%s", old_home ? old_home : "");
+    dj_context *context = context_on(0, NULL, 0);
+    setenv("XDG_CACHE_HOME", in_base("xdg"), 1);
+    setenv("HOME", base, 1);
+    HARNESS_OK(dj_cache_file_load(context, NULL));
+    HARNESS_OK(dj_cache_file_save(context, NULL));
+    only_entry(in_base("xdg/dijiang"));
+    assert_int_equal(mode_of(in_base("xdg")) & 0777, 0700);
+    setenv("XDG_CACHE_HOME", "relative", 1); /* counts as not set */
+    HARNESS_OK(dj_cache_file_save(context, NULL));
+    only_entry(in_base(".cache/dijiang"));
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("HOME");
+    HARNESS_RESULT(dj_cache_file_load(context, NULL), DJ_ERROR_FILE);
+    HARNESS_RESULT(dj_cache_file_save(context, NULL), DJ_ERROR_FILE);
+    if (old_xdg)
+        setenv("XDG_CACHE_HOME", xdg, 1);
+    if (old_home)
+        setenv("HOME", home, 1);
+    done(&context);
+}
+
+/* Loading is refused with that text and one line, and the context goes on. */
+static void assert_load(dj_context *context, const char *folder, dj_result want, const char *text)
+{
+    line_count = 0;
+    HARNESS_RESULT(dj_cache_file_load(context, folder), want);
+    assert_int_equal(line_count, 1);
+    if (!strstr(lines[0], text))
+        fail_msg("'%s' is not in: %s", text, lines[0]);
+}
+
+static void what_others_may_write_is_refused(void **state)
+{
+    (void)state;
+    dj_context *context = context_on(0, NULL, 0);
+    const char *const file = saved(context, base);
+    static const mode_t modes[] = {0620, 0602, 0666};
+    for (int i = 0; i < 3; i++) {
+        chmod(file, modes[i]);
+        assert_load(context, base, DJ_ERROR_FILE, "others may write");
+    }
+    chmod(file, 0644); /* others may read */
+    HARNESS_OK(dj_cache_file_load(context, base));
+    static const mode_t folder_modes[] = {0770, 0707, 01777};
+    for (int i = 0; i < 3; i++) {
+        chmod(base, folder_modes[i]);
+        assert_load(context, base, DJ_ERROR_FILE, "others may write");
+        HARNESS_RESULT(dj_cache_file_save(context, base), DJ_ERROR_FILE);
+    }
+    chmod(base, 0755);
+    HARNESS_OK(dj_cache_file_load(context, base));
+    done(&context);
+}
+
+static void what_others_own_is_refused(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("# only root can give files away: not tested\n");
+        skip();
+    }
+    dj_context *context = context_on(0, NULL, 0);
+    const char *file = saved(context, base);
+    assert_int_equal(chown(file, OTHER_USER, OTHER_USER), 0);
+    assert_load(context, base, DJ_ERROR_FILE, "belongs to user 65534");
+    file = saved(context, base); /* replaced by the user's own */
+    HARNESS_OK(dj_cache_file_load(context, base));
+    assert_int_equal(chown(base, OTHER_USER, OTHER_USER), 0);
+    assert_load(context, base, DJ_ERROR_FILE, "belongs to user 65534");
+    HARNESS_RESULT(dj_cache_file_save(context, base), DJ_ERROR_FILE);
+    assert_int_equal(chown(base, 0, 0), 0);
+    done(&context);
+}
+
+static void links_are_not_followed(void **state)
+{
+    (void)state;
+    char target[512], file[1024];
+    dj_context *context = context_on(0, NULL, 0);
+    assert_int_equal(mkdir(in_base("real"), 0700), 0);
+    snprintf(file, sizeof file, "%s", saved(context, in_base("real")));
+    assert_int_equal(symlink("real", in_base("link")), 0);
+    assert_load(context, in_base("link"), DJ_ERROR_FILE, "opening");
+    assert_load(context, in_base("link/"), DJ_ERROR_FILE, "opening");
+    HARNESS_RESULT(dj_cache_file_save(context, in_base("link")), DJ_ERROR_FILE);
+
+    snprintf(target, sizeof target, "%s", in_base("target"));
+    assert_int_equal(rename(file, target), 0);
+    assert_int_equal(symlink(target, file), 0);
+    assert_load(context, in_base("real"), DJ_ERROR_FILE, "opening");
+    HARNESS_OK(dj_cache_file_save(context, in_base("real"))); /* the link goes, its target stays */
+    assert_true(S_ISREG(mode_of(only_entry(in_base("real")))));
+    assert_true(S_ISREG(mode_of(target)));
+    done(&context);
+}
+
+static void what_is_no_file_is_refused(void **state)
+{
+    (void)state;
+    char file[1024];
+    dj_context *context = context_on(0, NULL, 0);
+    snprintf(file, sizeof file, "%s", saved(context, base));
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(mkfifo(file, 0600), 0);
+    assert_load(context, base, DJ_ERROR_FILE, "not a regular file"); /* and does not wait */
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(mkdir(file, 0700), 0);
+    assert_load(context, base, DJ_ERROR_FILE, "not a regular file");
+    HARNESS_RESULT(dj_cache_file_save(context, base), DJ_ERROR_FILE);
+    only_entry(base); /* nothing half-written is left */
+    assert_int_equal(rmdir(file), 0);
+
+    const int fd = open(file, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_load(context, base, DJ_ERROR_FILE, "0 bytes");
+    assert_int_equal(write(fd, "anything", 8), 8);
+    assert_load(context, base, DJ_ERROR_CACHE, "no header");
+    assert_int_equal(ftruncate(fd, ((off_t)1 << 30) + 1), 0);
+    assert_load(context, base, DJ_ERROR_FILE, "must be 1 to 2^30");
+    close(fd);
+    assert_load(context, file, DJ_ERROR_FILE, "opening"); /* a file for a folder */
+    HARNESS_RESULT(dj_cache_file_save(context, in_base("no/such")), DJ_ERROR_FILE);
+    HARNESS_OK(dj_cache_file_load(context, in_base("no/such")));
+    done(&context);
+}
+
+#define FILE_TEST(function) cmocka_unit_test_setup_teardown(function, base_setup, base_teardown)
+
+static const struct CMUnitTest tests[] = {
+    HARNESS_TEST(a_cache_saves_compiling_and_trials),
+    HARNESS_TEST(a_cache_grows_by_what_is_new),
+    HARNESS_TEST(any_alignment_will_do),
+    HARNESS_TEST(a_kernel_found_wrong_is_not_tried_again),
+    HARNESS_TEST(a_context_without_trials_submits_nothing),
+    HARNESS_TEST(every_flipped_bit_is_refused),
+    HARNESS_TEST(every_truncation_is_refused),
+    HARNESS_TEST(what_is_foreign_is_refused_by_name),
+    HARNESS_TEST(malformed_recipes_are_refused),
+    HARNESS_TEST(wrong_arguments_are_refused),
+    HARNESS_TEST(caches_are_saved_while_plans_are_made),
+    FILE_TEST(a_file_saves_compiling_and_trials),
+    FILE_TEST(a_file_is_replaced_as_a_whole),
+    FILE_TEST(the_environment_names_the_folder),
+    FILE_TEST(what_others_may_write_is_refused),
+    FILE_TEST(what_others_own_is_refused),
+    FILE_TEST(links_are_not_followed),
+    FILE_TEST(what_is_no_file_is_refused),
+};
+
+HARNESS_MAIN(tests)

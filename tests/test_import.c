@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: MIT */
+/* Contexts on an engine's device, which stays the engine's. */
+#include "engine.h"
+#include "problem.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct problem_params shape = {.normalise = true, SHAPE(2, 70, 3, 16, 24)};
+
+/* Solves a problem on a context that may submit. */
+static void assert_attends(dj_context *context, const struct problem *problem, float **output)
+{
+    struct placed placed;
+    problem_place(problem, context, LAYOUT_HEADS_FIRST, &placed);
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *const got = placed_output(&placed);
+    problem_assert(problem, got, "imported");
+    placed_finish(&placed);
+    if (output)
+        *output = got;
+    else
+        free(got);
+}
+
+/* The same bits as on a context of the library's own, with everything and with nothing enabled. */
+static void imported_devices_attend(void **state)
+{
+    (void)state;
+    struct problem problem;
+    problem_init(&problem, &shape);
+    problem_solve(&problem);
+    for (uint32_t device = 0; device < harness_device_count(); device++) {
+        for (int bare = 0; bare < 2; bare++) {
+            struct engine engine;
+            engine_init(&engine, &(struct engine_options){.device = device, .bare = bare});
+            struct dj_import_params params = engine_params(&engine);
+            dj_context *context;
+            HARNESS_OK(dj_context_import(&params, &context));
+            float *got, *want = problem_run(&problem, device, LAYOUT_HEADS_FIRST);
+            assert_attends(context, &problem, &got);
+            problem_assert_bits(&problem, want, got, problem_output_size(&problem), "own and not");
+            free(got);
+            free(want);
+            dj_context_destroy(&context);
+            assert_null(context);
+            engine_finish(&engine);
+        }
+    }
+    problem_finish(&problem);
+}
+
+/* With every quirk there is, and whatever the environment says of them. */
+static void imported_devices_attend_in_spite_of_quirks(void **state)
+{
+    (void)state;
+    struct problem problem;
+    problem_init(&problem, &shape);
+    problem_solve(&problem);
+    char all[4096] = "none";
+    for (uint32_t i = 0; i < dj_quirk_count(); i++) {
+        struct dj_quirk quirk;
+        HARNESS_OK(dj_quirk_get(i, &quirk));
+        snprintf(all + strlen(all), sizeof all - strlen(all), ",+%s", quirk.name);
+    }
+    struct engine engine;
+    engine_init(&engine, NULL);
+    setenv("DIJIANG_QUIRKS", "nonsense", 1);
+    for (int with = 0; with < 2; with++) {
+        struct dj_import_params params = engine_params(&engine);
+        params.quirks = with ? all : "none";
+        dj_context *context;
+        HARNESS_OK(dj_context_import(&params, &context));
+        struct dj_device_info info;
+        HARNESS_OK(dj_context_device(context, &info));
+        assert_true(info.quirks == (with ? ((uint64_t)1 << dj_quirk_count()) - 1 : 0));
+        assert_attends(context, &problem, NULL);
+        dj_context_destroy(&context);
+    }
+    unsetenv("DIJIANG_QUIRKS");
+    engine_finish(&engine);
+    problem_finish(&problem);
+}
+
+/* Copies a tensor of a placed problem into a wrapped buffer of the engine's. */
+static void wrap(struct engine *engine, dj_context *context, struct dj_tensor *tensor,
+                 struct engine_buffer *own)
+{
+    const uint64_t size = dj_buffer_size(tensor->buffer);
+    *own = engine_buffer_create(engine, size);
+    memcpy(own->mapped, dj_buffer_map(tensor->buffer), size);
+    const struct dj_wrap_params params = engine_buffer_params(own);
+    HARNESS_OK(dj_buffer_wrap(context, &params, &tensor->buffer));
+    assert_int_equal(dj_buffer_size(tensor->buffer), size);
+    assert_true(dj_buffer_handle(tensor->buffer) == own->buffer);
+    assert_ptr_equal(dj_buffer_map(tensor->buffer), own->mapped);
+}
+
+/* What an engine does each frame: its buffers, its command buffer, its submission; two in flight,
+ * each with a recorder; the library has no queue at all. */
+static void engines_record_and_submit_themselves(void **state)
+{
+    (void)state;
+    struct problem problem;
+    problem_init(&problem, &shape);
+    problem_solve(&problem);
+    for (uint32_t device = 0; device < harness_device_count(); device++) {
+        struct engine engine;
+        engine_init(&engine, &(struct engine_options){.device = device});
+        struct dj_import_params params = engine_params(&engine);
+        params.queue = VK_NULL_HANDLE;
+        dj_context *context;
+        HARNESS_OK(dj_context_import(&params, &context));
+        struct placed placed;
+        problem_place(&problem, context, LAYOUT_PLAIN, &placed);
+        HARNESS_RESULT(dj_attention_run(placed.plan, &placed.args), DJ_ERROR_NO_QUEUE);
+        dj_buffer *const buffers[4] = {placed.args.q.buffer, placed.args.k.buffer,
+                                       placed.args.v.buffer, placed.args.o.buffer};
+        struct engine_buffer own[5];
+        struct dj_tensor *const tensors[4] = {&placed.args.q, &placed.args.k, &placed.args.v,
+                                              &placed.args.o};
+        for (int i = 0; i < 4; i++)
+            wrap(&engine, context, tensors[i], &own[i]);
+        struct dj_needs needs;
+        HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+        own[4] = engine_buffer_create(&engine, needs.scratch_size);
+        const struct dj_wrap_params scratch = engine_buffer_params(&own[4]);
+        HARNESS_OK(dj_buffer_wrap(context, &scratch, &placed.args.scratch.buffer));
+        placed.args.scratch.size = needs.scratch_size;
+        placed.args.barriers = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_HOST;
+
+        dj_recorder *recorders[2];
+        for (int i = 0; i < 2; i++)
+            HARNESS_OK(dj_recorder_create(context, NULL, &recorders[i]));
+        HARNESS_RESULT(dj_recorder_begin(recorders[0]), DJ_ERROR_NO_QUEUE);
+        void *const poisoned = malloc(own[3].size);
+        assert_non_null(poisoned);
+        memcpy(poisoned, own[3].mapped, own[3].size);
+        for (int frame = 0; frame < 4; frame++) {
+            dj_recorder *const recorder = recorders[frame % 2];
+            const VkCommandBuffer command = engine_command(&engine);
+            HARNESS_OK(dj_recorder_begin_on(recorder, command));
+            HARNESS_OK(dj_attention_record(placed.plan, recorder, &placed.args));
+            HARNESS_RESULT(dj_recorder_submit(recorder), DJ_ERROR_RECORDER_STATE);
+            engine_submit(&engine, command);
+            HARNESS_OK(
+                dj_buffer_read(placed.args.o.buffer, 0, dj_buffer_map(buffers[3]), own[3].size));
+            float *const got = placed_output(&placed);
+            problem_assert(&problem, got, "an engine's frame");
+            free(got);
+            memcpy(own[3].mapped, poisoned, own[3].size);
+        }
+        free(poisoned);
+        for (int i = 0; i < 2; i++)
+            dj_recorder_destroy(&recorders[i]);
+        dj_buffer_destroy(&placed.args.scratch.buffer);
+        for (int i = 0; i < 4; i++)
+            dj_buffer_destroy(&tensors[i]->buffer);
+        for (int i = 0; i < 5; i++)
+            engine_buffer_destroy(&engine, &own[i]);
+        placed_finish(&placed);
+        dj_context_destroy(&context);
+        engine_finish(&engine);
+    }
+    problem_finish(&problem);
+}
+
+static pthread_mutex_t engine_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t locks;
+static void lock_queue(void *user)
+{
+    pthread_mutex_lock(user);
+    locks++;
+}
+static void unlock_queue(void *user)
+{
+    pthread_mutex_unlock(user);
+}
+
+struct allocations {
+    pthread_mutex_t lock;
+    int64_t count, live;
+};
+
+static VKAPI_ATTR void *VKAPI_CALL count_allocation(void *user, size_t size, size_t alignment,
+                                                    VkSystemAllocationScope scope)
+{
+    (void)scope;
+    struct allocations *const allocations = user;
+    void *memory = NULL;
+    if (posix_memalign(&memory, alignment < 16 ? 16 : alignment, size) != 0)
+        return NULL;
+    pthread_mutex_lock(&allocations->lock);
+    allocations->count++;
+    allocations->live++;
+    pthread_mutex_unlock(&allocations->lock);
+    return memory;
+}
+
+static VKAPI_ATTR void VKAPI_CALL count_free(void *user, void *memory)
+{
+    struct allocations *const allocations = user;
+    if (!memory)
+        return;
+    free(memory);
+    pthread_mutex_lock(&allocations->lock);
+    allocations->live--;
+    pthread_mutex_unlock(&allocations->lock);
+}
+
+/* No driver resizes what it gave to a smaller size: growing by a new block is right. */
+static VKAPI_ATTR void *VKAPI_CALL count_reallocation(void *user, void *old, size_t size,
+                                                      size_t alignment,
+                                                      VkSystemAllocationScope scope)
+{
+    if (!old)
+        return count_allocation(user, size, alignment, scope);
+    if (size == 0) {
+        count_free(user, old);
+        return NULL;
+    }
+    return realloc(old, size);
+}
+
+/* Callbacks, a pipeline cache and several queue families are used, and given back as they were. */
+static void callbacks_are_called(void **state)
+{
+    (void)state;
+    struct problem problem;
+    problem_init(&problem, &shape);
+    problem_solve(&problem);
+    struct engine engine;
+    engine_init(&engine, NULL);
+    struct allocations allocations = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    VkAllocationCallbacks callbacks = {.pUserData = &allocations,
+                                       .pfnAllocation = count_allocation,
+                                       .pfnReallocation = count_reallocation,
+                                       .pfnFree = count_free};
+    VkPipelineCache cache;
+    const VkPipelineCacheCreateInfo cache_info = {.sType =
+                                                      VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+    ENGINE_OK(engine.vk.vkCreatePipelineCache(engine.device, &cache_info, NULL, &cache));
+    const uint32_t families[] = {engine.queue_family, engine.queue_family};
+    struct dj_import_params params = engine_params(&engine);
+    params.allocator = &callbacks;
+    params.pipeline_cache = cache;
+    params.queue_families = families;
+    params.queue_family_count = 2;
+    params.lock_queue = lock_queue;
+    params.unlock_queue = unlock_queue;
+    params.queue_user = &engine_lock;
+    locks = 0;
+    dj_context *context;
+    HARNESS_OK(dj_context_import(&params, &context));
+    memset(&callbacks, 0, sizeof callbacks); /* copied */
+    struct placed placed;
+    problem_place(&problem, context, LAYOUT_PLAIN, &placed);
+    assert_int_equal(locks, 0); /* creating submits nothing */
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    assert_true(locks > 0);
+    placed_finish(&placed);
+    dj_context_destroy(&context);
+    assert_true(allocations.count > 0);
+    assert_int_equal(allocations.live, 0);
+    size_t size = 0;
+    ENGINE_OK(engine.vk.vkGetPipelineCacheData(engine.device, cache, &size, NULL));
+    engine.vk.vkDestroyPipelineCache(engine.device, cache, NULL);
+    engine_finish(&engine);
+    problem_finish(&problem);
+}
+
+static void wants_say_what_is_enabled(void **state)
+{
+    (void)state;
+    struct engine engine;
+    engine_init(&engine, NULL);
+    const struct dj_device_wants *const wants = &engine.wants;
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(harness_context(0), &info));
+    assert_string_equal(wants->unsuitable, "");
+    assert_true(wants->count >= 4);
+    uint32_t extensions = 0;
+    for (uint32_t i = 0; i < wants->count; i++) {
+        const struct dj_want *const want = &wants->wants[i];
+        assert_true(strlen(want->name) > 0 && strlen(want->unlocks) > 0);
+        assert_true(want->extension != NULL || want->feature != NULL);
+        extensions += want->supported && want->extension;
+        if (strcmp(want->name, "push descriptors") == 0)
+            assert_int_equal(want->supported, info.push_descriptor);
+        if (strcmp(want->name, "16-bit storage") == 0)
+            assert_int_equal(want->supported, info.storage_16bit);
+    }
+    assert_int_equal(extensions, wants->extension_count);
+    struct dj_device_wants none;
+    HARNESS_RESULT(dj_device_wants(NULL, engine.instance, engine.physical_device, &none),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(none.count, 0);
+    HARNESS_RESULT(
+        dj_device_wants(engine.get_instance_proc_addr, NULL, engine.physical_device, &none),
+        DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_device_wants(engine.get_instance_proc_addr, engine.instance, NULL, &none),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_device_wants(engine.get_instance_proc_addr, engine.instance,
+                                   engine.physical_device, NULL),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    engine_finish(&engine);
+}
+
+#define MUTATION(name, change) \
+    static void name(struct dj_import_params *p) \
+    { \
+        change; \
+    }
+MUTATION(no_loader, p->get_instance_proc_addr = NULL)
+MUTATION(no_instance, p->instance = NULL)
+MUTATION(no_physical_device, p->physical_device = NULL)
+MUTATION(no_device, p->device = NULL)
+MUTATION(no_extensions, p->device_extensions = NULL; p->device_extension_count = 1)
+MUTATION(no_instance_extensions, p->instance_extensions = NULL; p->instance_extension_count = 1)
+MUTATION(no_families, p->queue_family_count = 1)
+MUTATION(far_family, p->queue_family = 1000)
+static const uint32_t far_families[20] = {0, 1000};
+MUTATION(far_shared_family, p->queue_families = far_families; p->queue_family_count = 2)
+MUTATION(many_families, p->queue_families = far_families; p->queue_family_count = 17)
+MUTATION(half_a_lock, p->lock_queue = lock_queue)
+MUTATION(odd_switch, p->push_descriptors = 3)
+MUTATION(odd_addresses, p->device_addresses = 3)
+MUTATION(odd_padding, p->padding = 1)
+MUTATION(odd_storage, p->storage_16bit = 3)
+MUTATION(old_version, p->api_version = VK_API_VERSION_1_0)
+MUTATION(odd_quirks, p->quirks = "none,arc-push-descriptors")
+MUTATION(new_member, p->reserved[2] = 1)
+
+static void bad_imports_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*apply)(struct dj_import_params *);
+        dj_result result;
+        const char *text;
+    } cases[] = {
+        {no_loader, DJ_ERROR_INVALID_ARGUMENT, "get_instance_proc_addr is NULL"},
+        {no_instance, DJ_ERROR_INVALID_ARGUMENT, "instance is NULL"},
+        {no_physical_device, DJ_ERROR_INVALID_ARGUMENT, "physical_device is NULL"},
+        {no_device, DJ_ERROR_INVALID_ARGUMENT, "device is NULL"},
+        {no_extensions, DJ_ERROR_INVALID_ARGUMENT, "device_extensions is NULL"},
+        {no_instance_extensions, DJ_ERROR_INVALID_ARGUMENT, "instance_extensions is NULL"},
+        {no_families, DJ_ERROR_INVALID_ARGUMENT, "queue_families is NULL"},
+        {far_family, DJ_ERROR_INVALID_ARGUMENT, "queue_family is 1000"},
+        {far_shared_family, DJ_ERROR_INVALID_ARGUMENT, "queue_families[1] is 1000"},
+        {many_families, DJ_ERROR_INVALID_ARGUMENT, "queue_family_count is 17"},
+        {half_a_lock, DJ_ERROR_INVALID_ARGUMENT, "belong together"},
+        {odd_switch, DJ_ERROR_INVALID_ARGUMENT, "push_descriptors is 3"},
+        {odd_addresses, DJ_ERROR_INVALID_ARGUMENT, "device_addresses is 3"},
+        {odd_padding, DJ_ERROR_VERSION, "dj_import_params.padding"},
+        {odd_storage, DJ_ERROR_INVALID_ARGUMENT, "storage_16bit is 3"},
+        {old_version, DJ_ERROR_DEVICE_UNSUITABLE, "Vulkan 1.0"},
+        {odd_quirks, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.quirks"},
+        {new_member, DJ_ERROR_VERSION, "dj_import_params.reserved[2]"},
+    };
+    struct engine engine;
+    engine_init(&engine, NULL);
+    const struct dj_import_params good = engine_params(&engine);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dj_import_params params = good;
+        dj_context *context = (dj_context *)&params;
+        cases[i].apply(&params);
+        harness_log_clear();
+        HARNESS_RESULT(dj_context_import(&params, &context), cases[i].result);
+        assert_null(context);
+        if (strstr(harness_log_last(), cases[i].text) == NULL)
+            fail_msg("'%s' does not contain '%s'", harness_log_last(), cases[i].text);
+    }
+    dj_context *context = NULL;
+    HARNESS_RESULT(dj_context_import(NULL, &context), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_context_import(&good, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    engine_finish(&engine);
+}
+
+static void bad_wraps_are_refused(void **state)
+{
+    (void)state;
+    struct engine engine;
+    engine_init(&engine, NULL);
+    const struct dj_import_params import = engine_params(&engine);
+    dj_context *context;
+    HARNESS_OK(dj_context_import(&import, &context));
+    struct engine_buffer own = engine_buffer_create(&engine, 256);
+    const struct dj_wrap_params good = engine_buffer_params(&own);
+    struct dj_wrap_params bad[6] = {good, good, good, good, good, good};
+    bad[0].buffer = VK_NULL_HANDLE;
+    bad[1].size = 0;
+    bad[2].usage = VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+    bad[3].reserved[0] = 1;
+    bad[4].host_cached = 2;
+    bad[5].usage &= ~(VkBufferUsageFlags)VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
+    for (int i = 0; i < (engine.addresses ? 6 : 5); i++) {
+        dj_buffer *buffer = (dj_buffer *)&own;
+        HARNESS_RESULT(dj_buffer_wrap(context, &bad[i], &buffer),
+                       i == 3 ? DJ_ERROR_VERSION : DJ_ERROR_INVALID_ARGUMENT);
+        assert_null(buffer);
+    }
+    dj_buffer *buffer;
+    HARNESS_RESULT(dj_buffer_wrap(NULL, &good, &buffer), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_buffer_wrap(context, NULL, &buffer), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_buffer_wrap(context, &good, NULL), DJ_ERROR_INVALID_ARGUMENT);
+
+    /* not mapped, and without the usage that a copy needs */
+    struct dj_wrap_params unmapped = good;
+    unmapped.mapped = NULL;
+    uint32_t word = 1;
+    HARNESS_OK(dj_buffer_wrap(context, &unmapped, &buffer));
+    assert_null(dj_buffer_map(buffer));
+    HARNESS_RESULT(dj_buffer_write(buffer, 0, &word, 4), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_buffer_read(buffer, 0, &word, 4), DJ_ERROR_INVALID_ARGUMENT);
+    dj_buffer_destroy(&buffer);
+    HARNESS_OK(dj_buffer_wrap(context, &good, &buffer));
+    HARNESS_OK(dj_buffer_write(buffer, 8, &word, 4));
+    assert_int_equal(((uint32_t *)own.mapped)[2], 1);
+    HARNESS_OK(dj_buffer_read(buffer, 8, &word, 4));
+    HARNESS_RESULT(dj_buffer_read(buffer, 256, &word, 4), DJ_ERROR_INVALID_ARGUMENT);
+    dj_buffer_destroy(&buffer);
+    assert_true(dj_buffer_handle(NULL) == VK_NULL_HANDLE);
+    dj_recorder *recorder;
+    HARNESS_OK(dj_recorder_create(context, NULL, &recorder));
+    HARNESS_RESULT(dj_recorder_begin_on(recorder, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_recorder_begin_on(NULL, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    dj_recorder_destroy(&recorder);
+    engine_buffer_destroy(&engine, &own);
+    dj_context_destroy(&context);
+    engine_finish(&engine);
+}
+
+static const struct CMUnitTest tests[] = {
+    HARNESS_TEST(imported_devices_attend),
+    HARNESS_TEST(imported_devices_attend_in_spite_of_quirks),
+    HARNESS_TEST(engines_record_and_submit_themselves),
+    HARNESS_TEST(callbacks_are_called),
+    HARNESS_TEST(wants_say_what_is_enabled),
+    HARNESS_TEST(bad_imports_are_refused),
+    HARNESS_TEST(bad_wraps_are_refused),
+};
+HARNESS_MAIN(tests)
