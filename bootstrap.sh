@@ -25,8 +25,11 @@ Usage: ./bootstrap.sh [--dry-run] COMMAND
   demo    set up, build, and run linear attention on shipped input with the best
           device present; succeeds only if the result is within its bound
   test    set up, build, and run all tests; the last line is
-          "N passed, N failed" (", N skipped")
-  deps    install what is missing to build and run (with --test: and to test)
+          "N passed, N failed" (", N skipped"); with --all: then also the slow
+          proofs, which take hours (compilers, builds, sanitizers, tsan,
+          fuzz, widths, aarch64, debian13: each is tests/NAME.sh)
+  deps    install what is missing to build and run (with --test: and to test;
+          with --all: and for the slow proofs)
   build   deps, then configure and compile in release mode
 
   --dry-run   say what would be installed, change nothing
@@ -96,6 +99,12 @@ run   mesa-vulkan-drivers     25
 test  libcmocka-dev
 test  vulkan-validationlayers
 test  spirv-tools
+test  cmake
+all   clang
+all   gcc-aarch64-linux-gnu
+all   g++-aarch64-linux-gnu
+all   qemu-user-static
+all   debootstrap
 END
 }
 
@@ -134,10 +143,13 @@ find_system()
 # name/bookworm-backports.
 missing_packages()
 {
+    # of this machine's architecture: another's may be there too
     installed=$(dpkg-query --admindir="$root/var/lib/dpkg" -W \
-        -f='${Package} ${db:Status-Status} ${Version}\n' 2>/dev/null)
+        -f='${Package} ${db:Status-Status} ${Version} ${Architecture}\n' 2>/dev/null |
+        awk -v native="$(dpkg --print-architecture)" '$4 == native || $4 == "all"')
     package_table | while read -r role package least; do
         [ "$with_tests" = yes ] || [ "$role" != test ] || continue
+        [ "$with_all" = yes ] || [ "$role" != all ] || continue
         version=$(printf '%s\n' "$installed" |
             awk -v p="$package" '$1 == p && $2 == "installed" { print $3; exit }')
         [ "$system" = debian-12 ] || least=
@@ -162,6 +174,7 @@ need_root()
     [ "$(id -u)" -eq 0 ] && return 0
     as_root_do="as root: ./bootstrap.sh deps"
     [ "$with_tests" = no ] || as_root_do="$as_root_do --test"
+    [ "$with_all" = no ] || as_root_do="$as_root_do --all"
     command -v sudo >/dev/null ||
         die "installing them needs root, and there is no sudo; $as_root_do"
     sudo -n true 2>/dev/null || sudo -v ||
@@ -364,6 +377,7 @@ find_missing_tools()
         lacks "a Vulkan driver (Mesa's lavapipe needs no GPU)"
     [ "$with_tests" = yes ] || return 0
     command -v python3 >/dev/null || lacks "Python 3 (python3)"
+    command -v cmake >/dev/null || lacks "CMake (cmake)"
     has_header cmocka.h || lacks "cmocka (cmocka.h)"
     has_vulkan_file explicit_layer.d khronos_validation ||
         lacks "the Vulkan validation layer (VK_LAYER_KHRONOS_validation)"
@@ -425,6 +439,39 @@ do_demo()
         --input tests/data/official_h4_d64_t130.safetensors </dev/null
 }
 
+# What test --all runs after the suite: each is tests/NAME.sh, TAP on standard output. Programs of
+# other builds (tests/consumers.sh) are part of the suite.
+slow_proofs()
+{
+    cat <<'END'
+compilers   GCC and Clang, without a warning
+builds      other options of the build
+sanitizers  ASan and UBSan, leaks
+tsan        the thread sanitizer
+fuzz        files as nobody would write them
+widths      subgroups of 4 and 16
+aarch64     64-bit Arm under qemu-user
+debian13    a bare Debian 13
+END
+}
+
+# Runs them; their cases go to the terminal and into a file each. Sets proofs to what tally.py is
+# told of them: NAME STATUS FILE, and so on.
+run_slow_proofs()
+{
+    proofs=
+    DIJIANG_BUILD=$build
+    export DIJIANG_BUILD
+    for proof in $(slow_proofs | awk '{ print $1 }'); do
+        say "proving: $(slow_proofs | sed -n "s/^$proof  *//p")"
+        {
+            sh "$source_dir/tests/$proof.sh" </dev/null
+            echo $? >"$logs/$proof.status"
+        } | tee "$logs/$proof.tap"
+        proofs="$proofs $proof $(cat "$logs/$proof.status") $logs/$proof.tap"
+    done
+}
+
 do_test()
 {
     with_tests=yes
@@ -434,10 +481,13 @@ do_test()
     say "testing (some minutes, more when it is the first time)"
     meson test -C "$build" --no-rebuild --print-errorlogs </dev/null
     tested=$?
-    python3 "$source_dir/tests/tally.py" "$tested" "$build/meson-logs/testlog.json"
+    proofs=
+    [ "$with_all" = no ] || run_slow_proofs
+    python3 "$source_dir/tests/tally.py" "$tested" "$build/meson-logs/testlog.json" $proofs
 }
 
 with_tests=no
+with_all=no
 command=
 for argument in "$@"; do
     case $argument in
@@ -447,6 +497,10 @@ for argument in "$@"; do
         ;;
     --dry-run) dry_run=yes ;;
     --test) with_tests=yes ;;
+    --all)
+        with_tests=yes
+        with_all=yes
+        ;;
     demo | test | deps | build)
         [ -z "$command" ] || {
             echo "bootstrap.sh: one command at a time, not $command and $argument" >&2
@@ -464,6 +518,12 @@ if [ -z "$command" ]; then
     usage >&2
     exit 2
 fi
+case $with_all:$command in
+yes:demo | yes:build)
+    echo "bootstrap.sh: --all is for test and deps" >&2
+    exit 2
+    ;;
+esac
 if [ -n "$root" ] && [ "$dry_run" = no ]; then
     die "DIJIANG_ROOT is for --dry-run only"
 fi

@@ -265,7 +265,7 @@ static bool fit(struct job *job)
         .progress_user = job,
     };
     const bool weigh = p->fit == DJ_FIT_WEIGHTS;
-    job->stages = (p->frequencies == NULL) + (p->fit == DJ_FIT_GRADIENT);
+    job->stages = (p->frequencies == NULL ? 1u : 0u) + (p->fit == DJ_FIT_GRADIENT ? 1u : 0u);
     job->stage = 0;
     if (p->frequencies == NULL) {
         uint32_t law;

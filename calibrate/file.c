@@ -60,12 +60,11 @@ static dj_result check_numbers(const struct dj_log *report, dj_result result,
 
 static dj_result check_saved(const struct dj_log *report, const struct dj_calibration *c)
 {
-    uint64_t reserved = c->padding;
-    for (int i = 0; i < 4; i++)
-        reserved |= c->reserved[i];
-    if (reserved != 0)
-        return dj_fail(report, DJ_ERROR_VERSION,
-                       "calibration: a reserved field or padding is not 0");
+    if (!dj_reserved_is_zero(report, c->reserved, 4, "dj_calibration"))
+        return DJ_ERROR_VERSION;
+    if (c->padding != 0)
+        return dj_fail(report, DJ_ERROR_VERSION, "dj_calibration.padding is %u and must be 0",
+                       c->padding);
     if (c->map != DJ_MAP_WDCF && c->map != DJ_MAP_PFF)
         return dj_fail(report, DJ_ERROR_INVALID_ARGUMENT,
                        "calibration: map %u is neither WDCF nor PFF", c->map);

@@ -145,7 +145,7 @@ dj_result dj_attention_run_with(const dj_attention *plan, const struct dj_attent
     struct dj_attention_args own = *args;
     own.barriers |= DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
     if (own.scratch.buffer == NULL)
-        own.scratch = (struct dj_scratch){0};
+        own.scratch.offset = own.scratch.size = 0;
     struct run run = {.params = params != NULL ? *params : (struct dj_run_params){0}};
     dj_result result = check_run(plan, params);
     if (result == DJ_SUCCESS)

@@ -428,9 +428,9 @@ static dj_result create_decay(struct dj_attention *plan, const float *decay)
                        "attention: no host memory for the decay of %zu heads", heads);
     for (size_t h = 0; h < heads; h++) {
         const double gamma = decay != NULL && plan->key_heads > 0 ? (double)decay[h] : 1.0;
-        for (int n = 0; n <= DJ_TILE_TOKENS; n++) {
-            decay_power(gamma, n, powers[h * DJ_DECAY_POWERS + n]);
-            decay_power(gamma, -n, powers[h * DJ_DECAY_POWERS + DJ_TILE_TOKENS + 1 + n]);
+        for (uint32_t n = 0; n <= DJ_TILE_TOKENS; n++) {
+            decay_power(gamma, (int)n, powers[h * DJ_DECAY_POWERS + n]);
+            decay_power(gamma, -(int)n, powers[h * DJ_DECAY_POWERS + DJ_TILE_TOKENS + 1 + n]);
         }
     }
     const dj_result result = dj_buffer_create_table(

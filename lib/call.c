@@ -243,6 +243,37 @@ static dj_result check_memory(const struct dj_call *call)
     return DJ_SUCCESS;
 }
 
+/* Also of what is not given: a newer program may give it in a way that only it knows. The tensors
+ * and spans that every call has are looked at where they are checked. */
+static bool reserved_is_zero(const struct dj_log *log, const struct dj_attention_args *args)
+{
+    const struct {
+        const char *name;
+        const uint64_t *reserved;
+        uint32_t count, padding;
+    } parts[] = {
+        {"dj_attention_args", args->reserved, 4, args->padding},
+        {"dj_scratch", args->scratch.reserved, 2, 0},
+        {"query_scales", args->query_scales.reserved, 2, args->query_scales.padding},
+        {"key_scales", args->key_scales.reserved, 2, args->key_scales.padding},
+        {"spans.indices", args->spans.indices.reserved, 2, 0},
+        {"query_spans.indices", args->query_spans.indices.reserved, 2, 0},
+        {"slots_in", args->slots_in.reserved, 2, 0},
+        {"accepted", args->accepted.reserved, 2, 0},
+        {"slots_out", args->slots_out.reserved, 2, 0},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (!dj_reserved_is_zero(log, parts[i].reserved, parts[i].count, parts[i].name))
+            return false;
+        if (parts[i].padding != 0) {
+            dj_fail(log, DJ_ERROR_VERSION, "%s.padding is %u, not 0", parts[i].name,
+                    parts[i].padding);
+            return false;
+        }
+    }
+    return true;
+}
+
 dj_result dj_call_check(const struct dj_attention *plan, const struct dj_attention_args *args,
                         struct dj_call *call)
 {
@@ -251,12 +282,7 @@ dj_result dj_call_check(const struct dj_attention *plan, const struct dj_attenti
                              .args = args,
                              .snapshots = args->snapshots > 0 ? args->snapshots : 1,
                              .states = 1};
-    if (!dj_reserved_is_zero(log, args->reserved, 4, "dj_attention_args"))
-        return DJ_ERROR_VERSION;
-    if (args->padding != 0)
-        return dj_fail(log, DJ_ERROR_VERSION, "dj_attention_args.padding is %u, not 0",
-                       args->padding);
-    if (!dj_reserved_is_zero(log, args->scratch.reserved, 2, "dj_scratch"))
+    if (!reserved_is_zero(log, args))
         return DJ_ERROR_VERSION;
     if ((args->barriers & ~(uint32_t)DJ_BARRIERS) != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: barriers 0x%x has unknown bits",

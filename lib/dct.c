@@ -109,6 +109,8 @@ static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_ar
     if (args->padding != 0)
         return dj_fail(log, DJ_ERROR_VERSION, "dj_dct_args.padding is %u and must be 0",
                        args->padding);
+    if (!dj_reserved_is_zero(log, args->scratch.reserved, 2, "dj_scratch"))
+        return DJ_ERROR_VERSION;
     if ((args->barriers & ~(uint32_t)DJ_BARRIERS) != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_dct_args.barriers is %u, with bits that enum dj_barrier does not have",
@@ -349,7 +351,7 @@ dj_result dj_dct_run(const dj_dct *plan, const struct dj_dct_args *args)
     struct dj_dct_args mine = *args;
     const bool own = args->scratch.buffer == NULL;
     if (own)
-        mine.scratch = (struct dj_scratch){0};
+        mine.scratch.offset = mine.scratch.size = 0;
     struct call call;
     dj_result result = tensors_check(plan, &mine);
     if (result == DJ_SUCCESS && !own)

@@ -54,10 +54,10 @@ static void null_program_delete(glslang_program_t *program)
 #pragma GCC diagnostic ignored "-Wextra"
 #pragma GCC diagnostic ignored "-Wshadow"
 #pragma GCC diagnostic ignored "-Wundef"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC optimize("O1") /* minutes less to compile, and what takes time here is glslang */
 #endif
 #include <vkFFT.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The one translation unit with volk in it, and the only one that touches its process-wide
  * pointers: always under the lock, so that contexts can be made on several threads at once. */
+#include "volk_names.h" /* before volk, whose names it replaces */
+
 #define VOLK_IMPLEMENTATION
 #include "vk.h"
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The library as other options build it, in folders of its own: TAP on standard output. Takes minutes.
-# usage: builds.sh SOURCE
+# usage: builds.sh [SOURCE]
 set -u
-source_dir=$1
+source_dir=${1:-$(dirname -- "$0")/..}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 count=0

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Counts the TAP cases of a `meson test` run.
+"""Counts the TAP cases of a `meson test` run, and of scripts that were run beside it.
 
-usage: tally.py STATUS testlog.json
+usage: tally.py STATUS testlog.json [NAME STATUS FILE]...
 
-STATUS is what `meson test` exited with. Prints failed and skipped cases and, as the last line,
+STATUS is what `meson test`, or the script NAME, exited with, whose output is in FILE. Prints failed and skipped cases and, as the last line,
 "N passed, N failed" (", N skipped"); exits 1 if anything failed. A program that crashed, ran out of
 time, left cases of its plan out or printed none counts as at least one failure.
 """
@@ -58,6 +58,19 @@ def tally(path):
     return total
 
 
+def tally_script(name, status, path):
+    try:
+        with open(path, encoding='utf-8', errors='replace') as output:
+            found = cases(output.read())
+    except OSError as error:
+        found = [('failed', 'its output cannot be read: %s' % error)]
+    if status and not any(outcome == 'failed' for outcome, _ in found):
+        found.append(('failed', 'the script exited with %d' % status))
+    elif not found:
+        found.append(('failed', 'no case was run'))
+    return [(outcome, name + ': ' + text) for outcome, text in found]
+
+
 def main():
     status, path = int(sys.argv[1]), sys.argv[2]
     try:
@@ -68,6 +81,9 @@ def main():
         total.append(('failed', 'no test was run'))
     if status and not any(outcome == 'failed' for outcome, _ in total):
         total.append(('failed', 'meson test exited with %d' % status))
+    scripts = sys.argv[3:]
+    for name, status, path in zip(scripts[0::3], scripts[1::3], scripts[2::3]):
+        total += tally_script(name, int(status), path)
     count = {outcome: 0 for outcome in ('passed', 'failed', 'skipped')}
     for outcome, text in total:
         count[outcome] += 1

@@ -289,8 +289,8 @@ static void test_hostile_files(void **state)
     free(bytes);
 
     static const char *const headers[] = {
-        "{\"q\":{\"dtype\":\"F32\",\"shape\":[1,1,4,4],\"data_offsets\":[0,64]},"
-        "\"k\":{\"dtype\":\"F32\",\"shape\":[1,1,4,4],\"data_offsets\":[32,96]}}",
+        ("{\"q\":{\"dtype\":\"F32\",\"shape\":[1,1,4,4],\"data_offsets\":[0,64]},"
+         "\"k\":{\"dtype\":\"F32\",\"shape\":[1,1,4,4],\"data_offsets\":[32,96]}}"),
         "{\"q\":{\"dtype\":\"F32\",\"shape\":[1,1,4,4],\"data_offsets\":[0,9e15]}}",
         "{\"q\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,1,4],\"data_offsets\":[0,0]}}",
         "{\"q\":{\"dtype\":\"F32\",\"shape\":[1,1,1e999,4],\"data_offsets\":[0,96]}}",

@@ -54,7 +54,7 @@ make_system()
 
 have_package()
 {
-    printf '%s\n' "Package: $1" 'Status: install ok installed' 'Architecture: all' "Version: $2" \
+    printf '%s\n' "Package: $1" 'Status: install ok installed' "Architecture: ${3:-all}" "Version: $2" \
         'Maintainer: nobody <nobody@localhost>' 'Description: none' '' >>"$root/var/lib/dpkg/status"
 }
 
@@ -77,6 +77,13 @@ test_usage()
     check "no command exits 2" exited 2
     try sh "$bootstrap" demo test
     check "two commands exit 2" exited 2
+    try sh "$bootstrap" --help
+    check "help names the slow proofs" printed "--all: then also the slow"
+    try sh "$bootstrap" demo --all
+    check "the demo has no --all" exited 2
+    check "it is said what --all is for" printed "--all is for test and deps"
+    try sh "$bootstrap" --all
+    check "--all is no command" exited 2
     try env DIJIANG_ROOT="$work" sh "$bootstrap" deps
     check "another root without --dry-run is refused" exited 1
 }
@@ -93,6 +100,16 @@ test_known_systems()
     check "what tests need is not asked for" not_printed libcmocka-dev
     dry_run deps --test
     check "what tests need is asked for" printed libcmocka-dev
+    check "what the tests of other builds need is asked for" printed cmake
+    check "what the slow proofs need is not asked for" not_printed clang
+    dry_run deps --all
+    check "with --all it is" printed "clang gcc-aarch64-linux-gnu"
+    check "with --all, what tests need is asked for too" printed libcmocka-dev
+    dry_run --all test
+    check "the test command takes --all in any place" printed debootstrap
+    have_package libcjson-dev 1.7 foreign
+    dry_run deps
+    check "another architecture's package does not count" printed libcjson-dev
     have_package meson 1.0.1-5
     dry_run deps
     check "Debian 13: a package that is there is not missing" not_printed meson
@@ -169,7 +186,9 @@ log()
 
 tally()
 {
-    try python3 "$tests/tally.py" "$1" "$work/log"
+    status=$1
+    shift
+    try python3 "$tests/tally.py" "$status" "$work/log" "$@"
     rm -f "$work/log"
 }
 
@@ -206,6 +225,23 @@ test_tally()
     log a OK '1..2\nok 1 - x\n'
     tally 0
     check "a case of the plan left out is a failure" last_line "1 passed, 1 failed"
+    # of scripts beside it
+    log a OK '1..1\nok 1 - x\n'
+    printf 'ok 1 - p\n# said\nnot ok 2 - q # TODO news\n1..2\n' >"$work/proof"
+    tally 0 proof 0 "$work/proof"
+    check "a script's cases are counted" last_line "2 passed, 0 failed, 1 skipped"
+    log a OK '1..1\nok 1 - x\n'
+    printf 'ok 1 - p\n' >"$work/proof"
+    tally 0 proof 1 "$work/proof" other 0 "$work/proof"
+    check "a script that fails is a failure" last_line "3 passed, 1 failed"
+    check "it is named" printed "proof: the script exited with 1"
+    log a OK '1..1\nok 1 - x\n'
+    : >"$work/proof"
+    tally 0 proof 0 "$work/proof"
+    check "a script without cases is a failure" last_line "1 passed, 1 failed"
+    log a OK '1..1\nok 1 - x\n'
+    tally 0 proof 0 "$work/none"
+    check "a script without output is a failure" last_line "1 passed, 1 failed"
     : >"$work/log"
     tally 0
     check "a run without tests is a failure" last_line "0 passed, 1 failed"
@@ -217,6 +253,10 @@ try sh -n "$bootstrap"
 check "bootstrap.sh parses" exited 0
 try sh -n "$tests/../.ci/run"
 check ".ci/run parses" exited 0
+for script in $(sed -n '/^slow_proofs()/,/^}/s/^\([a-z0-9]*\)   *[A-Za-z0-9].*/\1/p' "$bootstrap"); do
+    try sh -n "$tests/$script.sh"
+    check "the slow proof $script is there and parses" exited 0
+done
 test_usage
 if command -v dpkg-query >/dev/null; then
     test_known_systems

@@ -653,7 +653,7 @@ static void test_record_errors(void **state)
         dj_buffer *scratch = harness_poisoned(context, 1 << 16);
         struct dj_dct_args good = {.input = tensor(input, 1, 1, 8, 64),
                                    .output = tensor(output, 1, 1, 8, 64),
-                                   .scratch = {scratch, 0, 1 << 16}};
+                                   .scratch = {.buffer = scratch, .size = 1 << 16}};
         dj_recorder *recorder = NULL;
         const struct dj_recorder_params params = {.dispatches = 1};
         HARNESS_OK(dj_recorder_create(context, &params, &recorder));

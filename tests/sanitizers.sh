@@ -1,0 +1,60 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The suite under ASan and UBSan, with the validation layer, some releases of which leak; then programs
+# without it, which must not leak. TAP, one line per program. The build is kept in build-asan/.
+# usage: sanitizers.sh [PROGRAM...]: of the suite; else all
+set -u
+
+tests=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+build=${DIJIANG_BUILD_ASAN:-$tests/../build-asan}
+# shellcheck source=tests/tap.sh
+. "$tests/tap.sh"
+
+compile()
+{
+    if [ ! -e "$build/build.ninja" ]; then
+        # what UBSan finds ends the program
+        meson setup "$build" "$tests/.." --buildtype=debugoptimized -Dtests=enabled \
+            -Db_sanitize=address,undefined -Db_lundef=false \
+            -Dc_args=-fno-sanitize-recover=all -Dcpp_args=-fno-sanitize-recover=all
+    fi
+    meson compile -C "$build"
+}
+
+# What other scripts build and what is no program of ours is left out.
+names()
+{
+    meson test -C "$build" --no-rebuild --no-suite builds --no-suite headers --list 2>/dev/null |
+        sed -n 's/^.*dijiang.* \/ //p' | grep -vE '^(bootstrap|symbols|symbols-calibrate)$'
+}
+
+suite()
+{
+    ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1 \
+        UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1 \
+        meson test -C "$build" --no-rebuild --print-errorlogs "$1"
+}
+
+# Mesa and LLVM keep some memory of the process: theirs.
+leaks()
+{
+    printf 'leak:libvulkan_\nleak:libLLVM\n' >"$work/suppressions"
+    ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 LSAN_OPTIONS="suppressions=$work/suppressions" \
+        VK_LAYER_PATH=/nonexistent DIJIANG_TEST_VALIDATION=0 "$build/tests/test-$1"
+}
+
+require "the tree compiles with ASan and UBSan" compile
+whole=no
+# names of programs are words
+# shellcheck disable=SC2046
+[ $# -gt 0 ] || { whole=yes; set -- $(names); }
+for name in "$@"; do
+    check "ASan and UBSan: $name" suite "$name"
+done
+if [ $whole = yes ]; then
+    set -- result context buffer recorder device tensor attention state calibrate faults
+fi
+for name in "$@"; do
+    check "no leaks: $name" leaks "$name"
+done
+plan
