@@ -16,6 +16,7 @@
 /* The loader's functions are the same for every instance: they find the driver by the handle. */
 static struct {
     PFN_vkGetInstanceProcAddr loader;
+    uint32_t version; /* of Vulkan that the last instance asked for */
     PFN_vkCreateInstance vkCreateInstance;
 #define MEMBER(name) PFN_##name name;
     INSTANCE_FUNCTIONS(MEMBER)
@@ -310,6 +311,11 @@ static VKAPI_ATTR VkResult VKAPI_CALL enumerate_extensions(VkPhysicalDevice phys
     return code;
 }
 
+uint32_t shim_version(void)
+{
+    return real.version;
+}
+
 PFN_vkVoidFunction shim_real(VkInstance instance, const char *name)
 {
     return real.loader(instance, name);
@@ -324,6 +330,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
     if (code != VK_SUCCESS)
         return code;
     pthread_mutex_lock(&lock);
+    real.version = info->pApplicationInfo != NULL ? info->pApplicationInfo->apiVersion : 0;
 #define LOAD(name) real.name = (PFN_##name)real.loader(*instance, #name);
     INSTANCE_FUNCTIONS(LOAD)
     watch_load(*instance);

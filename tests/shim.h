@@ -67,6 +67,7 @@ void shim_fail(uint64_t n);
 
 /* What a device was told of itself. */
 void shim_properties(VkPhysicalDevice physical, VkPhysicalDeviceProperties *properties);
+uint32_t shim_version(void); /* of Vulkan, that the instance asked for */
 VkDeviceSize shim_max_allocation(VkPhysicalDevice physical);
 uint32_t shim_without(void); /* enum shim_feature */
 bool shim_offered(const char *extension);

@@ -231,7 +231,7 @@ static void broken_promises_are_seen(void **state)
     shim_forgive(5);
 }
 
-/* int16, storage_16bit and 64 invocations; float shared[N] with N = 2 * constant 0 */
+/* A shader of 256 invocations, 16-bit storage and float x[2 N] in shared memory, N constant 0. */
 static void broken_shaders_are_seen(void **state)
 {
     (void)state;
