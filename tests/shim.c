@@ -36,7 +36,7 @@ bool shim_mode(const char *mode, struct shim_promise *promise)
     } modes[] = {
         {"import", {.without = 0}},
         {"limits", {.without = SHIM_ALL, .least = true}},
-        {"small-range", {.without = SHIM_ALL, .least = true, .storage_range = 2 << 20}},
+        {"small-range", {.without = SHIM_ALL, .least = true, .storage_range = 5 << 20}},
         {"discrete", {.discrete = true}},
         {"no-push-descriptors", {.without = SHIM_PUSH_DESCRIPTORS}},
         {"no-16bit", {.without = SHIM_16BIT_STORAGE}},

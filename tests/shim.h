@@ -31,7 +31,7 @@ struct shim_promise {
 /* What all devices are told to be from now on; the process starts with no lie at all. */
 void shim_promise(const struct shim_promise *promise);
 /* The promise of a mode: "import" (none), "limits" (the poorest device), "small-range" (the same
- * with bindings of 2 MiB, less than Vulkan lets any have), "discrete", "no-push-descriptors",
+ * with bindings of 5 MiB, less than Vulkan lets any have), "discrete", "no-push-descriptors",
  * "no-16bit", "no-addresses", "no-float-controls", "no-subgroups". Returns whether there is such a
  * mode. */
 bool shim_mode(const char *mode, struct shim_promise *promise);

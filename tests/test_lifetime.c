@@ -178,7 +178,7 @@ static void broken_promises_are_seen(void **state)
     shim_promise(&promise);
     engine_init(&engine, &(struct engine_options){.shim = shim_between, .quiet = true});
     const struct engine_functions *const vk = &engine.vk;
-    const uint64_t before = shim_violations(), range = 4 << 20;
+    const uint64_t before = shim_violations(), range = 6 << 20;
     VkDescriptorSetLayoutBinding binding = {.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                             .descriptorCount = 9,
                                             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
