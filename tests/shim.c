@@ -16,6 +16,7 @@
 /* The loader's functions are the same for every instance: they find the driver by the handle. */
 static struct {
     PFN_vkGetInstanceProcAddr loader;
+    uint32_t version; /* of Vulkan that the last instance asked for */
     PFN_vkCreateInstance vkCreateInstance;
 #define MEMBER(name) PFN_##name name;
     INSTANCE_FUNCTIONS(MEMBER)
@@ -35,7 +36,7 @@ bool shim_mode(const char *mode, struct shim_promise *promise)
     } modes[] = {
         {"import", {.without = 0}},
         {"limits", {.without = SHIM_ALL, .least = true}},
-        {"small-range", {.without = SHIM_ALL, .least = true, .storage_range = 2 << 20}},
+        {"small-range", {.without = SHIM_ALL, .least = true, .storage_range = 5 << 20}},
         {"discrete", {.discrete = true}},
         {"no-push-descriptors", {.without = SHIM_PUSH_DESCRIPTORS}},
         {"no-16bit", {.without = SHIM_16BIT_STORAGE}},
@@ -310,6 +311,11 @@ static VKAPI_ATTR VkResult VKAPI_CALL enumerate_extensions(VkPhysicalDevice phys
     return code;
 }
 
+uint32_t shim_version(void)
+{
+    return real.version;
+}
+
 PFN_vkVoidFunction shim_real(VkInstance instance, const char *name)
 {
     return real.loader(instance, name);
@@ -324,6 +330,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
     if (code != VK_SUCCESS)
         return code;
     pthread_mutex_lock(&lock);
+    real.version = info->pApplicationInfo != NULL ? info->pApplicationInfo->apiVersion : 0;
 #define LOAD(name) real.name = (PFN_##name)real.loader(*instance, #name);
     INSTANCE_FUNCTIONS(LOAD)
     watch_load(*instance);

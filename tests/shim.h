@@ -31,7 +31,7 @@ struct shim_promise {
 /* What all devices are told to be from now on; the process starts with no lie at all. */
 void shim_promise(const struct shim_promise *promise);
 /* The promise of a mode: "import" (none), "limits" (the poorest device), "small-range" (the same
- * with bindings of 2 MiB, less than Vulkan lets any have), "discrete", "no-push-descriptors",
+ * with bindings of 5 MiB, less than Vulkan lets any have), "discrete", "no-push-descriptors",
  * "no-16bit", "no-addresses", "no-float-controls", "no-subgroups". Returns whether there is such a
  * mode. */
 bool shim_mode(const char *mode, struct shim_promise *promise);
@@ -67,6 +67,7 @@ void shim_fail(uint64_t n);
 
 /* What a device was told of itself. */
 void shim_properties(VkPhysicalDevice physical, VkPhysicalDeviceProperties *properties);
+uint32_t shim_version(void); /* of Vulkan, that the instance asked for */
 VkDeviceSize shim_max_allocation(VkPhysicalDevice physical);
 uint32_t shim_without(void); /* enum shim_feature */
 bool shim_offered(const char *extension);

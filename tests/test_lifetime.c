@@ -178,7 +178,7 @@ static void broken_promises_are_seen(void **state)
     shim_promise(&promise);
     engine_init(&engine, &(struct engine_options){.shim = shim_between, .quiet = true});
     const struct engine_functions *const vk = &engine.vk;
-    const uint64_t before = shim_violations(), range = 4 << 20;
+    const uint64_t before = shim_violations(), range = 6 << 20;
     VkDescriptorSetLayoutBinding binding = {.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                             .descriptorCount = 9,
                                             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
@@ -231,7 +231,7 @@ static void broken_promises_are_seen(void **state)
     shim_forgive(5);
 }
 
-/* int16, storage_16bit and 64 invocations; float shared[N] with N = 2 * constant 0 */
+/* A shader of 256 invocations, 16-bit storage and float x[2 N] in shared memory, N constant 0. */
 static void broken_shaders_are_seen(void **state)
 {
     (void)state;

@@ -304,10 +304,13 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical,
         .physical = physical,
         .limits = properties.limits,
         .max_allocation = shim_max_allocation(physical),
-        .api_version = properties.apiVersion,
+        .api_version =
+            shim_version() < properties.apiVersion ? shim_version() : properties.apiVersion,
         .memory_type = shim_split_memory() ? shim_memory_type(physical) : UINT32_MAX,
         .subgroups = !(shim_without() & SHIM_SUBGROUPS),
     };
+    device.float_controls =
+        device.api_version >= VK_API_VERSION_1_2 && !(shim_without() & SHIM_FLOAT_CONTROLS);
     for (uint32_t i = 0; i < info->enabledExtensionCount; i++)
         note_extension(&device, info->ppEnabledExtensionNames[i]);
     for (const VkBaseInStructure *node = info->pNext; node != NULL; node = node->pNext)
@@ -461,8 +464,11 @@ static void check_shader(const struct device *device, const struct shim_shader *
     }
     for (uint32_t i = 0; i < spirv.capability_count; i++)
         check_capability(device, spirv.capabilities[i]);
-    if (spirv.version > 0x00010300)
-        watch_broken("a shader of SPIR-V 0x%08x, which Vulkan 1.1 does not have", spirv.version);
+    const uint32_t newest = device->api_version >= VK_API_VERSION_1_3   ? 0x00010600
+                            : device->api_version >= VK_API_VERSION_1_2 ? 0x00010500
+                                                                        : 0x00010300;
+    if (spirv.version > newest)
+        watch_broken("a shader of SPIR-V 0x%08x", spirv.version);
     const VkPhysicalDeviceLimits *const limits = &device->limits;
     uint64_t invocations = 1;
     for (int i = 0; i < 3; i++) {
