@@ -149,6 +149,8 @@ dj_result dj_attention_run_with(const dj_attention *plan, const struct dj_attent
     struct run run = {.params = params != NULL ? *params : (struct dj_run_params){0}};
     dj_result result = check_run(plan, params);
     if (result == DJ_SUCCESS)
+        result = dj_context_check_queue(plan->context, "dj_attention_run");
+    if (result == DJ_SUCCESS)
         result = prepare(&run, plan, &own);
     if (result != DJ_SUCCESS || run.layout.pieces == 0)
         return result;

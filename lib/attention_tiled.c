@@ -173,8 +173,9 @@ static void record_sum(const struct part *part)
 /* Where one scan takes the state from and leaves it. */
 struct scan_way {
     uint32_t read; /* DJ_SCAN_EMPTY, _CARRY or _SLOTS */
-    bool write_carry, write_slots;
-    int32_t slot; /* the one to bind where the whole pool cannot be */
+    bool write_carry;
+    uint32_t write_slots; /* DJ_WRITE_*, any together */
+    int32_t slot;         /* the one to bind where the whole pool cannot be */
 };
 
 static void record_scan_way(const struct part *part, struct scan_way way, uint32_t tiles)
@@ -221,11 +222,28 @@ static void record_scan_way(const struct part *part, struct scan_way way, uint32
     if (push.accepted)
         bindings[7] = indices->accepted.binding;
     dj_recorder_dispatch(part->recorder, plan->tiled.scan, bindings, 8, &push, sizeof push,
-                         (uint32_t[3]){plan->features, part->sequences * part->heads, 1});
+                         (uint32_t[3]){way.write_slots == DJ_WRITE_HEADER ? 1 : plan->features,
+                                       part->sequences * part->heads, 1});
 }
 
-/* One dispatch; three where the slots that are read and written cannot be bound together, the state
- * then going by the carry. */
+/* Where the whole pool can be bound. A slot that is read may be written too, and every workgroup
+ * judges it by its header: that is then written by a dispatch of its own. */
+static void record_scan_bound(const struct part *part, struct scan_way way)
+{
+    const bool apart = way.read == DJ_SCAN_SLOTS && way.write_slots != 0;
+    if (apart)
+        way.write_slots = DJ_WRITE_STATE;
+    record_scan_way(part, way, part->tiles);
+    if (!apart)
+        return;
+    way.write_carry = false;
+    way.write_slots = DJ_WRITE_HEADER;
+    dj_recorder_write_to_read(part->recorder);
+    record_scan_way(part, way, part->tiles);
+}
+
+/* One dispatch, or two; three where the slots that are read and written cannot be bound together,
+ * the state then going by the carry. */
 static void record_scan(const struct part *part)
 {
     const struct dj_call *const call = part->call;
@@ -239,10 +257,10 @@ static void record_scan(const struct part *part)
                 : from_slots     ? DJ_SCAN_SLOTS
                                  : DJ_SCAN_EMPTY,
         .write_carry = !part->cut.last || !part->plan->causal || kept,
-        .write_slots = to_slots,
+        .write_slots = to_slots ? DJ_WRITE_STATE | DJ_WRITE_HEADER : 0,
     };
     if (!part->layout->slot_bound) {
-        record_scan_way(part, way, part->tiles);
+        record_scan_bound(part, way);
         return;
     }
     const uint64_t sequence = part->cut.box.start[0];
@@ -254,12 +272,12 @@ static void record_scan(const struct part *part)
         way.read = DJ_SCAN_CARRY;
     }
     way.write_carry = way.write_carry || to_slots;
-    way.write_slots = false;
+    way.write_slots = 0;
     record_scan_way(part, way, part->tiles);
     if (to_slots) {
         const struct scan_way last = {
             .read = DJ_SCAN_CARRY,
-            .write_slots = true,
+            .write_slots = DJ_WRITE_STATE | DJ_WRITE_HEADER,
             .slot = out->host[sequence * call->snapshots + part->cut.snapshot]};
         dj_recorder_write_to_read(part->recorder);
         record_scan_way(part, last, 0);
@@ -270,7 +288,7 @@ static void record_scan(const struct part *part)
 static void record_copy(const struct part *part)
 {
     const struct dj_call *const call = part->call;
-    struct scan_way way = {.read = DJ_SCAN_CARRY, .write_slots = true};
+    struct scan_way way = {.read = DJ_SCAN_CARRY, .write_slots = DJ_WRITE_STATE | DJ_WRITE_HEADER};
     if (part->layout->slot_bound)
         way.slot = call->args->slots_out
                        .host[part->cut.box.start[0] * call->snapshots + part->cut.snapshot];

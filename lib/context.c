@@ -282,12 +282,13 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s",
+    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s%s",
                 info->index, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
                 context->device_addresses ? ", device addresses" : "",
                 context->push_descriptors ? ", push descriptors" : ", descriptor sets",
                 context->storage_16bit ? ", 16-bit storage" : "",
+                context->float_controls ? ", float controls" : "",
                 context->imported ? ", imported" : "", context->messenger ? ", validation" : "");
     dj_quirks_log(context);
 }
@@ -348,6 +349,16 @@ dj_result dj_context_device(const dj_context *context, struct dj_device_info *in
         return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "dj_context_device: info is NULL");
     *info = context->info;
     return DJ_SUCCESS;
+}
+
+uint32_t dj_context_uses(const dj_context *context)
+{
+    if (!context)
+        return 0;
+    return (context->push_descriptors ? DJ_USE_PUSH_DESCRIPTORS : 0) |
+           (context->device_addresses ? DJ_USE_DEVICE_ADDRESSES : 0) |
+           (context->storage_16bit ? DJ_USE_STORAGE_16BIT : 0) |
+           (context->float_controls ? DJ_USE_FLOAT_CONTROLS : 0);
 }
 
 uint64_t dj_context_validation_count(const dj_context *context)

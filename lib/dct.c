@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels.h"
 #include "pipeline.h"
+#include "quirks.h"
 #include "shaders.h"
 #include "transform.h"
 
@@ -14,15 +15,19 @@ enum {
     RUN_DISPATCHES = 1536, /* of one submission of dj_dct_run; a multiple of those of one box */
 };
 
-/* Scratch memory is worth having up to this size: larger boxes are no faster. */
-static const uint64_t useful_scratch = UINT64_C(64) << 20;
-
 struct dj_dct {
     struct dj_context *context;
     uint32_t length;
     struct dj_transform *transform;
     struct dj_pipeline store;
 };
+
+/* Scratch memory is worth having up to this size: larger boxes are no faster. */
+static uint64_t useful_scratch(const struct dj_dct *plan)
+{
+    const bool brief = dj_quirks_avoid(plan->context, DJ_AVOID_LONG_SUBMISSIONS);
+    return UINT64_C(1) << (brief ? 22 : 26);
+}
 
 /* A checked call: its boxes, and the packed rows they pass through. */
 struct call {
@@ -191,7 +196,8 @@ static uint64_t call_budget(const struct dj_dct *plan, const struct dj_dct_args 
     const uint64_t least = box_cost(plan, one);
     if (args->scratch.size != 0)
         return args->scratch.size;
-    return least > useful_scratch ? least : useful_scratch;
+    const uint64_t useful = useful_scratch(plan);
+    return least > useful ? least : useful;
 }
 
 static dj_result scratch_check(const struct dj_dct *plan, const struct dj_dct_args *args)
@@ -220,6 +226,8 @@ static uint32_t box_dispatches(const struct dj_dct *plan)
 
 static uint32_t boxes_per_part(const struct dj_dct *plan)
 {
+    if (dj_quirks_avoid(plan->context, DJ_AVOID_LONG_SUBMISSIONS))
+        return 1;
     return RUN_DISPATCHES / box_dispatches(plan);
 }
 
@@ -353,7 +361,9 @@ dj_result dj_dct_run(const dj_dct *plan, const struct dj_dct_args *args)
     if (own)
         mine.scratch.offset = mine.scratch.size = 0;
     struct call call;
-    dj_result result = tensors_check(plan, &mine);
+    dj_result result = dj_context_check_queue(plan->context, "dj_dct_run");
+    if (result == DJ_SUCCESS)
+        result = tensors_check(plan, &mine);
     if (result == DJ_SUCCESS && !own)
         result = scratch_check(plan, &mine);
     if (result == DJ_SUCCESS)

@@ -110,7 +110,7 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
     if (device.info.unsuitable[0])
         return dj_fail(log, DJ_ERROR_DEVICE_UNSUITABLE, "the imported device (%s): %s",
                        device.info.name, device.info.unsuitable);
-    const uint32_t enabled = dj_wants_enabled(&device, version, params->device_extensions,
+    const uint32_t enabled = dj_wants_enabled(log, &device, version, params->device_extensions,
                                               params->device_extension_count, params->features);
     dj_context_adopt(context, &device);
     result =
@@ -123,12 +123,23 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
         (enabled & DJ_WANT_DEVICE_ADDRESS) && params->device_addresses != DJ_OFF;
     context->storage_16bit = (enabled & DJ_WANT_STORAGE_16BIT) && params->storage_16bit != DJ_OFF;
     context->float_controls = (enabled & DJ_WANT_FLOAT_CONTROLS) != 0;
+    const struct VolkDeviceTable *const vk = &context->vk.device;
+    if ((context->push_descriptors && !vk->vkCmdPushDescriptorSetKHR) ||
+        (context->device_addresses && !vk->vkGetBufferDeviceAddressKHR &&
+         !vk->vkGetBufferDeviceAddress))
+        return dj_fail(log, DJ_ERROR_VULKAN,
+                       "the imported device lacks functions of what is said to be enabled");
     dj_quirks_apply(context);
     return DJ_SUCCESS;
 }
 
 static dj_result take(struct dj_context *context, const struct dj_import_params *params)
 {
+    if (params->api_version != 0 && params->api_version < VK_API_VERSION_1_1)
+        return dj_fail(&context->log, DJ_ERROR_DEVICE_UNSUITABLE,
+                       "an imported instance of Vulkan %u.%u (1.1 is needed)",
+                       VK_API_VERSION_MAJOR(params->api_version),
+                       VK_API_VERSION_MINOR(params->api_version));
     const bool debug_utils = names_debug_utils(params);
     context->imported = true;
     context->instance = params->instance;

@@ -152,9 +152,17 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
     return check_words(context, name, tensor);
 }
 
+/* One buffer, or one VkBuffer wrapped twice. */
+static bool share_buffer(const struct dj_tensor *a, const struct dj_tensor *b)
+{
+    return a->buffer == b->buffer ||
+           (a->buffer != NULL && b->buffer != NULL && a->buffer->handle != VK_NULL_HANDLE &&
+            a->buffer->handle == b->buffer->handle);
+}
+
 bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b)
 {
-    if (a->buffer != b->buffer || is_empty(a) || is_empty(b))
+    if (is_empty(a) || is_empty(b) || !share_buffer(a, b))
         return false;
     uint64_t a_span, b_span;
     if (!span(a, a->shape, &a_span) || !span(b, b->shape, &b_span))

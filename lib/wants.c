@@ -83,6 +83,9 @@ void dj_wants_fill(const struct dj_device *device, uint32_t set, struct dj_devic
             wants->extensions[wants->extension_count++] = table[i].extension;
     }
     fill_chain(wants, set);
+    wants->buffer_usage =
+        VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+        (set & DJ_WANT_DEVICE_ADDRESS ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0);
 }
 
 /* The wants whose features a chain enables. */
@@ -123,9 +126,9 @@ static bool listed(const char *name, const char *const *extensions, uint32_t cou
     return false;
 }
 
-uint32_t dj_wants_enabled(const struct dj_device *device, uint32_t api_version,
-                          const char *const *extensions, uint32_t extension_count,
-                          const void *features)
+uint32_t dj_wants_enabled(const struct dj_log *log, const struct dj_device *device,
+                          uint32_t api_version, const char *const *extensions,
+                          uint32_t extension_count, const void *features)
 {
     const uint32_t by_chain = read_chain(features);
     uint32_t set = 0;
@@ -133,8 +136,15 @@ uint32_t dj_wants_enabled(const struct dj_device *device, uint32_t api_version,
         const bool available =
             api_version >= table[i].core ||
             (table[i].extension != NULL && listed(table[i].extension, extensions, extension_count));
-        if (available && (table[i].feature == NULL || (by_chain & 1u << i) != 0))
+        const bool named = table[i].feature != NULL && (by_chain & 1u << i) != 0;
+        if (available && (table[i].feature == NULL || named))
             set |= 1u << i;
+        if (named && !available)
+            dj_log_line(log, DJ_LOG_WARNING,
+                        "dj_import_params: %s is not used: neither %s is listed nor is api_version "
+                        "%u.%u",
+                        table[i].feature, table[i].extension, VK_API_VERSION_MAJOR(table[i].core),
+                        VK_API_VERSION_MINOR(table[i].core));
     }
     return set & supported(device);
 }

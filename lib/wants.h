@@ -21,9 +21,10 @@ enum dj_want_bit {
 void dj_wants_fill(const struct dj_device *device, uint32_t set, struct dj_device_wants *wants);
 
 /* The set of wants that a caller enabled on a device of api_version, by his extensions and chain of
- * features (struct dj_import_params), and that the device supports. */
-uint32_t dj_wants_enabled(const struct dj_device *device, uint32_t api_version,
-                          const char *const *extensions, uint32_t extension_count,
-                          const void *features);
+ * features (struct dj_import_params), and that the device supports; a feature that is named in vain
+ * is logged. */
+uint32_t dj_wants_enabled(const struct dj_log *log, const struct dj_device *device,
+                          uint32_t api_version, const char *const *extensions,
+                          uint32_t extension_count, const void *features);
 
 #endif

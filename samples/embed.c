@@ -7,7 +7,6 @@
 #include <dijiang/vulkan.h>
 
 #include <stdio.h>
-#include <string.h>
 
 #define DJ(call) ((call) == DJ_SUCCESS ? (void)0 : engine_die(#call))
 
@@ -37,12 +36,7 @@ int main(void)
     DJ(dj_device_wants(vkGetInstanceProcAddr, engine.instance, engine.physical, &wants));
     if (wants.unsuitable[0])
         engine_die(wants.unsuitable);
-    engine.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT;
-    for (uint32_t i = 0; i < wants.count; i++) { /* with device addresses its buffers have one */
-        const struct dj_want *const want = &wants.wants[i];
-        if (want->supported && want->feature && !strcmp(want->feature, "bufferDeviceAddress"))
-            engine.usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
-    }
+    engine.usage = wants.buffer_usage;
     const uint64_t size = 4 * TOKENS * ROW * sizeof(float);
     engine_start(&engine, wants.extensions, wants.extension_count, wants.features, size);
     for (uint32_t i = 0; i < 3 * TOKENS * ROW; i++)
@@ -53,6 +47,7 @@ int main(void)
                                             .instance = engine.instance,
                                             .physical_device = engine.physical,
                                             .device = engine.device,
+                                            .api_version = VK_API_VERSION_1_1, /* as it asked for */
                                             .device_extensions = wants.extensions,
                                             .device_extension_count = wants.extension_count,
                                             .features = wants.features,

@@ -185,7 +185,7 @@ DJ_PUSH(tile_scan_push,
     DJ_TILE_BOX
     uint read;         /* DJ_SCAN_EMPTY, _CARRY or _SLOTS: where the state comes from */
     uint write_carry;  /* 1 or 0 */
-    uint write_slots;  /* 1 or 0 */
+    uint write_slots;  /* DJ_WRITE_*; DJ_WRITE_HEADER alone: nothing else is done */
     uint slots_base;   /* words from the binding's start to slot 0 */
     uint slot_words;   /* from slot to slot; 0: the slot itself is bound */
     uint slot_count;
@@ -202,6 +202,8 @@ DJ_PUSH(tile_scan_push,
     uint dim;          /* d, for the headers */
     uint map;          /* enum dj_map, for the headers */
 )
+#define DJ_WRITE_STATE 1
+#define DJ_WRITE_HEADER 2
 #define DJ_SCAN_EMPTY 0
 #define DJ_SCAN_CARRY 1
 #define DJ_SCAN_SLOTS 2

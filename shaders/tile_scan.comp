@@ -206,7 +206,7 @@ void write_tokens(uint sequence, int slot, uvec2 seen)
         carry.data[at] = total;
         carry.data[at + 1] = seen.y + carry_bit;
     }
-    if (push.write_slots == 0 || slot < 0)
+    if ((push.write_slots & DJ_WRITE_HEADER) == 0 || slot < 0)
         return;
     const uint words[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, total, seen.y + carry_bit,
                                   push.plan_heads, push.dim, VALUE_DIM, FEATURES);
@@ -223,6 +223,13 @@ void main()
 
     const int in_slot = push.read == DJ_SCAN_SLOTS ? slot_in(push.first_index + sequence) : -1;
     const int out_slot = push.write_slots != 0 ? slot_out(push.first_index + sequence) : -1;
+    /* the last head's: others have read the headers by then */
+    const bool counts = f == 0 && head == push.plan_heads - 1 && gl_LocalInvocationID.x == 0;
+    if (push.write_slots == DJ_WRITE_HEADER) {
+        if (counts)
+            write_tokens(sequence, out_slot, read_tokens(sequence, in_slot));
+        return;
+    }
     const uint content = slot_content(in_slot);
     clear_state();
     if (push.read == DJ_SCAN_CARRY) {
@@ -255,6 +262,6 @@ void main()
     if (out_slot >= 0) {
         STORE_STATE(slots, slot_block(out_slot, head), f)
     }
-    if (f == 0 && head == 0 && gl_LocalInvocationID.x == 0)
+    if (counts)
         write_tokens(sequence, out_slot, read_tokens(sequence, in_slot));
 }

@@ -3,7 +3,7 @@
 # The suite's programs on every device that could be: sh devices.sh BUILD [MODES [PROGRAMS]], TAP on
 # standard output, a case for each mode and program. It takes an hour or so; what a failed program
 # printed is in BUILD/devices/.
-build=$1
+build=${1:-${DIJIANG_BUILD:-$(dirname "$0")/../build}}
 modes=${2:-import bare limits small-range discrete no-push-descriptors no-16bit no-addresses \
 no-float-controls no-subgroups}
 programs=${3:-import buffer dct features attention maps inputs types softmax sweep limits edges plans \

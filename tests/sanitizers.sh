@@ -24,7 +24,7 @@ compile()
 # What other scripts build and what is no program of ours is left out.
 names()
 {
-    meson test -C "$build" --no-rebuild --no-suite builds --no-suite consumers --no-suite headers \
+    meson test -C "$build" --no-rebuild --no-suite builds --no-suite consumers --no-suite fuzz --no-suite headers \
         --list 2>/dev/null |
         sed -n 's/^.*dijiang.* \/ //p' | grep -vE '^(bootstrap|symbols|symbols-calibrate)$'
 }

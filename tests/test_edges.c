@@ -204,11 +204,16 @@ static void indices_in_scratch_are_refused(void **state)
     problem_finish(&p);
 }
 
-/* What no plan of this kind wrote is not taken for a state, but by one loud mark. */
+/* What no plan of this kind wrote is not taken for a state, but by one loud mark: by every head and
+ * feature, although the slot may become a state meanwhile. */
 static void strange_slots_give_nan(void **state)
 {
     (void)state;
-    const struct problem_params params = {SHAPE(1, 40, 2, 8, 8), .map = DJ_MAP_WDCF,
+    enum {
+        HEADS = 24,
+        OUTPUTS = 40 * HEADS * 8
+    };
+    const struct problem_params params = {SHAPE(1, 40, HEADS, 8, 8), .map = DJ_MAP_WDCF,
                                           .normalise = true};
     struct problem_params wider = params;
     wider.features = 16;
@@ -216,20 +221,23 @@ static void strange_slots_give_nan(void **state)
     pool_init(&pool, harness_context(0), &params, 4);
     pool_init(&other, harness_context(0), &wider, 4);
     pool_run(&other, 0, 40, NULL, (const int32_t[]){0});
-    for (int way = 0; way < 3; way++) { /* poison, another plan's state, and one of its own */
+    for (int way = 0; way < 6; way++) { /* poison, another plan's state, and one of its own */
+        const bool in_place = way % 2 == 1;
         struct dj_attention_args args = pool.placed.args;
-        const int32_t in = way == 2 ? 3 : 0;
-        if (way == 1) {
+        const int32_t in = way / 2 == 2 ? 3 : 0;
+        if (way / 2 == 1) {
             args.state = other.state;
             args.state_offset = pool_offset(&other, 0);
         }
-        if (way == 2)
+        if (way / 2 == 2)
             pool_run(&pool, 0, 40, NULL, (const int32_t[]){3});
         args.slots_in.host = &in;
+        if (in_place)
+            args.slots_out.host = &in;
         HARNESS_OK(dj_attention_run(pool.placed.plan, &args));
         float *got = placed_output(&pool.placed);
-        for (size_t i = 0; i < 40 * 2 * 8; i++)
-            assert_int_equal(got[i] == got[i], way == 2);
+        for (size_t i = 0; i < OUTPUTS; i++)
+            assert_int_equal(got[i] == got[i], way / 2 == 2);
         free(got);
     }
     pool_finish(&other);

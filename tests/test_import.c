@@ -26,6 +26,23 @@ static void assert_attends(dj_context *context, const struct problem *problem, f
         free(got);
 }
 
+/* A context uses what its device was made with: all that it offers, or nothing. */
+static void assert_uses(const dj_context *context, const struct engine *engine, bool bare)
+{
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(context, &info));
+    const uint32_t offered = (info.push_descriptor ? DJ_USE_PUSH_DESCRIPTORS : 0) |
+                             (info.buffer_device_address ? DJ_USE_DEVICE_ADDRESSES : 0) |
+                             (info.storage_16bit ? DJ_USE_STORAGE_16BIT : 0) |
+                             (info.signed_zero_inf_nan ? DJ_USE_FLOAT_CONTROLS : 0);
+    assert_int_equal(dj_context_uses(context), bare ? 0 : offered);
+    assert_int_equal(dj_context_uses(NULL), 0);
+    if (!bare)
+        assert_int_equal((engine->wants.buffer_usage & VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT) !=
+                             0,
+                         info.buffer_device_address);
+}
+
 /* Right, with everything and with nothing enabled; with everything the same bits as on a context of
  * the library's own. Without float controls a compiler has other freedoms. */
 static void imported_devices_attend(void **state)
@@ -41,6 +58,7 @@ static void imported_devices_attend(void **state)
             struct dj_import_params params = engine_params(&engine);
             dj_context *context;
             HARNESS_OK(dj_context_import(&params, &context));
+            assert_uses(context, &engine, bare);
             float *got, *want = problem_run(&problem, device, LAYOUT_HEADS_FIRST);
             assert_attends(context, &problem, &got);
             struct dj_device_info info;

@@ -74,9 +74,9 @@ DJ_API uint64_t dj_type_size(uint32_t type);
  * Element [i][j][k][l] lies at byte offset + size * (i * stride[0] + j * stride[1] + k * stride[2]
  * + l * stride[3]), size being dj_type_size(type).
  *
- * On a device without 16-bit storage (dj_device_info.storage_16bit) the offset of a tensor of
- * 2-byte elements must be a multiple of 4 bytes and its strides must be even, so that no two rows
- * share a 32-bit word. */
+ * In a context without 16-bit storage (DJ_USE_STORAGE_16BIT of dj_context_uses) the offset of a
+ * tensor of 2-byte elements must be a multiple of 4 bytes and its strides must be even, so that no
+ * two rows share a 32-bit word. */
 struct dj_tensor {
     dj_buffer *buffer;
     uint64_t offset;      /* bytes, a multiple of the element's size */

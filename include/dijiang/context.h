@@ -145,9 +145,22 @@ DJ_API dj_result dj_context_create(const struct dj_context_params *params, dj_co
  * are accepted. */
 DJ_API void dj_context_destroy(dj_context **context);
 
-/* The device of a context, as dj_device_list describes it. Thread-safe. Returns DJ_SUCCESS, or
- * DJ_ERROR_INVALID_ARGUMENT if either is NULL. */
+/* The device of a context, as dj_device_list describes it: what it offers (dj_context_uses says
+ * what is in use). Thread-safe. Returns DJ_SUCCESS, or DJ_ERROR_INVALID_ARGUMENT if either is NULL.
+ */
 DJ_API dj_result dj_context_device(const dj_context *context, struct dj_device_info *info);
+
+/* What a context makes use of, which may be less than its device offers: of an imported one what
+ * its caller enabled, less what a switch or a quirk takes away. */
+enum dj_use {
+    DJ_USE_PUSH_DESCRIPTORS = 1,
+    DJ_USE_DEVICE_ADDRESSES = 2, /* buffers that are wrapped must have one */
+    DJ_USE_STORAGE_16BIT = 4,    /* struct dj_tensor */
+    DJ_USE_FLOAT_CONTROLS = 8,   /* NaN and Inf are as <dijiang/attention.h> says */
+};
+
+/* enum dj_use, any together; 0 for NULL. Thread-safe. */
+DJ_API uint32_t dj_context_uses(const dj_context *context);
 
 /* How many warnings and errors the validation layer has reported on this context so far; 0 without
  * validation. Thread-safe. A test treats any as a failure. */

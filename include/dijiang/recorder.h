@@ -21,7 +21,8 @@ extern "C" {
 #endif
 
 /* A command buffer, its descriptors and a small ring of memory for indices, all allocated at
- * creation. One thread at a time; one per submission in flight. */
+ * creation. One thread at a time; one per submission in flight, or per
+ * command buffer of the caller's that is not finished. */
 typedef struct dj_recorder dj_recorder;
 
 struct dj_recorder_params {
@@ -32,7 +33,8 @@ struct dj_recorder_params {
 };
 
 enum dj_barrier {
-    DJ_BARRIER_BEFORE = 1,        /* all earlier work and host writes, before this call */
+    DJ_BARRIER_BEFORE = 1, /* earlier compute work, transfers and host writes, before this call
+                            * (of other stages an engine's own barrier speaks) */
     DJ_BARRIER_AFTER_COMPUTE = 2, /* this call's writes become visible to later compute work */
     DJ_BARRIER_AFTER_HOST = 4,    /* ... and to the host, once the submission was waited for */
 };
@@ -45,7 +47,8 @@ enum dj_barrier {
 DJ_API dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_params *params,
                                     dj_recorder **recorder);
 
-/* Destroys a recorder and sets *recorder to NULL; waits for its submission first. */
+/* Destroys a recorder and sets *recorder to NULL; waits for its own submission first. What was
+ * recorded into a command buffer of the caller's must have completed, or never run. */
 DJ_API void dj_recorder_destroy(dj_recorder **recorder);
 
 /* Starts a new recording, dropping the last one. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE if a

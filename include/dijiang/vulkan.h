@@ -37,8 +37,10 @@ struct dj_device_wants {
                      * put before the pNext of VkDeviceCreateInfo; NULL: empty. A caller whose own
                      * chain has VkPhysicalDeviceVulkan11Features or ..12Features sets those members
                      * there instead: the chain may not hold both */
-    uint64_t storage[64]; /* of the chain */
-    uint64_t reserved[4]; /* 0 */
+    VkBufferUsageFlags buffer_usage; /* that dj_buffer_wrap needs if all of this is enabled */
+    uint32_t padding;                /* 0 */
+    uint64_t storage[64];            /* of the chain */
+    uint64_t reserved[4];            /* 0 */
 };
 
 /* Asks a physical device. instance: of Vulkan 1.1 or newer.
@@ -59,7 +61,8 @@ struct dj_import_params {
     VkInstance instance;
     VkPhysicalDevice physical_device;
     VkDevice device;
-    uint32_t api_version; /* what VkApplicationInfo asked for, as VK_MAKE_API_VERSION; 0: 1.1 */
+    uint32_t api_version; /* what VkApplicationInfo asked for, as VK_MAKE_API_VERSION; 0: 1.1, and
+                           * then what newer versions include counts only by its extension */
     uint32_t instance_extension_count;
     const char *const *instance_extensions; /* enabled on the instance */
     const char *const *device_extensions;   /* enabled on the device */
@@ -141,14 +144,19 @@ DJ_API dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params
  * for a size of 0. Thread-safe. */
 DJ_API VkBuffer dj_buffer_handle(const dj_buffer *buffer);
 
-/* Starts recording into a command buffer of the caller's, which is in the recording state, was
- * allocated from the context's queue family, and is outside a render pass. Ending and submitting it
- * is the caller's, who calls this again only when what was recorded before has completed or will
- * never be submitted: the recorder's descriptors and ring start anew. Any number of dj_*_record
- * calls follow. One recorder is needed for each frame in flight. Works on every context.
+/* Starts recording into a command buffer of the caller's, primary or secondary, which is in the
+ * recording state, was allocated for the context's queue family (or one of its queue_families) and
+ * is outside a render pass. Any number of dj_*_record calls follow. Ending and submitting it is the
+ * caller's, and there is no other end: the recorder must not be recorded into after that, and
+ * dj_recorder_wait knows nothing of it. The command buffer may be submitted again, but not while it
+ * is pending: it names scratch memory and slots. This is called again only when what was recorded
+ * before has completed or will never be submitted, since the recorder's descriptors and ring start
+ * anew: one recorder is needed for each command buffer that is not yet finished. Works on every
+ * context.
  *
- * After dj_*_record the bound compute pipeline, descriptor set 0 of the compute bind point and push
- * constants are undefined; nothing else of the command buffer's state is touched.
+ * After dj_*_record the compute bind point's pipeline and descriptor sets and the push constants
+ * are undefined (set 0 was bound with the library's own layout, which disturbs the others); nothing
+ * else of the command buffer's state is touched.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL); DJ_ERROR_RECORDER_STATE if a submission of
  * the recorder's own was not waited for; DJ_ERROR_DEVICE_LOST. Allocates, locks and waits for
