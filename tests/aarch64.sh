@@ -97,7 +97,7 @@ smoke()
     unpack_driver
     VK_DRIVER_FILES=/usr/share/vulkan/icd.d/lvp_icd.json timeout 1200 "$qemu" -L "$root" \
         "$build/tree/samples/dijiang-attend" --form reference --check \
-        --input "$tests/data/official_layer_h2_d64_t96.safetensors"
+        --input "$tests/data/official_h1_d128_t67.safetensors"
 }
 
 require "packages of arm64 are unpacked" unpack_build

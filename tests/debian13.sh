@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # ./bootstrap.sh demo and test on a bare Debian 13, with Mesa of its backports, made by debootstrap in
-# a folder (build-debian13/, kept for the next time) and run by chroot. TAP. Needs root.
+# a folder (build-debian13/) and run by chroot. TAP. Needs root.
 # usage: debian13.sh [COMMAND...]: of bootstrap.sh; else demo and test
 # Environment: DIJIANG_MIRROR, Debian's archive; DIJIANG_DEBIAN13, the folder.
 set -u
 
 tests=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=${DIJIANG_DEBIAN13:-$tests/../build-debian13}
+folder=${DIJIANG_DEBIAN13:-$tests/../build-debian13}
 mirror=${DIJIANG_MIRROR:-http://deb.debian.org/debian}
 # shellcheck source=tests/tap.sh
 . "$tests/tap.sh"
@@ -19,37 +19,39 @@ is_mounted() { grep -q " $root/" /proc/self/mounts; }
 # Also of what an earlier run may have left.
 unmount()
 {
-    for folder in dev proc; do
-        while grep -q " $root/$folder " /proc/self/mounts; do
-            umount "$root/$folder" || umount -l "$root/$folder" || break
+    for mounted in dev proc; do
+        while grep -q " $root/$mounted " /proc/self/mounts; do
+            umount "$root/$mounted" || umount -l "$root/$mounted" || break
         done
     done
 }
 
+# Bare each time; what debootstrap makes is kept.
 make_system()
 {
-    [ ! -e "$root/.complete" ] || return 0
     fails is_mounted
     rm -rf --one-file-system "$root"
-    debootstrap --variant=minbase --include=ca-certificates trixie "$root" "$mirror"
+    if [ ! -e "$folder/base.tar" ]; then
+        debootstrap --variant=minbase --include=ca-certificates trixie "$root" "$mirror"
+        tar -C "$root" --one-file-system -cf "$folder/base.tar.new" .
+        mv "$folder/base.tar.new" "$folder/base.tar"
+    else
+        mkdir "$root"
+        tar -C "$root" -xpf "$folder/base.tar"
+    fi
     mkdir -p "$root/etc/apt/sources.list.d" "$root/etc/apt/preferences.d"
     echo "deb $mirror trixie-backports main" >"$root/etc/apt/sources.list.d/backports.list"
     printf '%s\n' 'Package: src:mesa src:libdrm' 'Pin: release a=trixie-backports' \
         'Pin-Priority: 900' >"$root/etc/apt/preferences.d/mesa"
-    : >"$root/.complete"
 }
 
-# The tree without what was built here; what was built there stays.
+# The tree, without what was built.
 copy_tree()
 {
     fails is_mounted
-    rm -rf --one-file-system "$root/dijiang.new"
-    mkdir -p "$root/dijiang" "$root/dijiang.new"
+    mkdir "$root/dijiang"
     tar -C "$tests/.." --one-file-system --exclude='./build*' --exclude=./.git -cf - . |
-        tar -C "$root/dijiang.new" -xf -
-    [ ! -d "$root/dijiang/build" ] || mv "$root/dijiang/build" "$root/dijiang.new/build"
-    rm -rf --one-file-system "$root/dijiang"
-    mv "$root/dijiang.new" "$root/dijiang"
+        tar -C "$root/dijiang" -xf -
 }
 
 run_command()
@@ -60,8 +62,9 @@ run_command()
         TERM="${TERM:-dumb}" /dijiang/bootstrap.sh "$1"
 }
 
-mkdir -p "$root" || exit 1
-root=$(cd "$root" && pwd)
+mkdir -p "$folder" || exit 1
+folder=$(cd "$folder" && pwd)
+root=$folder/root
 unmount
 trap 'unmount; rm -rf --one-file-system "$work"' EXIT
 [ $# -gt 0 ] || set -- demo test
