@@ -54,6 +54,9 @@ static dj_result check_sizes(const struct dj_log *log, const struct dj_attention
     if (params->heads > 65535)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: heads %u is above 65535",
                        params->heads);
+    if (params->key_heads > 65535)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: key_heads %u is above 65535",
+                       params->key_heads);
     if (params->key_heads != 0 && params->heads % params->key_heads != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: key_heads %u is no divisor of heads %u", params->key_heads,

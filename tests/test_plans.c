@@ -41,6 +41,7 @@ struct plan_mutation {
     params->decay = decay;
 
 PLAN_MUTATION(heads_65536, params->heads = 65536;)
+PLAN_MUTATION(key_heads_65536, params->heads = 0; params->key_heads = 65536;)
 PLAN_MUTATION(heads_huge, params->heads = UINT32_MAX; params->key_heads = 0;)
 PLAN_MUTATION(key_heads_3, params->key_heads = 3;)
 PLAN_MUTATION(key_heads_more, params->key_heads = 2 * HEADS;)
@@ -79,6 +80,7 @@ PLAN_MUTATION(reserved_3, params->reserved[3] = UINT64_MAX;)
 /* Rules of every map. */
 static const struct plan_mutation common[] = {
     {"65536 heads", "heads", INVALID, heads_65536},
+    {"65536 key heads of no heads", "key_heads", INVALID, key_heads_65536},
     {"2^32 - 1 heads", "heads", INVALID, heads_huge},
     {"3 key heads of 4", "key_heads", INVALID, key_heads_3},
     {"more key heads than heads", "key_heads", INVALID, key_heads_more},

@@ -52,8 +52,8 @@ enum dj_family {
 struct dj_attention_params {
     uint32_t map;       /* enum dj_map */
     uint32_t heads;     /* H, of queries: 0 to 65535; 0 computes nothing */
-    uint32_t key_heads; /* Hk, of keys and values, a divisor of H; 0: as heads. Fewer than H is
-                         * grouped-query, 1 multi-query attention */
+    uint32_t key_heads; /* Hk, of keys and values, a divisor of H, at most 65535; 0: as heads. Fewer
+                         * than H is grouped-query, 1 multi-query attention */
     uint32_t dim;       /* d, of queries and keys: 4 to 256 in steps of 4 */
     uint32_t value_dim; /* e, of values and outputs: 4 to 256 in steps of 4; 0: as dim */
     uint32_t features;  /* m of WDCF, PFF, PRF, PERFORMER_RELU: 4 to 1024 in steps of 4, at most 4 d
