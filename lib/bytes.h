@@ -41,7 +41,14 @@ struct dj_reader {
     const uint8_t *data;
     size_t left;
     bool broken;
+    bool starved; /* broken for want of memory alone: the bytes may be good */
 };
+
+/* Breaks the reader because there is no memory for what was read. */
+static inline void dj_reader_starve(struct dj_reader *reader)
+{
+    reader->broken = reader->starved = true;
+}
 
 /* The next count bytes, or NULL. */
 static inline const uint8_t *dj_read_bytes(struct dj_reader *reader, size_t count)

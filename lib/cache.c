@@ -26,6 +26,7 @@ static const uint8_t MAGIC[8] = {'d', 'i', 'j', 'i', 'a', 'n', 'g', 0x1a};
 struct blob {
     const uint8_t *pipelines;
     size_t pipelines_size;
+    uint32_t recipes;
     struct dj_recipe_entry *list;
 };
 
@@ -35,15 +36,15 @@ struct flaw {
     bool foreign; /* it is whole, but made elsewhere */
 };
 
-__attribute__((format(printf, 3, 4))) static bool refuse(struct flaw *flaw, bool foreign,
-                                                         const char *format, ...)
+__attribute__((format(printf, 3, 4))) static dj_result refuse(struct flaw *flaw, bool foreign,
+                                                              const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vsnprintf(flaw->text, sizeof flaw->text, format, args);
     va_end(args);
     flaw->foreign = foreign;
-    return false;
+    return DJ_ERROR_CACHE;
 }
 
 /* FNV-1a, 64 bits: any one byte that differs gives another hash. */
@@ -83,13 +84,15 @@ static bool pipelines_fit(const struct blob *blob, const struct dj_cache_identit
     return known && uuid != NULL && memcmp(uuid, identity->uuid, VK_UUID_SIZE) == 0;
 }
 
-/* Reads count recipes, the rest of the bytes. */
-static bool recipes_read(struct dj_reader *reader, uint32_t count, struct blob *blob)
+/* Reads the recipes, the rest of the bytes. */
+static dj_result recipes_read(struct dj_reader *reader, struct blob *blob, struct flaw *flaw)
 {
-    for (uint32_t i = 0; i < count && !reader->broken; i++) {
+    for (uint32_t i = 0; i < blob->recipes && !reader->broken; i++) {
         struct dj_recipe_entry *const entry = calloc(1, sizeof *entry);
-        if (entry == NULL)
-            return false;
+        if (entry == NULL) {
+            dj_reader_starve(reader);
+            break;
+        }
         entry->next = blob->list;
         blob->list = entry;
         const uint32_t verdict = dj_read_u32(reader);
@@ -98,12 +101,18 @@ static bool recipes_read(struct dj_reader *reader, uint32_t count, struct blob *
         atomic_init(&entry->verdict, verdict);
         dj_recipe_read(&entry->recipe, reader);
     }
-    return !reader->broken && reader->left == 0;
+    if (reader->starved) {
+        refuse(flaw, false, "there is no memory for its %" PRIu32 " kernels", blob->recipes);
+        return DJ_ERROR_OUT_OF_HOST_MEMORY;
+    }
+    if (reader->broken || reader->left != 0)
+        return refuse(flaw, false, "its kernels are malformed");
+    return DJ_SUCCESS;
 }
 
 /* The header's numbers behind the magic, up to the hash. */
-static bool header_check(struct dj_reader *reader, const struct dj_cache_identity *identity,
-                         uint64_t size, struct flaw *flaw)
+static dj_result header_check(struct dj_reader *reader, const struct dj_cache_identity *identity,
+                              uint64_t size, struct flaw *flaw)
 {
     const uint32_t format = dj_read_u32(reader), version = dj_read_u32(reader);
     const uint32_t vendor = dj_read_u32(reader), device = dj_read_u32(reader);
@@ -126,12 +135,12 @@ static bool header_check(struct dj_reader *reader, const struct dj_cache_identit
     if (whole != size || pipelines > size - HEADER)
         return refuse(flaw, false, "it has %" PRIu64 " bytes, and should have %" PRIu64, size,
                       whole);
-    return true;
+    return DJ_SUCCESS;
 }
 
 /* Takes a cache apart, or says why not; the blob's list is then to be freed either way. */
-static bool blob_open(const struct dj_context *context, const void *data, uint64_t size,
-                      struct blob *blob, struct flaw *flaw)
+static dj_result blob_open(const struct dj_context *context, const void *data, uint64_t size,
+                           struct blob *blob, struct flaw *flaw)
 {
     const struct dj_cache_identity identity = dj_cache_identity(context);
     const uint8_t *const bytes = data;
@@ -141,14 +150,15 @@ static bool blob_open(const struct dj_context *context, const void *data, uint64
     if (memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
         return refuse(flaw, false, "it does not begin as one");
     struct dj_reader reader = {.data = bytes + sizeof MAGIC, .left = HASH_AT - sizeof MAGIC};
-    if (!header_check(&reader, &identity, size, flaw))
-        return false;
+    const dj_result result = header_check(&reader, &identity, size, flaw);
+    if (result != DJ_SUCCESS)
+        return result;
     struct dj_reader numbers = {.data = bytes + HASH_AT, .left = HEADER - HASH_AT};
     if (hash_whole(bytes, (size_t)size) != dj_read_u64(&numbers))
         return refuse(flaw, false, "its contents are damaged");
 
     numbers = (struct dj_reader){.data = bytes + 28, .left = 4};
-    const uint32_t recipes = dj_read_u32(&numbers);
+    blob->recipes = dj_read_u32(&numbers);
     numbers = (struct dj_reader){.data = bytes + 48, .left = 8};
     blob->pipelines = bytes + HEADER;
     blob->pipelines_size = (size_t)dj_read_u64(&numbers);
@@ -156,9 +166,7 @@ static bool blob_open(const struct dj_context *context, const void *data, uint64
         return refuse(flaw, false, "its pipeline cache is not this driver's");
     reader = (struct dj_reader){.data = blob->pipelines + blob->pipelines_size,
                                 .left = (size_t)size - HEADER - blob->pipelines_size};
-    if (!recipes_read(&reader, recipes, blob))
-        return refuse(flaw, false, "its kernels are malformed, or there is no memory for them");
-    return true;
+    return recipes_read(&reader, blob, flaw);
 }
 
 /* Whether the context has a pipeline cache, and one of its own. */
@@ -190,20 +198,24 @@ dj_result dj_context_load_cache(struct dj_context *context, const void *data, ui
     struct flaw flaw;
     if (data == NULL || size == 0)
         return DJ_SUCCESS;
-    if (!blob_open(context, data, size, &blob, &flaw)) {
+    const dj_result result = blob_open(context, data, size, &blob, &flaw);
+    if (result != DJ_SUCCESS) {
         dj_recipe_entries_free(blob.list);
         dj_log_line(&context->log, flaw.foreign ? DJ_LOG_INFO : DJ_LOG_WARNING,
                     "the cache is not used: %s", flaw.text);
-        return DJ_ERROR_CACHE;
+        return result;
     }
     const VkResult code = pipelines_load(context, &blob);
     if (code != VK_SUCCESS) {
         dj_recipe_entries_free(blob.list);
         dj_log_line(&context->log, DJ_LOG_WARNING,
                     "the cache is not used: the driver refuses it with VkResult %d", (int)code);
-        return DJ_ERROR_CACHE;
+        return code == VK_ERROR_OUT_OF_HOST_MEMORY ? DJ_ERROR_OUT_OF_HOST_MEMORY : DJ_ERROR_CACHE;
     }
     dj_recipes_add(context, blob.list);
+    dj_log_line(&context->log, DJ_LOG_DEBUG,
+                "the cache is used: %" PRIu32 " DCT kernels, %zu bytes of the driver's",
+                blob.recipes, blob.pipelines_size);
     return DJ_SUCCESS;
 }
 
@@ -215,10 +227,11 @@ dj_result dj_cache_check(dj_context *context, const void *data, uint64_t size)
         return DJ_ERROR_INVALID_ARGUMENT;
     if (data == NULL)
         return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "dj_cache_check: data is NULL");
-    const bool taken = blob_open(context, data, size, &blob, &flaw);
+    const dj_result result = blob_open(context, data, size, &blob, &flaw);
     dj_recipe_entries_free(blob.list);
-    return taken ? DJ_SUCCESS
-                 : dj_fail(&context->log, DJ_ERROR_CACHE, "not a cache to use: %s", flaw.text);
+    return result == DJ_SUCCESS
+               ? DJ_SUCCESS
+               : dj_fail(&context->log, result, "not a cache to use: %s", flaw.text);
 }
 
 /* The driver's pipeline cache. */

@@ -19,8 +19,8 @@ struct dj_cache_identity dj_cache_identity(const struct dj_context *context);
  * context's pipeline cache is merged into: nobody else may use it meanwhile.
  *
  * Returns DJ_SUCCESS, or the reason why it is not used, logged at warning level, or at info level
- * if it is only another device's, driver's or version's: DJ_ERROR_CACHE,
- * DJ_ERROR_OUT_OF_HOST_MEMORY, or what Vulkan said. The context is as it was. */
+ * if it is only another device's, driver's or version's: DJ_ERROR_CACHE, also where the driver
+ * refuses its own data, or DJ_ERROR_OUT_OF_HOST_MEMORY. The context is as it was. */
 dj_result dj_context_load_cache(struct dj_context *context, const void *data, uint64_t size);
 
 /* As dj_cache_save, but DJ_ERROR_LIMIT is not logged: the caller asks again. */

@@ -168,12 +168,18 @@ dj_result dj_cache_file_load(dj_context *context, const char *folder)
     int directory;
     file_name(context, name);
     dj_result result = folder_open(log, folder, false, &directory);
-    if (result != DJ_SUCCESS || directory == NO_FOLDER)
+    if (result != DJ_SUCCESS)
         return result;
+    if (directory == NO_FOLDER) {
+        dj_log_line(log, DJ_LOG_DEBUG, "cache: no folder yet for %s", name);
+        return DJ_SUCCESS;
+    }
     /* a pipe of that name must not make us wait */
     const int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        result = errno == ENOENT ? DJ_SUCCESS : fail(log, "opening", name);
+    if (fd < 0 && errno == ENOENT) {
+        dj_log_line(log, DJ_LOG_DEBUG, "cache: no %s yet", name);
+    } else if (fd < 0) {
+        result = fail(log, "opening", name);
     } else {
         uint8_t *data = NULL;
         uint64_t size = 0;

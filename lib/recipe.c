@@ -208,7 +208,7 @@ static void words_read(struct dj_recipe *recipe, struct dj_reader *reader)
         return;
     recipe->words = malloc(count * sizeof(uint32_t));
     if (recipe->words == NULL) {
-        reader->broken = true;
+        dj_reader_starve(reader);
         return;
     }
     recipe->words_size = count * sizeof(uint32_t);
@@ -228,7 +228,7 @@ static void table_read(struct dj_recipe *recipe, struct dj_reader *reader)
     }
     unsigned char *const table = malloc(size);
     if (table == NULL) {
-        reader->broken = true;
+        dj_reader_starve(reader);
         return;
     }
     for (uint32_t i = 0; i < size; i += 4) {

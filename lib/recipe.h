@@ -67,9 +67,9 @@ const char *dj_recipe_flaw(const struct dj_recipe *recipe);
 /* Appends the recipe, which has no flaw. */
 void dj_recipe_write(const struct dj_recipe *recipe, struct dj_writer *writer);
 
-/* Reads what dj_recipe_write wrote, one recipe, and nothing else: any other bytes, or none of
- * memory, break the reader, and the recipe is then empty. The words and the table are the
- * caller's to give to dj_recipe_finish. */
+/* Reads what dj_recipe_write wrote, one recipe, and nothing else: any other bytes break the reader,
+ * want of memory starves it, and the recipe is then empty. The words and the table are the caller's
+ * to give to dj_recipe_finish. */
 void dj_recipe_read(struct dj_recipe *recipe, struct dj_reader *reader);
 
 /* Frees words and table, and leaves all zero. */

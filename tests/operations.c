@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "operations.h"
 
-#include "../lib/context.h"
-
-#include <dijiang/cache.h>
+#include "../lib/cache.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -447,6 +445,24 @@ static dj_result do_load(struct world *world)
     return dj_state_load(world->plans[0], &args, 1, slot, world->needs.slot_size);
 }
 
+dj_result operation_load_cache(dj_context *context)
+{
+    return dj_context_load_cache(context, kernels, kernels_size);
+}
+
+static dj_result do_check_cache(struct world *world)
+{
+    return dj_cache_check(world->context, kernels, kernels_size);
+}
+
+static unsigned char saved[sizeof kernels];
+
+static dj_result do_save_cache(struct world *world)
+{
+    uint64_t size = sizeof saved;
+    return dj_cache_save(world->context, saved, &size);
+}
+
 #define OPERATION(name) \
     { \
 #name, do_##name \
@@ -476,6 +492,8 @@ const struct operation operations[] = {
     OPERATION(run_dct),
     OPERATION(save),
     OPERATION(load),
+    OPERATION(check_cache),
+    OPERATION(save_cache),
 };
 const size_t operation_count = sizeof operations / sizeof *operations;
 const struct operation operation_generation = OPERATION(generation);

@@ -42,6 +42,9 @@ void world_finish(struct world *world);
 /* Makes a plan of a generated kernel and destroys it. */
 void operation_generate(dj_context *context, uint32_t length);
 
+/* Gives a context the cache with that kernel. */
+dj_result operation_load_cache(dj_context *context);
+
 /* Returns the first result that was not DJ_SUCCESS; asserts that outputs of calls that failed are
  * NULL. */
 struct operation {

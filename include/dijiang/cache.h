@@ -36,8 +36,8 @@ DJ_API dj_result dj_cache_save(dj_context *context, void *data, uint64_t *size);
 
 /* Whether a cache would be taken by this context, or one of the same device: size bytes of any
  * origin. Returns DJ_SUCCESS; DJ_ERROR_CACHE (it is truncated or damaged, or of another device,
- * driver or version: the log says which); DJ_ERROR_INVALID_ARGUMENT (context or data is NULL).
- * Thread-safe. */
+ * driver or version: the log says which); DJ_ERROR_INVALID_ARGUMENT (context or data is NULL);
+ * DJ_ERROR_OUT_OF_HOST_MEMORY (it may be a good one). Thread-safe. */
 DJ_API dj_result dj_cache_check(dj_context *context, const void *data, uint64_t size);
 
 /* Reads the cache of this context's device and driver from its file and adds it to the context, as
@@ -52,8 +52,8 @@ DJ_API dj_result dj_cache_check(dj_context *context, const void *data, uint64_t 
  *
  * Returns DJ_SUCCESS, also if there is no such file or folder yet; DJ_ERROR_FILE (it breaks a rule
  * above, cannot be read, or there is no folder to take by default); DJ_ERROR_CACHE (as
- * dj_cache_check); DJ_ERROR_INVALID_ARGUMENT (context is NULL); DJ_ERROR_OUT_OF_HOST_MEMORY. After
- * any of them the context can be used as before. */
+ * dj_cache_check, or the driver does not take it); DJ_ERROR_INVALID_ARGUMENT (context is NULL);
+ * DJ_ERROR_OUT_OF_HOST_MEMORY. After any of them the context can be used as before. */
 DJ_API dj_result dj_cache_file_load(dj_context *context, const char *folder);
 
 /* Writes the context's cache to the file that dj_cache_file_load reads; folder as there. The folder
