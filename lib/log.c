@@ -41,6 +41,16 @@ dj_result dj_fail(const struct dj_log *log, dj_result result, const char *format
     return result;
 }
 
+dj_result dj_fail_at(const struct dj_log *log, uint32_t level, dj_result result, const char *format,
+                     ...)
+{
+    va_list args;
+    va_start(args, format);
+    deliver(log, level, format, args);
+    va_end(args);
+    return result;
+}
+
 bool dj_reserved_is_zero(const struct dj_log *log, const uint64_t *reserved, uint32_t count,
                          const char *what)
 {

@@ -29,7 +29,7 @@ static struct dj_writer make(uint32_t number)
                                       .length = DJ_PREBUILT_STEP * (1 + number / DJ_PREBUILT_TYPES),
                                       .limits = DJ_PREBUILT_LIMITS};
     struct dj_recipe recipe;
-    if (dj_vkfft_generate(&log, &key, &recipe) != DJ_SUCCESS)
+    if (dj_vkfft_generate(&log, DJ_LOG_ERROR, &key, &recipe) != DJ_SUCCESS)
         fail("a recipe cannot be made");
     struct dj_writer writer = {0};
     dj_recipe_write(&recipe, &writer);

@@ -115,9 +115,10 @@ void dj_recipes_add(struct dj_context *context, struct dj_recipe_entry *list)
 #if DJ_HAVE_PREBUILT
 
 /* The embedded recipe, which is right but for the memory it takes. */
-static dj_result make(struct dj_context *context, const struct dj_recipe_key *key,
+static dj_result make(struct dj_context *context, const struct dj_recipe_key *key, uint32_t level,
                       struct dj_recipe *recipe)
 {
+    (void)level; /* nothing is generated */
     const uint32_t number = dj_prebuilt_number(key->type, key->length);
     if (number == DJ_PREBUILT_COUNT) {
         dj_log_line(&context->log, DJ_LOG_DEBUG,
@@ -152,26 +153,27 @@ static void generator_hold(struct dj_recipes *recipes)
         dj_vkfft_release();
 }
 
-static dj_result make(struct dj_context *context, const struct dj_recipe_key *key,
+static dj_result make(struct dj_context *context, const struct dj_recipe_key *key, uint32_t level,
                       struct dj_recipe *recipe)
 {
     generator_hold(&context->recipes);
-    return dj_vkfft_generate(&context->log, key, recipe);
+    return dj_vkfft_generate(&context->log, level, key, recipe);
 }
 
 #else
 
-static dj_result make(struct dj_context *context, const struct dj_recipe_key *key,
+static dj_result make(struct dj_context *context, const struct dj_recipe_key *key, uint32_t level,
                       struct dj_recipe *recipe)
 {
     (void)context;
+    (void)level;
     *recipe = (struct dj_recipe){.key = *key};
     return DJ_SUCCESS;
 }
 
 #endif
 
-dj_result dj_recipes_get(struct dj_context *context, uint32_t type, uint32_t length,
+dj_result dj_recipes_get(struct dj_context *context, uint32_t type, uint32_t length, uint32_t level,
                          struct dj_recipe_entry **entry)
 {
     struct dj_recipe_key key;
@@ -186,7 +188,7 @@ dj_result dj_recipes_get(struct dj_context *context, uint32_t type, uint32_t len
         struct dj_recipe_entry *const made = calloc(1, sizeof *made);
         if (made == NULL)
             return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
-        const dj_result result = make(context, &key, &made->recipe);
+        const dj_result result = make(context, &key, level, &made->recipe);
         if (result != DJ_SUCCESS) {
             entry_free(made);
             return result;

@@ -42,8 +42,9 @@ bool dj_recipes_key(const struct dj_context *context, uint32_t type, uint32_t le
 /* The recipe of a transform: the context's list (which a cache has filled), else one that the
  * library was built with, else a generated one. The entry lives as long as the context.
  * Thread-safe. Returns DJ_SUCCESS; DJ_ERROR_UNSUPPORTED (there is none; logged at debug level only,
- * since the caller may fall back); DJ_ERROR_COMPILER; DJ_ERROR_OUT_OF_HOST_MEMORY. */
-dj_result dj_recipes_get(struct dj_context *context, uint32_t type, uint32_t length,
+ * since the caller may fall back); DJ_ERROR_COMPILER, logged at that level;
+ * DJ_ERROR_OUT_OF_HOST_MEMORY. */
+dj_result dj_recipes_get(struct dj_context *context, uint32_t type, uint32_t length, uint32_t level,
                          struct dj_recipe_entry **entry);
 
 /* The newest entry; the list from there on never changes. Thread-safe. */

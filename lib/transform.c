@@ -48,13 +48,14 @@ static dj_result tables_create(struct dj_transform *transform, const void *table
 
 /* The verdict on an entry's recipe, by a trial if there was none yet and this context makes them.
  * Threads that try at the same time come to the same one. */
-static dj_result judge(struct dj_transform *transform, struct dj_recipe_entry *entry)
+static dj_result judge(struct dj_transform *transform, struct dj_recipe_entry *entry,
+                       uint32_t level)
 {
     struct dj_context *const context = transform->context;
     if (atomic_load(&entry->verdict) != DJ_VERDICT_NONE || !context->trials)
         return DJ_SUCCESS;
     const dj_result result =
-        dj_transform_check(transform, context, transform->type, transform->length);
+        dj_transform_check(transform, context, transform->type, transform->length, level);
     if (result == DJ_SUCCESS)
         atomic_store(&entry->verdict, DJ_VERDICT_RIGHT);
     else if (result == DJ_ERROR_COMPILER)
@@ -62,17 +63,19 @@ static dj_result judge(struct dj_transform *transform, struct dj_recipe_entry *e
     return result;
 }
 
-static dj_result generated_create(struct dj_transform *transform)
+/* level: of the line that says that there is a kernel, and it is no good. */
+static dj_result generated_create(struct dj_transform *transform, uint32_t level)
 {
     struct dj_context *const context = transform->context;
     struct dj_recipe_entry *entry;
-    dj_result result = dj_recipes_get(context, transform->type, transform->length, &entry);
+    dj_result result = dj_recipes_get(context, transform->type, transform->length, level, &entry);
     if (result != DJ_SUCCESS)
         return result;
     if (atomic_load(&entry->verdict) == DJ_VERDICT_WRONG)
-        return dj_fail(&context->log, DJ_ERROR_COMPILER,
-                       "DCT-%u of length %u: the kernel was wrong on this device when it was tried",
-                       transform->type, transform->length);
+        return dj_fail_at(
+            &context->log, level, DJ_ERROR_COMPILER,
+            "DCT-%u of length %u: the kernel was wrong on this device when it was tried",
+            transform->type, transform->length);
     const struct dj_recipe *const recipe = &entry->recipe;
     transform->recipe = recipe;
     dj_dct_scales(transform->type, transform->length, transform->scale);
@@ -83,7 +86,7 @@ static dj_result generated_create(struct dj_transform *transform)
         result = dj_pipeline_create(context, &shader, NULL, &transform->kernel);
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &dj_shader_rows_load, NULL, &transform->load);
-    return result == DJ_SUCCESS ? judge(transform, entry) : result;
+    return result == DJ_SUCCESS ? judge(transform, entry, level) : result;
 }
 
 static dj_result dense_create(struct dj_transform *transform)
@@ -124,7 +127,8 @@ static dj_result path_create(struct dj_transform *transform, uint32_t path)
         path = DJ_DCT_PATH_DENSE;
     if (path == DJ_DCT_PATH_DENSE)
         return dense_create(transform);
-    dj_result result = generated_create(transform);
+    dj_result result =
+        generated_create(transform, path == DJ_DCT_PATH_DEFAULT ? DJ_LOG_WARNING : DJ_LOG_ERROR);
     const bool none = result == DJ_ERROR_UNSUPPORTED || result == DJ_ERROR_COMPILER;
     if (path == DJ_DCT_PATH_DEFAULT && none) {
         if (result == DJ_ERROR_COMPILER)

@@ -79,7 +79,7 @@ static bool compare_row(const struct trial *trial, uint32_t row, const float *sc
 
 /* The first and the last row. */
 static dj_result trial_compare(struct dj_context *context, const struct trial *trial,
-                               const float *scale)
+                               const float *scale, uint32_t level)
 {
     double error = 0, norm = 0;
     if (!compare_row(trial, 0, scale, &error, &norm) ||
@@ -87,20 +87,20 @@ static dj_result trial_compare(struct dj_context *context, const struct trial *t
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory to check a kernel");
     const double relative = sqrt(error / norm);
     if (!(relative <= DJ_TRANSFORM_ERROR))
-        return dj_fail(&context->log, DJ_ERROR_COMPILER,
-                       "DCT-%u of length %u: the kernel's error is %g on this device, above %g",
-                       trial->type, trial->length, relative, DJ_TRANSFORM_ERROR);
+        return dj_fail_at(&context->log, level, DJ_ERROR_COMPILER,
+                          "DCT-%u of length %u: the kernel's error is %g on this device, above %g",
+                          trial->type, trial->length, relative, DJ_TRANSFORM_ERROR);
     return DJ_SUCCESS;
 }
 
 dj_result dj_transform_check(const struct dj_transform *transform, struct dj_context *context,
-                             uint32_t type, uint32_t length)
+                             uint32_t type, uint32_t length, uint32_t level)
 {
     struct trial trial = {
         .type = type, .length = length, .rows = dj_transform_row_multiple(transform)};
     dj_result result = trial_run(transform, context, &trial);
     if (result == DJ_SUCCESS)
-        result = trial_compare(context, &trial, dj_transform_scales(transform));
+        result = trial_compare(context, &trial, dj_transform_scales(transform), level);
     dj_recorder_destroy(&trial.recorder);
     dj_buffer_destroy(&trial.output);
     dj_buffer_destroy(&trial.input);

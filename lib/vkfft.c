@@ -212,8 +212,8 @@ static void log_none(const struct dj_log *log, const struct dj_recipe_key *key, 
 }
 
 /* What a plan that VkFFT finished comes to. */
-static dj_result take_recipe(const struct dj_log *log, const VkFFTApplication *app, VkBuffer rows,
-                             uint64_t row_count, struct dj_recipe *recipe)
+static dj_result take_recipe(const struct dj_log *log, uint32_t level, const VkFFTApplication *app,
+                             VkBuffer rows, uint64_t row_count, struct dj_recipe *recipe)
 {
     const struct dj_recipe_key *const key = &recipe->key;
     const char *flaw = plan_flaw(app, rows, row_count);
@@ -225,12 +225,12 @@ static dj_result take_recipe(const struct dj_log *log, const VkFFTApplication *a
         return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
     flaw = dj_recipe_flaw(recipe);
     if (flaw != NULL)
-        return dj_fail(log, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT's kernel: %s", key->type,
-                       key->length, flaw);
+        return dj_fail_at(log, level, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT's kernel: %s",
+                          key->type, key->length, flaw);
     return DJ_SUCCESS;
 }
 
-static dj_result generate(const struct dj_log *log, struct dj_recipe *recipe)
+static dj_result generate(const struct dj_log *log, uint32_t level, struct dj_recipe *recipe)
 {
     const struct dj_recipe_key *const key = &recipe->key;
     const uint64_t row_count = planned_rows(key->length);
@@ -244,17 +244,18 @@ static dj_result generate(const struct dj_log *log, struct dj_recipe *recipe)
     if (code == VKFFT_ERROR_MALLOC_FAILED)
         result = dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT kernel: out of memory");
     else if (code != VKFFT_SUCCESS)
-        result = dj_fail(log, DJ_ERROR_COMPILER, "DCT-%u of length %u: VkFFT failed with code %d",
-                         key->type, key->length, (int)code);
+        result = dj_fail_at(log, level, DJ_ERROR_COMPILER,
+                            "DCT-%u of length %u: VkFFT failed with code %d", key->type,
+                            key->length, (int)code);
     else
-        result = take_recipe(log, app, (VkBuffer)(uintptr_t)&rows, row_count, recipe);
+        result = take_recipe(log, level, app, (VkBuffer)(uintptr_t)&rows, row_count, recipe);
     null_free_all(&device);
     null_device = NULL;
     return result;
 }
 
-dj_result dj_vkfft_generate(const struct dj_log *log, const struct dj_recipe_key *key,
-                            struct dj_recipe *recipe)
+dj_result dj_vkfft_generate(const struct dj_log *log, uint32_t level,
+                            const struct dj_recipe_key *key, struct dj_recipe *recipe)
 {
     *recipe = (struct dj_recipe){.key = *key};
     if (!has_radices(key->length)) {
@@ -262,8 +263,8 @@ dj_result dj_vkfft_generate(const struct dj_log *log, const struct dj_recipe_key
         return DJ_SUCCESS;
     }
     if (!dj_vkfft_acquire())
-        return dj_fail(log, DJ_ERROR_COMPILER, "glslang does not start");
-    const dj_result result = generate(log, recipe);
+        return dj_fail_at(log, level, DJ_ERROR_COMPILER, "glslang does not start");
+    const dj_result result = generate(log, level, recipe);
     dj_vkfft_release();
     if (result != DJ_SUCCESS)
         dj_recipe_finish(recipe);

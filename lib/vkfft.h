@@ -19,10 +19,10 @@ uint32_t dj_vkfft_version(void);
 
 /* Generates the recipe of a key with this generator, on no device; dj_recipe_finish frees it. Locks
  * what glslang does. Thread-safe. Returns DJ_SUCCESS, also with an empty recipe (not one pass, or
- * Bluestein's or Rader's algorithm: why is logged at debug level); DJ_ERROR_COMPILER;
- * DJ_ERROR_OUT_OF_HOST_MEMORY. */
-dj_result dj_vkfft_generate(const struct dj_log *log, const struct dj_recipe_key *key,
-                            struct dj_recipe *recipe);
+ * Bluestein's or Rader's algorithm: why is logged at debug level); DJ_ERROR_COMPILER, logged at
+ * that level; DJ_ERROR_OUT_OF_HOST_MEMORY. */
+dj_result dj_vkfft_generate(const struct dj_log *log, uint32_t level,
+                            const struct dj_recipe_key *key, struct dj_recipe *recipe);
 
 /* How many kernels glslang has compiled in this process so far. */
 uint64_t dj_vkfft_compilations(void);

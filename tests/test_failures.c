@@ -6,6 +6,7 @@
 #include "host_calls.h"
 #include "operations.h"
 
+#include "../lib/context.h"
 #include "../lib/dct_matrix.h"
 
 #include <math.h>
@@ -228,6 +229,40 @@ static void allocations_of_a_cache_fail(void **state)
     finish(&world);
 }
 
+/* A kernel that its trial finds wrong, then one that is known to be: an error where it was
+ * demanded, else the dense one takes over and the call has not failed. */
+static void wrong_kernels_are_errors_where_demanded(void **state)
+{
+    (void)state;
+    if (!DJ_HAVE_VKFFT) {
+        print_message("# built without VkFFT: no kernel to find wrong\n");
+        return;
+    }
+    struct world world;
+    start(&world, 0);
+    null_on_dispatch = NULL; /* nothing is transformed */
+    struct dj_recipe_entry *const entry = dj_recipes_first(world.own);
+    assert_int_equal(entry->recipe.key.length, OPERATION_LENGTH);
+    for (int demanded = 0; demanded < 2; demanded++) {
+        const struct dj_dct_params params = {.type = DJ_DCT_2,
+                                             .length = OPERATION_LENGTH,
+                                             .path = demanded ? DJ_DCT_PATH_GENERATED
+                                                              : DJ_DCT_PATH_DEFAULT};
+        atomic_store(&entry->verdict, DJ_VERDICT_NONE);
+        for (uint32_t turn = 0; turn < 2; turn++) {
+            dj_dct *plan;
+            operation_errors = 0;
+            HARNESS_RESULT(dj_dct_create(world.own, &params, &plan),
+                           demanded ? DJ_ERROR_COMPILER : DJ_SUCCESS);
+            assert_int_equal(operation_errors, demanded);
+            assert_int_equal(atomic_load(&entry->verdict), DJ_VERDICT_WRONG);
+            dj_dct_destroy(&plan);
+        }
+    }
+    assert_non_null(strstr(operation_last_error, "was wrong on this device"));
+    finish(&world);
+}
+
 static void every_call_fails(void **state)
 {
     (void)state;
@@ -387,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_allocation_fails),
         cmocka_unit_test(allocations_of_a_cache_fail),
+        cmocka_unit_test(wrong_kernels_are_errors_where_demanded),
         cmocka_unit_test(every_call_fails),
         cmocka_unit_test(lost_devices_stay_lost),
         cmocka_unit_test(devices_lost_at_creation),

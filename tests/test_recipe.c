@@ -345,7 +345,7 @@ static void generated_recipes_have_no_names(void **state)
     key.generator = dj_vkfft_version();
     key.length = 12;
     const uint64_t before = dj_vkfft_compilations();
-    HARNESS_OK(dj_vkfft_generate(&silent, &key, &recipe));
+    HARNESS_OK(dj_vkfft_generate(&silent, DJ_LOG_ERROR, &key, &recipe));
     assert_true(dj_vkfft_compilations() > before);
     for (size_t i = 5; i < recipe.words_size / 4; i += recipe.words[i] >> 16)
         assert_false(is_name(recipe.words[i]));
@@ -357,7 +357,7 @@ static void generated_recipes_have_no_names(void **state)
     dj_recipe_finish(&recipe);
     free(bytes);
     key.length = 17; /* none: a prime beyond VkFFT's radices */
-    HARNESS_OK(dj_vkfft_generate(&silent, &key, &recipe));
+    HARNESS_OK(dj_vkfft_generate(&silent, DJ_LOG_ERROR, &key, &recipe));
     assert_true(dj_recipe_key_equal(&recipe.key, &key));
     assert_int_equal(recipe.words_size, 0);
 }
