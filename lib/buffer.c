@@ -295,9 +295,10 @@ static dj_result range_check(const struct dj_buffer *buffer, const char *functio
     return dj_context_check(buffer->context);
 }
 
-dj_result dj_buffer_write(dj_buffer *buffer, uint64_t offset, const void *data, uint64_t size)
+dj_result dj_buffer_write_for(const char *function, dj_buffer *buffer, uint64_t offset,
+                              const void *data, uint64_t size)
 {
-    dj_result result = range_check(buffer, "dj_buffer_write", offset, data, size);
+    dj_result result = range_check(buffer, function, offset, data, size);
     if (result != DJ_SUCCESS || size == 0)
         return result;
     if (buffer->mapped) {
@@ -305,7 +306,7 @@ dj_result dj_buffer_write(dj_buffer *buffer, uint64_t offset, const void *data, 
         return DJ_SUCCESS;
     }
     struct dj_copier copier;
-    result = copy_check(buffer, "dj_buffer_write", VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+    result = copy_check(buffer, function, VK_BUFFER_USAGE_TRANSFER_DST_BIT,
                         "VK_BUFFER_USAGE_TRANSFER_DST_BIT");
     if (result == DJ_SUCCESS)
         result = dj_copier_init(&copier, buffer->context, size, DJ_MEMORY_UPLOAD);
@@ -321,9 +322,10 @@ dj_result dj_buffer_write(dj_buffer *buffer, uint64_t offset, const void *data, 
     return result;
 }
 
-dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_t size)
+dj_result dj_buffer_read_for(const char *function, dj_buffer *buffer, uint64_t offset, void *data,
+                             uint64_t size)
 {
-    dj_result result = range_check(buffer, "dj_buffer_read", offset, data, size);
+    dj_result result = range_check(buffer, function, offset, data, size);
     if (result != DJ_SUCCESS || size == 0)
         return result;
     /* uncached memory is read faster by a copy, where one can be made */
@@ -334,7 +336,7 @@ dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_
         return DJ_SUCCESS;
     }
     struct dj_copier copier;
-    result = copy_check(buffer, "dj_buffer_read", VK_BUFFER_USAGE_TRANSFER_SRC_BIT,
+    result = copy_check(buffer, function, VK_BUFFER_USAGE_TRANSFER_SRC_BIT,
                         "VK_BUFFER_USAGE_TRANSFER_SRC_BIT");
     if (result == DJ_SUCCESS)
         result = dj_copier_init(&copier, buffer->context, size, DJ_MEMORY_DOWNLOAD);
@@ -349,6 +351,16 @@ dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_
     }
     dj_copier_finish(&copier);
     return result;
+}
+
+dj_result dj_buffer_write(dj_buffer *buffer, uint64_t offset, const void *data, uint64_t size)
+{
+    return dj_buffer_write_for("dj_buffer_write", buffer, offset, data, size);
+}
+
+dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_t size)
+{
+    return dj_buffer_read_for("dj_buffer_read", buffer, offset, data, size);
 }
 
 dj_result dj_tensor_create(dj_context *context, uint32_t type, const uint64_t shape[4],

@@ -32,4 +32,10 @@ dj_result dj_buffer_create_named(struct dj_context *context, uint64_t size, uint
 dj_result dj_buffer_create_table(struct dj_context *context, const void *data, uint64_t size,
                                  const char *name, struct dj_buffer **buffer);
 
+/* dj_buffer_write and dj_buffer_read on behalf of another public function: log lines name that. */
+dj_result dj_buffer_write_for(const char *function, dj_buffer *buffer, uint64_t offset,
+                              const void *data, uint64_t size);
+dj_result dj_buffer_read_for(const char *function, dj_buffer *buffer, uint64_t offset, void *data,
+                             uint64_t size);
+
 #endif

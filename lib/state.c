@@ -111,8 +111,8 @@ static dj_result check_range(const struct dj_log *log, const char *name, const i
     for (uint64_t n = 0; slots != NULL && n < count; n++) {
         if (slots[n] < -1 || (slots[n] >= 0 && (uint32_t)slots[n] >= slot_count))
             return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                           "attention: %s[%" PRIu64 "] is %d, outside -1 to %lld", name, n,
-                           slots[n], (long long)slot_count - 1);
+                           "attention: %s[%" PRIu64 "] is %d, neither -1 nor one of %u slots", name,
+                           n, slots[n], slot_count);
     }
     return DJ_SUCCESS;
 }
@@ -242,6 +242,11 @@ static dj_result find_slot(const struct dj_attention *plan, const struct dj_atte
                        args == NULL   ? "args"
                        : data == NULL ? "data"
                                       : "the buffer");
+    if (!dj_reserved_is_zero(log, args->reserved, 4, "dj_attention_args"))
+        return DJ_ERROR_VERSION;
+    if (args->padding != 0)
+        return dj_fail(log, DJ_ERROR_VERSION, "dj_attention_args.padding is %u, not 0",
+                       args->padding);
     const dj_result result = check_pool(plan, args);
     if (result != DJ_SUCCESS)
         return result;
@@ -261,7 +266,9 @@ dj_result dj_state_save(const dj_attention *plan, const struct dj_attention_args
 {
     uint64_t offset = 0;
     const dj_result result = find_slot(plan, args, slot, data, size, &offset);
-    return result != DJ_SUCCESS ? result : dj_buffer_read(args->state, offset, data, size);
+    return result != DJ_SUCCESS
+               ? result
+               : dj_buffer_read_for("dj_state_save", args->state, offset, data, size);
 }
 
 static bool is_zero(const unsigned char *data, uint64_t size)
@@ -292,5 +299,5 @@ dj_result dj_state_load(const dj_attention *plan, const struct dj_attention_args
                        header.layout, header.map, header.key_heads, header.dim, header.value_dim,
                        header.features, DJ_STATE_LAYOUT, plan->map, plan->key_heads, plan->dim,
                        plan->value_dim, plan->features);
-    return dj_buffer_write(args->state, offset, data, size);
+    return dj_buffer_write_for("dj_state_load", args->state, offset, data, size);
 }

@@ -155,7 +155,7 @@ static const struct mutation slot_mutations[] = {
     {"slots in place", "", DJ_SUCCESS, NEEDS_AGREES, in_is_own_out},
     {"one input for two", "", DJ_SUCCESS, NEEDS_AGREES, in_shared},
     {"no outputs", "", DJ_SUCCESS, NEEDS_AGREES, out_none},
-    {"outputs in a pool of none", "slots_out", INVALID, NEEDS_BLIND, no_pool_slots},
+    {"outputs in a pool of none", "slots", INVALID, NEEDS_BLIND, no_pool_slots},
     {"no outputs in a pool of none", "", DJ_SUCCESS, NEEDS_AGREES, no_pool_none},
 
     {"outputs without a pool", "state", INVALID, NEEDS_ANY, no_state_out},

@@ -457,6 +457,46 @@ static void bad_wraps_are_refused(void **state)
     engine_finish(&engine);
 }
 
+/* A state that only a queue could reach: the line names the function that was called. */
+static void states_out_of_reach_are_refused(void **state)
+{
+    (void)state;
+    struct engine engine;
+    engine_init(&engine, NULL);
+    struct dj_import_params import = engine_params(&engine);
+    import.queue = VK_NULL_HANDLE;
+    dj_context *context;
+    HARNESS_OK(dj_context_import(&import, &context));
+    dj_attention *plan;
+    HARNESS_OK(dj_attention_create(
+        context, &(struct dj_attention_params){.map = DJ_MAP_ELU, .heads = 1, .dim = 4}, &plan));
+    struct dj_needs needs;
+    HARNESS_OK(dj_attention_needs(plan, NULL, &needs));
+    for (int copies = 0; copies < 2; copies++) { /* the usage would allow it, too */
+        const VkBufferUsageFlags usage =
+            copies ? VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT : 0;
+        const dj_result want = copies ? DJ_ERROR_NO_QUEUE : DJ_ERROR_INVALID_ARGUMENT;
+        struct engine_buffer own = engine_buffer_create_for(
+            &engine, needs.slot_size, usage | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT);
+        struct dj_wrap_params wrap = engine_buffer_params(&own);
+        wrap.mapped = NULL;
+        struct dj_attention_args args = {.slot_count = 1};
+        HARNESS_OK(dj_buffer_wrap(context, &wrap, &args.state));
+        void *const data = calloc(1, needs.slot_size);
+        assert_non_null(data);
+        HARNESS_RESULT(dj_state_save(plan, &args, 0, data, needs.slot_size), want);
+        assert_non_null(strstr(harness_log_last(), "dj_state_save: "));
+        HARNESS_RESULT(dj_state_load(plan, &args, 0, data, needs.slot_size), want);
+        assert_non_null(strstr(harness_log_last(), "dj_state_load: "));
+        free(data);
+        dj_buffer_destroy(&args.state);
+        engine_buffer_destroy(&engine, &own);
+    }
+    dj_attention_destroy(&plan);
+    dj_context_destroy(&context);
+    engine_finish(&engine);
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(imported_devices_attend),
     HARNESS_TEST(imported_devices_attend_in_spite_of_quirks),
@@ -465,5 +505,6 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(wants_say_what_is_enabled),
     HARNESS_TEST(bad_imports_are_refused),
     HARNESS_TEST(bad_wraps_are_refused),
+    HARNESS_TEST(states_out_of_reach_are_refused),
 };
 HARNESS_MAIN(tests)

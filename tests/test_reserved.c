@@ -280,6 +280,33 @@ static const struct member attention_args_members[] = {
     RESERVED_2(dj_attention_args, "dj_scratch", scratch),
 };
 
+/* Saving and loading look at these alone, beside the pool. */
+static const struct member state_members[] = {
+    MEMBER(dj_attention_args, "dj_attention_args", padding),
+    RESERVED_4(dj_attention_args, "dj_attention_args"),
+};
+
+static unsigned char slot[1 << 12];
+
+static uint64_t slot_size(void)
+{
+    struct dj_needs needs;
+    HARNESS_OK(dj_attention_needs(objects.attention, NULL, &needs));
+    assert_true(needs.slot_size <= sizeof(slot));
+    return needs.slot_size;
+}
+
+static dj_result state_save(const void *given)
+{
+    return dj_state_save(objects.attention, given, 0, slot, slot_size());
+}
+
+static dj_result state_load(const void *given)
+{
+    memset(slot, 0, sizeof(slot));
+    return dj_state_load(objects.attention, given, 0, slot, slot_size());
+}
+
 enum {
     TENSOR_SIZE = 256, /* bytes from one tensor to the next */
     SCRATCH_SIZE = 1 << 20,
@@ -343,6 +370,18 @@ static void test_args_without_scratch(void **state)
         SUBJECT("dj_dct_run", dct, dct_args_members, dct_run),
         SUBJECT("dj_attention_needs", attention, attention_args_members, attention_needs),
         SUBJECT("dj_attention_run", attention, attention_args_members, attention_run),
+    };
+    TRY_ALL(subjects);
+}
+
+static void test_states(void **state)
+{
+    (void)state;
+    static struct dj_attention_args pool;
+    pool = (struct dj_attention_args){.state = objects.buffer, .slot_count = 1};
+    static const struct subject subjects[] = {
+        SUBJECT("dj_state_save", pool, state_members, state_save),
+        SUBJECT("dj_state_load", pool, state_members, state_load),
     };
     TRY_ALL(subjects);
 }
@@ -548,6 +587,7 @@ int main(void)
         HARNESS_TEST(test_params),
         HARNESS_TEST(test_args),
         HARNESS_TEST(test_args_without_scratch),
+        HARNESS_TEST(test_states),
         HARNESS_TEST(test_run_params),
         HARNESS_TEST(test_import),
         HARNESS_TEST(test_sampling),

@@ -266,16 +266,17 @@ DJ_API dj_result dj_attention_run_with(const dj_attention *plan,
                                        const struct dj_attention_args *args,
                                        const struct dj_run_params *run);
 
-/* Copies slot number `slot` of a pool (args->state, state_offset and slot_count; nothing else is
- * looked at) to needs.slot_size bytes of host memory, or back; returns when it is done. Must not
- * overlap in time with work that uses the slot; what recorded work wrote is read after a wait and
- * with DJ_BARRIER_AFTER_HOST. Saved states may be kept in files: they are the same on every device
- * of the same byte order.
+/* Copies slot number `slot` of a pool (args->state, state_offset and slot_count; of the rest only
+ * args' own padding and reserved members are looked at) to needs.slot_size bytes of host memory, or
+ * back; returns when it is done. Must not overlap in time with work that uses the slot; what
+ * recorded work wrote is read after a wait and with DJ_BARRIER_AFTER_HOST. Saved states may be kept
+ * in files: they are the same on every device of the same byte order.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, a slot beyond the pool, a size that is not
- * needs.slot_size); DJ_ERROR_STATELESS; DJ_ERROR_STATE_FORMAT (loading what another map, another
- * shape or another version of the layout left; scale, decay and the map's numbers are not in a
- * state, and must be the same); what dj_buffer_read and dj_buffer_write do. Thread-safe. */
+ * needs.slot_size); DJ_ERROR_VERSION; DJ_ERROR_STATELESS; DJ_ERROR_STATE_FORMAT (loading what
+ * another map, another shape or another version of the layout left; scale, decay and the map's
+ * numbers are not in a state, and must be the same); what dj_buffer_read and dj_buffer_write do.
+ * Thread-safe. */
 DJ_API dj_result dj_state_save(const dj_attention *plan, const struct dj_attention_args *args,
                                uint32_t slot, void *data, uint64_t size);
 DJ_API dj_result dj_state_load(const dj_attention *plan, const struct dj_attention_args *args,
