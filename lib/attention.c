@@ -280,14 +280,14 @@ static void count_work(const struct dj_call *call, struct dj_needs *needs)
 }
 
 dj_result dj_attention_check(const struct dj_attention *plan, const struct dj_attention_args *args,
-                             struct dj_call *call, struct dj_needs *needs)
+                             bool placed, struct dj_call *call, struct dj_needs *needs)
 {
     *needs = (struct dj_needs){.scratch_alignment = plan->context->info.offset_alignment,
                                .slot_size = dj_state_slot_size(plan),
                                .slot_alignment = 16};
     if (args == NULL)
         return DJ_SUCCESS;
-    const dj_result result = dj_call_check(plan, args, call);
+    const dj_result result = dj_call_check(plan, args, placed, call);
     if (result != DJ_SUCCESS || is_empty(call))
         return result;
     count_work(call, needs);
@@ -360,7 +360,7 @@ dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention
                        "dj_attention_needs: needs is NULL");
     struct dj_call call;
     struct dj_layout layout;
-    const dj_result result = dj_attention_check(plan, args, &call, needs);
+    const dj_result result = dj_attention_check(plan, args, false, &call, needs);
     return result != DJ_SUCCESS || args == NULL ? result
                                                 : dj_attention_lay_out(&call, &layout, needs);
 }
@@ -430,7 +430,7 @@ static dj_result prepare(const char *function, const struct dj_attention *plan,
     if (dj_recorder_context(recorder) != plan->context)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: the recorder is another context's");
-    dj_result result = dj_attention_check(plan, args, call, needs);
+    dj_result result = dj_attention_check(plan, args, true, call, needs);
     if (result == DJ_SUCCESS)
         result = dj_attention_lay_out(call, layout, needs);
     if (result == DJ_SUCCESS)

@@ -47,6 +47,7 @@ struct dj_attention {
 struct dj_call {
     const struct dj_attention *plan;
     const struct dj_attention_args *args;
+    bool placed;                      /* buffers must be there; else nothing is recorded */
     struct dj_span_set keys, queries; /* equal if causal */
     uint32_t snapshots;               /* K, at least 1: how indices lie */
     uint32_t states;                  /* that slots_out receives of each sequence; else 1 */
@@ -185,14 +186,15 @@ enum {
 };
 void dj_call_index_ranges(const struct dj_call *call, struct dj_tensor ranges[DJ_INDEX_RANGES]);
 
-/* Every check of a call but those of scratch memory and slot indices. */
+/* Every check of a call but those of scratch memory and slot indices; unless placed, the buffers of
+ * tensors and slots may be missing, and what depends on them is then not checked. */
 dj_result dj_call_check(const struct dj_attention *plan, const struct dj_attention_args *args,
-                        struct dj_call *call);
+                        bool placed, struct dj_call *call);
 
 /* dj_call_check, what needs says of the plan, and the call's work, by which max_work and atomic
  * are set: a call that max_work holds whole has none. args NULL: of the plan alone. */
 dj_result dj_attention_check(const struct dj_attention *plan, const struct dj_attention_args *args,
-                             struct dj_call *call, struct dj_needs *needs);
+                             bool placed, struct dj_call *call, struct dj_needs *needs);
 
 /* Cuts a checked call into pieces and those into parts, and fills in the rest of needs; no pieces
  * if there is nothing to do. Returns DJ_SUCCESS; DJ_ERROR_LIMIT; DJ_ERROR_SCRATCH, logged. */
@@ -220,8 +222,7 @@ uint64_t dj_state_slot_size(const struct dj_attention *plan);
 bool dj_slots_used(const struct dj_attention_args *args);
 
 /* Checks the pool and where indices lie. */
-dj_result dj_slots_check(const struct dj_attention *plan, const struct dj_attention_args *args,
-                         uint64_t sequences);
+dj_result dj_slots_check(const struct dj_call *call);
 
 /* Checks the host's slot indices, with sequences * snapshots numbers to work in. */
 dj_result dj_slots_check_indices(const struct dj_call *call, uint64_t *work);

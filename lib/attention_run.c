@@ -114,7 +114,7 @@ static const uint64_t SHORT_NS = 50 * 1000 * 1000;
 static dj_result prepare(struct run *run, const dj_attention *plan,
                          const struct dj_attention_args *args)
 {
-    dj_result result = dj_attention_check(plan, args, &run->call, &run->needs);
+    dj_result result = dj_attention_check(plan, args, true, &run->call, &run->needs);
     if (result != DJ_SUCCESS)
         return result;
     const uint64_t work = budget_work(plan->context);

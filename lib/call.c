@@ -25,9 +25,10 @@ static dj_result check_shape(const struct dj_log *log, const char *name,
     return DJ_SUCCESS;
 }
 
-static dj_result check_tensors(const struct dj_attention *plan,
-                               const struct dj_attention_args *args)
+static dj_result check_tensors(const struct dj_call *call)
 {
+    const struct dj_attention *const plan = call->plan;
+    const struct dj_attention_args *const args = call->args;
     const struct dj_log *log = &plan->context->log;
     const uint64_t batch = args->q.shape[0], queries = args->q.shape[1];
     const uint64_t keys = plan->causal ? queries : args->k.shape[1];
@@ -45,8 +46,8 @@ static dj_result check_tensors(const struct dj_attention *plan,
     for (int i = 0; i < 4; i++) {
         dj_result result = check_shape(log, rows[i].name, rows[i].tensor, rows[i].shape);
         if (result == DJ_SUCCESS)
-            result =
-                dj_tensor_check(plan->context, rows[i].name, rows[i].tensor, rows[i].type, i == 3);
+            result = dj_tensor_check(plan->context, rows[i].name, rows[i].tensor, rows[i].type,
+                                     i == 3, call->placed);
         if (result != DJ_SUCCESS)
             return result;
     }
@@ -159,7 +160,7 @@ static dj_result check_one_scale(const struct dj_call *call, const char *name,
     const uint64_t want[4] = {1, 1, heads, scales->shape[3]};
     dj_result result = check_shape(log, name, scales, want);
     if (result == DJ_SUCCESS)
-        result = dj_tensor_check(plan->context, name, scales, DJ_FLOAT32, false);
+        result = dj_tensor_check(plan->context, name, scales, DJ_FLOAT32, false, call->placed);
     if (result != DJ_SUCCESS)
         return result;
     if (scales->shape[3] > DJ_MOST_PLACES || !dj_tensor_binds(plan->context, scales, want))
@@ -275,11 +276,12 @@ static bool reserved_is_zero(const struct dj_log *log, const struct dj_attention
 }
 
 dj_result dj_call_check(const struct dj_attention *plan, const struct dj_attention_args *args,
-                        struct dj_call *call)
+                        bool placed, struct dj_call *call)
 {
     const struct dj_log *log = &plan->context->log;
     *call = (struct dj_call){.plan = plan,
                              .args = args,
+                             .placed = placed,
                              .snapshots = args->snapshots > 0 ? args->snapshots : 1,
                              .states = 1};
     if (!reserved_is_zero(log, args))
@@ -287,13 +289,13 @@ dj_result dj_call_check(const struct dj_attention *plan, const struct dj_attenti
     if ((args->barriers & ~(uint32_t)DJ_BARRIERS) != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: barriers 0x%x has unknown bits",
                        args->barriers);
-    dj_result result = check_tensors(plan, args);
+    dj_result result = check_tensors(call);
     if (result == DJ_SUCCESS)
         result = check_features(plan, args->features);
     if (result == DJ_SUCCESS)
         result = check_spans(call);
     if (result == DJ_SUCCESS)
-        result = dj_slots_check(plan, args, call->keys.sequences);
+        result = dj_slots_check(call);
     if (result == DJ_SUCCESS)
         result = check_lengths(call);
     if (result == DJ_SUCCESS)

@@ -120,9 +120,10 @@ static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_ar
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_dct_args.barriers is %u, with bits that enum dj_barrier does not have",
                        args->barriers);
-    dj_result result = dj_tensor_check(plan->context, "input", &args->input, DJ_FLOAT32, false);
+    dj_result result =
+        dj_tensor_check(plan->context, "input", &args->input, DJ_FLOAT32, false, true);
     if (result == DJ_SUCCESS)
-        result = dj_tensor_check(plan->context, "output", &args->output, DJ_FLOAT32, true);
+        result = dj_tensor_check(plan->context, "output", &args->output, DJ_FLOAT32, true, true);
     if (result != DJ_SUCCESS)
         return result;
     for (int i = 0; i < 4; i++) {

@@ -25,24 +25,24 @@ uint64_t dj_state_slot_size(const struct dj_attention *plan)
 
 bool dj_slots_used(const struct dj_attention_args *args)
 {
-    return args->state != NULL &&
-           (dj_indices_given(&args->slots_in) || dj_indices_given(&args->slots_out));
+    return dj_indices_given(&args->slots_in) || dj_indices_given(&args->slots_out);
 }
 
-/* The pool itself. */
+/* The pool itself, as far as it is known. */
 static dj_result check_pool(const struct dj_attention *plan, const struct dj_attention_args *args)
 {
     const struct dj_log *log = &plan->context->log;
     if (plan->kind->softmax)
         return dj_fail(log, DJ_ERROR_STATELESS, "attention: a state for %s", plan->kind->name);
-    if (args->state->context != plan->context)
+    if (args->state != NULL && args->state->context != plan->context)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: the state buffer is another context's");
     if (args->state_offset % 16 != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: state_offset %" PRIu64 " is no multiple of 16",
                        args->state_offset);
-    const uint64_t slot = dj_state_slot_size(plan), size = args->state->size;
+    const uint64_t slot = dj_state_slot_size(plan);
+    const uint64_t size = args->state != NULL ? args->state->size : UINT64_MAX;
     if (args->state_offset > size || args->slot_count > (size - args->state_offset) / slot)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: %u slots of %" PRIu64 " bytes from %" PRIu64
@@ -74,9 +74,11 @@ static dj_result check_device_indices(const struct dj_attention *plan,
     return DJ_SUCCESS;
 }
 
-dj_result dj_slots_check(const struct dj_attention *plan, const struct dj_attention_args *args,
-                         uint64_t sequences)
+dj_result dj_slots_check(const struct dj_call *call)
 {
+    const struct dj_attention *const plan = call->plan;
+    const struct dj_attention_args *const args = call->args;
+    const uint64_t sequences = call->keys.sequences;
     const struct dj_log *log = &plan->context->log;
     const uint64_t snapshots = args->snapshots > 0 ? args->snapshots : 1;
     const bool accepted = dj_indices_given(&args->accepted);
@@ -87,7 +89,7 @@ dj_result dj_slots_check(const struct dj_attention *plan, const struct dj_attent
     if (args->snapshots > DJ_MOST_SNAPSHOTS)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: %u snapshots, at most %d",
                        args->snapshots, DJ_MOST_SNAPSHOTS);
-    if (args->state == NULL)
+    if (args->state == NULL && (call->placed || !given))
         return given ? dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                                "attention: slots without a state buffer")
                      : DJ_SUCCESS;

@@ -107,8 +107,30 @@ static dj_result check_words(const struct dj_context *context, const char *name,
     return DJ_SUCCESS;
 }
 
+/* What of a tensor depends on its buffer; end: one past its last byte. */
+static dj_result check_place(const struct dj_context *context, const char *name,
+                             const struct dj_tensor *tensor, uint64_t end)
+{
+    const struct dj_log *log = &context->log;
+    const struct dj_buffer *const buffer = tensor->buffer;
+    if (buffer == NULL)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is NULL", name);
+    if (buffer->context != context)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is another context's", name);
+    if (end > buffer->size)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: its last byte is %llu, its buffer has %llu bytes", name,
+                       (unsigned long long)end - 1, (unsigned long long)buffer->size);
+    if (buffer->wrapped && end % 4 != 0 && buffer->size - end < 4 - end % 4)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: its last word of 4 bytes, which kernels read, exceeds the wrapped "
+                       "buffer of %llu bytes",
+                       name, (unsigned long long)buffer->size);
+    return DJ_SUCCESS;
+}
+
 dj_result dj_tensor_check(const struct dj_context *context, const char *name,
-                          const struct dj_tensor *tensor, uint32_t type, bool output)
+                          const struct dj_tensor *tensor, uint32_t type, bool output, bool placed)
 {
     const struct dj_log *log = &context->log;
     if (tensor->type != type)
@@ -121,10 +143,6 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
         return DJ_ERROR_VERSION;
     if (is_empty(tensor))
         return DJ_SUCCESS;
-    if (tensor->buffer == NULL)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is NULL", name);
-    if (tensor->buffer->context != context)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is another context's", name);
     if (tensor->offset % element != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "%s: offset %" PRIu64 " is no multiple of %" PRIu64, name, tensor->offset,
@@ -138,15 +156,11 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
         __builtin_mul_overflow(elements, element, &bytes) ||
         __builtin_add_overflow(bytes, tensor->offset, &end))
         return dj_fail(log, DJ_ERROR_LIMIT, "%s: its size exceeds 64 bits", name);
-    if (end > tensor->buffer->size)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "%s: its last byte is %llu, its buffer has %llu bytes", name,
-                       (unsigned long long)end - 1, (unsigned long long)tensor->buffer->size);
-    if (tensor->buffer->wrapped && end % 4 != 0 && tensor->buffer->size - end < 4 - end % 4)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "%s: its last word of 4 bytes, which kernels read, exceeds the wrapped "
-                       "buffer of %llu bytes",
-                       name, (unsigned long long)tensor->buffer->size);
+    if (placed || tensor->buffer != NULL) {
+        const dj_result result = check_place(context, name, tensor, end);
+        if (result != DJ_SUCCESS)
+            return result;
+    }
     if (output && overlaps_itself(tensor))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: an output overlaps itself", name);
     return check_words(context, name, tensor);
@@ -155,9 +169,10 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
 /* One buffer, or one VkBuffer wrapped twice. */
 static bool share_buffer(const struct dj_tensor *a, const struct dj_tensor *b)
 {
+    if (a->buffer == NULL || b->buffer == NULL)
+        return false; /* where they will lie is not known yet */
     return a->buffer == b->buffer ||
-           (a->buffer != NULL && b->buffer != NULL && a->buffer->handle != VK_NULL_HANDLE &&
-            a->buffer->handle == b->buffer->handle);
+           (a->buffer->handle != VK_NULL_HANDLE && a->buffer->handle == b->buffer->handle);
 }
 
 bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b)

@@ -13,9 +13,9 @@
 
 /* Checks one tensor of a call: buffer of this context, that type, aligned offset, unit last stride,
  * every element inside the buffer without overflow; an output may not overlap itself. name: as the
- * caller knows it. */
+ * caller knows it. placed: the buffer must be there; else without one the rest is checked. */
 dj_result dj_tensor_check(const struct dj_context *context, const char *name,
-                          const struct dj_tensor *tensor, uint32_t type, bool output);
+                          const struct dj_tensor *tensor, uint32_t type, bool output, bool placed);
 
 /* Whether two checked tensors may share a byte: the ranges from first to last element intersect. */
 bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b);

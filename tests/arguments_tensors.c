@@ -107,10 +107,12 @@ static void tensors_are_checked(void **state)
                 snprintf(name, sizeof(name), "%s %s", names[i], m->name);
                 m->apply(&call, tensor_of(&args, i));
                 /* without a causal mask queries need not be as many as keys */
-                wrong += call_try(&call, recorder, &args,
-                                  &(struct mutation){.words = m->words ? m->words : names[i],
-                                                     .result = m->result},
-                                  name);
+                wrong += call_try(
+                    &call, recorder, &args,
+                    &(struct mutation){.words = m->words ? m->words : names[i],
+                                       .result = m->result,
+                                       .needs = m->apply == no_buffer ? NEEDS_BLIND : NEEDS_AGREES},
+                    name);
             }
         }
         HARNESS_OK(dj_recorder_submit(recorder));

@@ -174,6 +174,39 @@ static void runs_are_checked(void **state)
     call_finish(&call);
 }
 
+/* What a call needs is the same before any memory is there, which nothing else puts up with. */
+static void needs_want_no_buffers(void **state)
+{
+    (void)state;
+    for (enum base base = 0; base < BASE_COUNT; base++) {
+        struct call call;
+        call_init(&call, harness_context(0), base);
+        dj_recorder *recorder = NULL;
+        HARNESS_OK(dj_recorder_create(harness_context(0), NULL, &recorder));
+        HARNESS_OK(dj_recorder_begin(recorder));
+        struct dj_attention_args args = call.args;
+        struct dj_tensor *const tensors[] = {
+            &args.q, &args.k, &args.v, &args.o, &args.query_scales, &args.key_scales};
+        args.scratch = (struct dj_scratch){0};
+        args.state = NULL;
+        for (size_t i = 0; i < sizeof(tensors) / sizeof(*tensors); i++)
+            tensors[i]->buffer = NULL;
+        struct dj_needs needs;
+        HARNESS_OK(dj_attention_needs(call.plan, &args, &needs));
+        assert_memory_equal(&needs, &call.needs, sizeof(needs));
+        args.scratch = call.args.scratch;
+        HARNESS_RESULT(dj_attention_record(call.plan, recorder, &args), DJ_ERROR_INVALID_ARGUMENT);
+        HARNESS_RESULT(dj_attention_record_part(call.plan, recorder, &args, 0),
+                       DJ_ERROR_INVALID_ARGUMENT);
+        HARNESS_RESULT(dj_attention_run(call.plan, &args), DJ_ERROR_INVALID_ARGUMENT);
+        args.o.stride[0] = 0; /* what can be known is checked */
+        HARNESS_RESULT(dj_attention_needs(call.plan, &args, &needs), DJ_ERROR_INVALID_ARGUMENT);
+        dj_recorder_destroy(&recorder);
+        call_assert_untouched(&call);
+        call_finish(&call);
+    }
+}
+
 /* States that scratch memory would have to keep, more than an allocation or a part can hold. */
 static void kept_states_have_limits(void **state)
 {
@@ -222,6 +255,7 @@ static const struct CMUnitTest general_tests[] = {
     HARNESS_TEST(null_calls_are_refused), HARNESS_TEST(recorders_must_record_and_have_room),
     HARNESS_TEST(contexts_do_not_mix),    HARNESS_TEST(parts_are_checked),
     HARNESS_TEST(runs_are_checked),       HARNESS_TEST(kept_states_have_limits),
+    HARNESS_TEST(needs_want_no_buffers),
 };
 
 int main(void)

@@ -63,13 +63,21 @@ static void checks_keep_to_the_buffer(void **state)
 {
     (void)state;
     struct dj_tensor t = plain(2, 3, 5, 7);
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true));
     buffer.size = 256 + 4 * 210;
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true));
     buffer.size--;
-    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    t.buffer = NULL; /* not there yet: it may lie anywhere, with gapless rows all the same */
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true),
+                   DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, false));
+    t.stride[3] = 2;
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, false),
+                   DJ_ERROR_INVALID_ARGUMENT);
     t.shape[2] = 0; /* nothing cannot be outside */
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true));
 }
 
 /* 2-byte elements: the type that is asked for, half the bytes, places in steps of 2 bytes. */
@@ -78,19 +86,22 @@ static void checks_know_types(void **state)
     (void)state;
     for (uint32_t type = DJ_FLOAT16; type <= DJ_BFLOAT16; type++) {
         struct dj_tensor t = typed(type, 2, 3, 5, 7);
-        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true));
-        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true),
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true, true));
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true),
                        DJ_ERROR_INVALID_ARGUMENT);
-        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT16 + DJ_BFLOAT16 - type, true),
-                       DJ_ERROR_INVALID_ARGUMENT);
+        HARNESS_RESULT(
+            dj_tensor_check(&context, "t", &t, DJ_FLOAT16 + DJ_BFLOAT16 - type, true, true),
+            DJ_ERROR_INVALID_ARGUMENT);
         buffer.size = 256 + 2 * 210;
-        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true));
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true, true));
         buffer.size--;
-        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, type, true), DJ_ERROR_INVALID_ARGUMENT);
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, type, true, true),
+                       DJ_ERROR_INVALID_ARGUMENT);
         t.offset -= 1;
-        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, type, true), DJ_ERROR_INVALID_ARGUMENT);
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, type, true, true),
+                       DJ_ERROR_INVALID_ARGUMENT);
         t.offset -= 1;
-        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true));
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, type, true, true));
         buffer.size = 1 << 20;
     }
 }
@@ -102,18 +113,20 @@ static void words_are_not_shared(void **state)
     (void)state;
     context.storage_16bit = false;
     struct dj_tensor even = typed(DJ_FLOAT16, 2, 3, 5, 8), t = even;
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, true, true));
     t.offset += 2;
-    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, true), DJ_ERROR_UNSUPPORTED);
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, true, true),
+                   DJ_ERROR_UNSUPPORTED);
     for (int i = 0; i < 3; i++) {
         t = even;
         t.stride[i]++;
-        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, false), DJ_ERROR_UNSUPPORTED);
+        HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, false, true),
+                       DJ_ERROR_UNSUPPORTED);
         t.shape[i] = 1;
-        HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, false));
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT16, false, true));
         t = plain(2, 3, 5, 8); /* words are whole elements there */
         t.stride[i]++;
-        HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false));
+        HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false, true));
     }
 }
 
@@ -131,7 +144,7 @@ static void checks_survive_overflow(void **state)
                 t.shape[field - 3] = values[n];
             else
                 t.offset = values[n] & ~3ull;
-            const dj_result result = dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false);
+            const dj_result result = dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false, true);
             assert_true(result == DJ_ERROR_LIMIT || result == DJ_ERROR_INVALID_ARGUMENT);
         }
     }
@@ -142,16 +155,18 @@ static void outputs_must_not_overlap_themselves(void **state)
     (void)state;
     struct dj_tensor t = plain(2, 3, 5, 7);
     t.stride[1] = 0;
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false));
-    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, false, true));
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true),
+                   DJ_ERROR_INVALID_ARGUMENT);
     t.stride[1] = 34;
-    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true), DJ_ERROR_INVALID_ARGUMENT);
+    HARNESS_RESULT(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true),
+                   DJ_ERROR_INVALID_ARGUMENT);
     t = plain(2, 3, 5, 7);
     dj_tensor_swap(&t, 0, 2);
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true));
     t = plain(1, 1, 5, 7); /* what has one element may have any stride */
     t.stride[0] = 0;
-    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true));
+    HARNESS_OK(dj_tensor_check(&context, "t", &t, DJ_FLOAT32, true, true));
 }
 
 static void overlap_is_of_ranges(void **state)

@@ -201,9 +201,11 @@ struct dj_state_header {
  * slots_out until the last part: about N * K * slot_size more, unless one part has all sequences
  * and heads and K is 1. slot_size and
  * slot_alignment, like scratch_alignment, depend on the plan alone, and are all that is filled in
- * if args is NULL. Returns
- * DJ_SUCCESS or what dj_attention_record would say of args, but for the scratch buffer and the slot
- * indices, which are not looked at. */
+ * if args is NULL. Buffers need not be there yet: those of the tensors and state may be NULL, here
+ * alone. Position scales are then given if their shape is not 0, and slots if slots_in or slots_out
+ * is; where memory begins and ends, and whether it overlaps, is checked of the buffers that are
+ * there. Returns DJ_SUCCESS or what dj_attention_record would say of args, but for missing buffers,
+ * and for the scratch buffer and the slot indices, which are not looked at. */
 DJ_API dj_result dj_attention_needs(const dj_attention *plan, const struct dj_attention_args *args,
                                     struct dj_needs *needs);
 
