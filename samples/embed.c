@@ -6,19 +6,6 @@
 #include <dijiang/dijiang.h>
 #include <dijiang/vulkan.h>
 
-#include <stdio.h>
-
-#define DJ(call) ((call) == DJ_SUCCESS ? (void)0 : engine_die(#call))
-
-enum {
-    HEADS = 4,
-    DIM = 64,
-    ROW = HEADS * DIM,
-    PROMPT = 50,
-    STEPS = 8,
-    TOKENS = PROMPT + STEPS
-};
-
 /* Tokens first .. first + count - 1 of q, k, v and o, which lie one after another in the buffer. */
 static void look_at(struct dj_attention_args *args, dj_buffer *io, uint64_t first, uint64_t count)
 {
@@ -33,14 +20,11 @@ int main(void)
     struct engine engine = {0};
     engine_choose(&engine);
     struct dj_device_wants wants; /* what to enable on the engine's device */
-    DJ(dj_device_wants(vkGetInstanceProcAddr, engine.instance, engine.physical, &wants));
+    CHECK(dj_device_wants(vkGetInstanceProcAddr, engine.instance, engine.physical, &wants));
     if (wants.unsuitable[0])
         engine_die(wants.unsuitable);
-    engine.usage = wants.buffer_usage;
-    const uint64_t size = 4 * TOKENS * ROW * sizeof(float);
-    engine_start(&engine, wants.extensions, wants.extension_count, wants.features, size);
-    for (uint32_t i = 0; i < 3 * TOKENS * ROW; i++)
-        engine.mapped[i] = (float)(i * 2654435761u >> 8) / (1 << 23) - 1.0f;
+    engine_start(&engine, wants.extensions, wants.extension_count, wants.features,
+                 wants.buffer_usage);
 
     dj_context *gpu; /* without a queue: nothing can be submitted behind the engine's back */
     const struct dj_import_params import = {.get_instance_proc_addr = vkGetInstanceProcAddr,
@@ -53,48 +37,48 @@ int main(void)
                                             .features = wants.features,
                                             .queue_family = engine.family,
                                             .log = engine_log};
-    DJ(dj_context_import(&import, &gpu));
+    CHECK(dj_context_import(&import, &gpu));
+    const struct dj_wrap_params wrap = {.buffer = engine.buffer,
+                                        .size = BUFFER_SIZE,
+                                        .usage = engine.usage,
+                                        .mapped = engine.mapped};
     dj_buffer *io;
-    const struct dj_wrap_params wrap = {
-        .buffer = engine.buffer, .size = size, .usage = engine.usage, .mapped = engine.mapped};
-    DJ(dj_buffer_wrap(gpu, &wrap, &io));
+    CHECK(dj_buffer_wrap(gpu, &wrap, &io));
     float t[DIM];
+    CHECK(dj_frequencies_draw(DIM, 1, t));
+    const struct dj_features_params numbers = {.dim = DIM, .frequencies = t};
     dj_features *features;
+    CHECK(dj_features_create(gpu, &numbers, &features));
+    const struct dj_attention_params shape = {.heads = HEADS, .dim = DIM};
     dj_attention *plan;
-    DJ(dj_frequencies_draw(DIM, 1, t));
-    DJ(dj_features_create(gpu, &(struct dj_features_params){.dim = DIM, .frequencies = t},
-                          &features));
-    DJ(dj_attention_create(gpu, &(struct dj_attention_params){.heads = HEADS, .dim = DIM}, &plan));
+    CHECK(dj_attention_create(gpu, &shape, &plan));
 
-    static const int32_t none = -1, slot = 0;
     struct dj_attention_args args = {.features = features,
                                      .slot_count = 1,
-                                     .slots_in.host = &none, /* the prompt starts from nothing */
-                                     .slots_out.host = &slot,
+                                     .slots_in.host = (const int32_t[]){-1}, /* from nothing, */
+                                     .slots_out.host = (const int32_t[]){0}, /* to slot 0 */
                                      .barriers = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_HOST};
-    struct dj_needs needs;
-    DJ(dj_attention_needs(plan, NULL, &needs));
-    DJ(dj_buffer_create(gpu, &(struct dj_buffer_params){.size = needs.slot_size}, &args.state));
     look_at(&args, io, 0, PROMPT);
-    DJ(dj_attention_needs(plan, &args, &needs)); /* the prompt's: enough for a token */
+    struct dj_needs needs; /* the prompt's: enough for a token */
+    CHECK(dj_attention_needs(plan, &args, &needs));
     args.scratch.size = needs.scratch_size;
-    DJ(dj_buffer_create(gpu, &(struct dj_buffer_params){.size = needs.scratch_size},
-                        &args.scratch.buffer));
+    const struct dj_buffer_params state = {.size = needs.slot_size},
+                                  scratch = {.size = needs.scratch_size};
+    CHECK(dj_buffer_create(gpu, &state, &args.state));
+    CHECK(dj_buffer_create(gpu, &scratch, &args.scratch.buffer));
     dj_recorder *recorders[FRAMES];
     for (uint32_t i = 0; i < FRAMES; i++)
-        DJ(dj_recorder_create(gpu, NULL, &recorders[i]));
+        CHECK(dj_recorder_create(gpu, NULL, &recorders[i]));
 
-    for (uint32_t step = 0; step <= STEPS; step++) {
-        const uint32_t frame = step % FRAMES;
-        DJ(dj_recorder_begin_on(recorders[frame], engine_begin(&engine, frame)));
-        DJ(dj_attention_record(plan, recorders[frame], &args));
+    for (uint32_t next = PROMPT; next <= TOKENS; next++) {
+        const uint32_t frame = next % FRAMES;
+        CHECK(dj_recorder_begin_on(recorders[frame], engine_begin(&engine, frame)));
+        CHECK(dj_attention_record(plan, recorders[frame], &args));
         engine_submit(&engine, frame);
-        look_at(&args, io, PROMPT + step, 1); /* the next frame: one token, the state continues */
-        args.slots_in.host = &slot;
+        look_at(&args, io, next, 1);              /* one token, */
+        args.slots_in.host = args.slots_out.host; /* where the last frame's state goes on */
     }
-    engine_wait(&engine);
-    for (uint32_t token = PROMPT - 1; token < TOKENS; token++)
-        printf("token %u: %.6e\n", token, (double)engine.mapped[(3 * TOKENS + token) * ROW]);
+    engine_finish(&engine);
 
     for (uint32_t i = 0; i < FRAMES; i++)
         dj_recorder_destroy(&recorders[i]);

@@ -18,8 +18,6 @@ void engine_log(void *user, uint32_t level, const char *message)
     fprintf(stderr, "embed: %s\n", message);
 }
 
-#define VK(call) ((call) == VK_SUCCESS ? (void)0 : engine_die(#call))
-
 void engine_choose(struct engine *engine)
 {
     const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
@@ -27,7 +25,7 @@ void engine_choose(struct engine *engine)
                                            .apiVersion = VK_API_VERSION_1_1};
     const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
                                        .pApplicationInfo = &application};
-    VK(vkCreateInstance(&info, NULL, &engine->instance));
+    CHECK(vkCreateInstance(&info, NULL, &engine->instance));
     uint32_t count = 1;
     if (vkEnumeratePhysicalDevices(engine->instance, &count, &engine->physical) < 0 || count == 0)
         engine_die("this system has no Vulkan device");
@@ -39,11 +37,11 @@ void engine_choose(struct engine *engine)
             engine_die("the device has no queue for compute");
 }
 
-static void make_buffer(struct engine *engine, VkDeviceSize size)
+static void make_buffer(struct engine *engine)
 {
     const VkBufferCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = size, .usage = engine->usage};
-    VK(vkCreateBuffer(engine->device, &info, NULL, &engine->buffer));
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = BUFFER_SIZE, .usage = engine->usage};
+    CHECK(vkCreateBuffer(engine->device, &info, NULL, &engine->buffer));
     VkMemoryRequirements need;
     vkGetBufferMemoryRequirements(engine->device, engine->buffer, &need);
     VkPhysicalDeviceMemoryProperties memory;
@@ -61,9 +59,12 @@ static void make_buffer(struct engine *engine, VkDeviceSize size)
                                              .pNext = addressed ? &flags : NULL,
                                              .allocationSize = need.size,
                                              .memoryTypeIndex = type};
-    VK(vkAllocateMemory(engine->device, &allocation, NULL, &engine->memory));
-    VK(vkBindBufferMemory(engine->device, engine->buffer, engine->memory, 0));
-    VK(vkMapMemory(engine->device, engine->memory, 0, VK_WHOLE_SIZE, 0, (void **)&engine->mapped));
+    CHECK(vkAllocateMemory(engine->device, &allocation, NULL, &engine->memory));
+    CHECK(vkBindBufferMemory(engine->device, engine->buffer, engine->memory, 0));
+    CHECK(
+        vkMapMemory(engine->device, engine->memory, 0, VK_WHOLE_SIZE, 0, (void **)&engine->mapped));
+    for (uint32_t i = 0; i < 3 * TOKENS * ROW; i++)
+        engine->mapped[i] = (float)(i * 2654435761u >> 8) / (1 << 23) - 1.0f;
 }
 
 static void make_frames(struct engine *engine)
@@ -71,20 +72,20 @@ static void make_frames(struct engine *engine)
     const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                           .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                           .queueFamilyIndex = engine->family};
-    VK(vkCreateCommandPool(engine->device, &pool, NULL, &engine->pool));
+    CHECK(vkCreateCommandPool(engine->device, &pool, NULL, &engine->pool));
     const VkCommandBufferAllocateInfo commands = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
         .commandPool = engine->pool,
         .commandBufferCount = FRAMES};
-    VK(vkAllocateCommandBuffers(engine->device, &commands, engine->commands));
+    CHECK(vkAllocateCommandBuffers(engine->device, &commands, engine->commands));
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO,
                                      .flags = VK_FENCE_CREATE_SIGNALED_BIT};
     for (uint32_t i = 0; i < FRAMES; i++)
-        VK(vkCreateFence(engine->device, &fence, NULL, &engine->fences[i]));
+        CHECK(vkCreateFence(engine->device, &fence, NULL, &engine->fences[i]));
 }
 
 void engine_start(struct engine *engine, const char *const *extensions, uint32_t count,
-                  const void *features, VkDeviceSize buffer_size)
+                  const void *features, VkBufferUsageFlags usage)
 {
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -97,18 +98,19 @@ void engine_start(struct engine *engine, const char *const *extensions, uint32_t
                                      .pQueueCreateInfos = &queue,
                                      .enabledExtensionCount = count,
                                      .ppEnabledExtensionNames = extensions};
-    VK(vkCreateDevice(engine->physical, &info, NULL, &engine->device));
+    CHECK(vkCreateDevice(engine->physical, &info, NULL, &engine->device));
     vkGetDeviceQueue(engine->device, engine->family, 0, &engine->queue);
-    make_buffer(engine, buffer_size);
+    engine->usage = usage;
+    make_buffer(engine);
     make_frames(engine);
 }
 
 VkCommandBuffer engine_begin(struct engine *engine, uint32_t frame)
 {
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    VK(vkWaitForFences(engine->device, 1, &engine->fences[frame], VK_TRUE, UINT64_MAX));
-    VK(vkResetFences(engine->device, 1, &engine->fences[frame]));
-    VK(vkBeginCommandBuffer(engine->commands[frame], &begin));
+    CHECK(vkWaitForFences(engine->device, 1, &engine->fences[frame], VK_TRUE, UINT64_MAX));
+    CHECK(vkResetFences(engine->device, 1, &engine->fences[frame]));
+    CHECK(vkBeginCommandBuffer(engine->commands[frame], &begin));
     return engine->commands[frame];
 }
 
@@ -117,13 +119,15 @@ void engine_submit(struct engine *engine, uint32_t frame)
     const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                                  .commandBufferCount = 1,
                                  .pCommandBuffers = &engine->commands[frame]};
-    VK(vkEndCommandBuffer(engine->commands[frame]));
-    VK(vkQueueSubmit(engine->queue, 1, &submit, engine->fences[frame]));
+    CHECK(vkEndCommandBuffer(engine->commands[frame]));
+    CHECK(vkQueueSubmit(engine->queue, 1, &submit, engine->fences[frame]));
 }
 
-void engine_wait(struct engine *engine)
+void engine_finish(struct engine *engine)
 {
-    VK(vkWaitForFences(engine->device, FRAMES, engine->fences, VK_TRUE, UINT64_MAX));
+    CHECK(vkWaitForFences(engine->device, FRAMES, engine->fences, VK_TRUE, UINT64_MAX));
+    for (uint32_t token = PROMPT - 1; token < TOKENS; token++)
+        printf("token %u: %.6e\n", token, (double)engine->mapped[(3 * TOKENS + token) * ROW]);
 }
 
 void engine_end(struct engine *engine)
