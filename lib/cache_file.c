@@ -3,18 +3,21 @@
  * folder, so that what was checked is what is used. */
 #include "cache.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     PATH_SIZE = 4096,
     NAME_SIZE = 96,
     TEMPORARY_TRIES = 16, /* a process that crashed may have left some of our names */
+    STALE_SECONDS = 3600, /* without a write: nobody is writing it any more */
     NO_FOLDER = -1,
 };
 
@@ -211,14 +214,60 @@ static dj_result snapshot(struct dj_context *context, uint8_t **data, uint64_t *
     return result;
 }
 
+/* What the names of temporary_open begin with; two hexadecimal numbers follow. */
+static void temporary_prefix(const char *name, char prefix[NAME_SIZE])
+{
+    snprintf(prefix, NAME_SIZE, ".%.60s.", name);
+}
+
+static bool is_temporary(const char *entry, const char *prefix)
+{
+    static const char digits[] = "0123456789abcdef";
+    if (strncmp(entry, prefix, strlen(prefix)) != 0)
+        return false;
+    const char *const process = entry + strlen(prefix);
+    const char *const point = process + strspn(process, digits);
+    if (point == process || *point != '.')
+        return false;
+    const size_t serial = strspn(point + 1, digits);
+    return serial > 0 && point[1 + serial] == '\0';
+}
+
+/* Removes what processes that crashed while they saved this file have left: the user's own regular
+ * files. What else has such a name stays. */
+static void stale_remove(const struct dj_log *log, int directory, const char *name)
+{
+    char prefix[NAME_SIZE];
+    const int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *const list = fd >= 0 ? fdopendir(fd) : NULL;
+    if (list == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return; /* the next save may */
+    }
+    temporary_prefix(name, prefix);
+    for (const struct dirent *entry; (entry = readdir(list)) != NULL;) {
+        struct stat status;
+        if (is_temporary(entry->d_name, prefix) &&
+            fstatat(directory, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+            time(NULL) - status.st_mtime > STALE_SECONDS &&
+            unlinkat(directory, entry->d_name, 0) == 0)
+            dj_log_line(log, DJ_LOG_DEBUG, "cache: removed %s, which a crash left", entry->d_name);
+    }
+    closedir(list);
+}
+
 /* Opens a file of a new name in the folder. */
 static int temporary_open(int directory, const char *name, char temporary[NAME_SIZE])
 {
     static atomic_uint serial;
+    char prefix[NAME_SIZE];
     int fd = -1;
+    temporary_prefix(name, prefix);
     errno = EEXIST;
     for (int i = 0; i < TEMPORARY_TRIES && fd < 0 && errno == EEXIST; i++) {
-        snprintf(temporary, NAME_SIZE, ".%.60s.%lx.%x", name, (unsigned long)getpid(),
+        snprintf(temporary, NAME_SIZE, "%.62s%lx.%x", prefix, (unsigned long)getpid(),
                  atomic_fetch_add(&serial, 1u));
         fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                     S_IRUSR | S_IWUSR);
@@ -259,6 +308,7 @@ dj_result dj_cache_file_save(dj_context *context, const char *folder)
     dj_result result = folder_open(log, folder, true, &directory);
     if (result != DJ_SUCCESS)
         return result;
+    stale_remove(log, directory, name);
     uint8_t *data = NULL;
     uint64_t size = 0;
     result = snapshot(context, &data, &size);

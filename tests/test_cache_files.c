@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -270,13 +271,85 @@ static void what_is_no_file_is_refused(void **state)
     done(&context);
 }
 
+/* Something named as a file that is being saved, or nearly so. */
+struct leftover {
+    const char *before, *after; /* of the cache file's own name */
+    mode_t type;
+    bool old, goes;
+};
+
+static const char *leftover_path(const char *file, const struct leftover *of)
+{
+    static char path[1024];
+    const char *const name = strrchr(file, '/') + 1;
+    snprintf(path, sizeof path, "%s/%s%s%s", base, of->before, name, of->after);
+    return path;
+}
+
+static void leftover_make(const char *path, const struct leftover *of)
+{
+    const time_t now = time(NULL);
+    const struct timespec then[2] = {{.tv_sec = now - (of->old ? 3700 : 3500)},
+                                     {.tv_sec = now - (of->old ? 3700 : 3500)}};
+    if (of->type == S_IFDIR)
+        assert_int_equal(mkdir(path, 0700), 0);
+    else if (of->type == S_IFLNK)
+        assert_int_equal(symlink("nowhere", path), 0);
+    else
+        close(open(path, O_WRONLY | O_CREAT, 0600));
+    assert_int_equal(utimensat(AT_FDCWD, path, then, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+static void what_a_crash_left_goes(void **state)
+{
+    (void)state;
+    static const struct leftover leftovers[] = {
+        {".", ".1f3.0", S_IFREG, true, true},
+        {".", ".ffffffff.10", S_IFREG, true, true},
+        {".", ".1f4.0", S_IFREG, false, false}, /* it may still be written */
+        {".", ".1f5.0", S_IFDIR, true, false},
+        {".", ".1f6.0", S_IFLNK, true, false},
+        {"", ".1f3.0", S_IFREG, true, false},
+        {".", "", S_IFREG, true, false},
+        {".", ".1f3", S_IFREG, true, false},
+        {".", ".1f3.", S_IFREG, true, false},
+        {".", "..0", S_IFREG, true, false},
+        {".", ".1f3.0.save", S_IFREG, true, false},
+        {".", ".mine.0", S_IFREG, true, false},
+        {".another", ".1f3.0", S_IFREG, true, false}, /* of another device */
+    };
+    enum {
+        COUNT = sizeof leftovers / sizeof *leftovers
+    };
+    char file[1024];
+    dj_context *context = context_on(0, NULL, 0);
+    snprintf(file, sizeof file, "%s", saved(context, base));
+    for (int i = 0; i < COUNT; i++)
+        leftover_make(leftover_path(file, &leftovers[i]), &leftovers[i]);
+    const struct leftover foreign = {".", ".1f7.0", S_IFREG, true, false};
+    leftover_make(leftover_path(file, &foreign), &foreign);
+    const bool root = geteuid() == 0; /* who alone can give files away */
+    if (root)
+        assert_int_equal(chown(leftover_path(file, &foreign), OTHER_USER, OTHER_USER), 0);
+    HARNESS_OK(dj_cache_file_save(context, base));
+    struct stat status;
+    for (int i = 0; i < COUNT; i++) {
+        const char *const path = leftover_path(file, &leftovers[i]);
+        if ((lstat(path, &status) == 0) == leftovers[i].goes)
+            fail_msg("%s should %s", path, leftovers[i].goes ? "go" : "stay");
+    }
+    assert_int_equal(lstat(leftover_path(file, &foreign), &status) == 0, root);
+    HARNESS_OK(dj_cache_file_load(context, base));
+    done(&context);
+}
+
 #define FILE_TEST(function) cmocka_unit_test_setup_teardown(function, base_setup, base_teardown)
 
 static const struct CMUnitTest tests[] = {
     FILE_TEST(a_file_saves_compiling_and_trials), FILE_TEST(a_file_is_replaced_as_a_whole),
     FILE_TEST(the_environment_names_the_folder),  FILE_TEST(what_others_may_write_is_refused),
     FILE_TEST(what_others_own_is_refused),        FILE_TEST(links_are_not_followed),
-    FILE_TEST(what_is_no_file_is_refused),
+    FILE_TEST(what_is_no_file_is_refused),        FILE_TEST(what_a_crash_left_goes),
 };
 
 HARNESS_MAIN(tests)

@@ -60,7 +60,8 @@ DJ_API dj_result dj_cache_file_load(dj_context *context, const char *folder);
  * is made if it is missing, for the user alone (and so is ~/.cache, or what XDG_CACHE_HOME names);
  * its parent must be there. The file is replaced as a whole, once its contents are on the disk: a
  * reader finds the old one or the new one, also after a crash. Of two processes that save, the
- * later one's is kept.
+ * later one's is kept. What a crash left of a file half written goes with the next save an hour
+ * later.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_FILE (the folder breaks a rule, or something cannot be written; what
  * was there is left); and what dj_cache_save does. Thread-safe. */
