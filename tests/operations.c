@@ -18,8 +18,8 @@ void operation_log(void *user, uint32_t level, const char *message)
     snprintf(operation_last_error, sizeof operation_last_error, "%s", message);
 }
 
-/* The path of transforms that VkFFT generates, where the library has it. */
-#define GENERATED (DJ_HAVE_VKFFT ? DJ_DCT_PATH_GENERATED : DJ_DCT_PATH_DENSE)
+/* The path of transforms that VkFFT generates, where the library has it or its kernels. */
+#define GENERATED (DJ_HAVE_VKFFT || DJ_HAVE_PREBUILT ? DJ_DCT_PATH_GENERATED : DJ_DCT_PATH_DENSE)
 
 enum {
     DIM = 16,
