@@ -3,7 +3,6 @@
 #include "attention.h"
 
 #include "pipeline.h"
-#include "shaders.h"
 #include "size.h"
 
 #include <math.h>
@@ -202,7 +201,7 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
     if (made == NULL)
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "attention: no host memory");
     *made = describe(context, params);
-    result = dj_pipeline_create(context, &dj_shader_spans, NULL, &made->spans);
+    result = dj_pipeline_share(context, DJ_SHARED_SPANS, &made->spans);
     if (result == DJ_SUCCESS)
         result = made->family->create(made, params);
     if (result != DJ_SUCCESS) {

@@ -471,9 +471,13 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
     dj_result result =
         dj_pipeline_create(context, &dj_shader_features, &features, &plan->tiled.query_features);
     features.values[3] = plan->key_normalise;
-    if (result == DJ_SUCCESS)
+    if (result == DJ_SUCCESS && plan->key_normalise) {
         result =
             dj_pipeline_create(context, &dj_shader_features, &features, &plan->tiled.key_features);
+    } else if (result == DJ_SUCCESS) {
+        plan->tiled.key_features = plan->tiled.query_features;
+        plan->tiled.key_features.shared = true;
+    }
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &dj_shader_tile_scan, &tiles, &plan->tiled.scan);
     tiles =

@@ -208,10 +208,16 @@ static dj_result layout_create(struct dj_context *context)
     return dj_context_result(context, code, "vkCreatePipelineCache");
 }
 
-/* What layout_create made; destroying NULL needs no function, which an imported device may lack. */
+/* What layout_create made, and the pipelines that plans shared; destroying NULL needs no function,
+ * which an imported device may lack. */
 static void layout_destroy(struct dj_context *context)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
+    for (int i = 0; i < DJ_SHARED_COUNT; i++) {
+        const VkPipeline pipeline = atomic_load(&context->shared[i]);
+        if (pipeline)
+            vk->vkDestroyPipeline(context->device, pipeline, context->allocator);
+    }
     if (context->pipeline_cache && !context->foreign_cache)
         vk->vkDestroyPipelineCache(context->device, context->pipeline_cache, context->allocator);
     if (context->pipeline_layout)

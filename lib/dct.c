@@ -2,7 +2,6 @@
 #include "kernels.h"
 #include "pipeline.h"
 #include "quirks.h"
-#include "shaders.h"
 #include "transform.h"
 
 #include <assert.h>
@@ -78,7 +77,7 @@ dj_result dj_dct_create(dj_context *context, const struct dj_dct_params *params,
     result =
         dj_transform_create(context, params->type, params->length, params->path, &made->transform);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_rows_store, NULL, &made->store);
+        result = dj_pipeline_share(context, DJ_SHARED_ROWS_STORE, &made->store);
     if (result != DJ_SUCCESS)
         goto fail;
     if (dj_transform_max_rows(made->transform) == 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline.h"
 
+#include "shaders.h"
 #include "spirv.h"
 
 #include <assert.h>
@@ -93,9 +94,39 @@ dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader 
     return DJ_SUCCESS;
 }
 
+dj_result dj_pipeline_share(struct dj_context *context, enum dj_shared kernel,
+                            struct dj_pipeline *pipeline)
+{
+    static const struct dj_shader *const shaders[] = {
+        [DJ_SHARED_ROWS_LOAD] = &dj_shader_rows_load,
+        [DJ_SHARED_ROWS_STORE] = &dj_shader_rows_store,
+        [DJ_SHARED_ROWS_DENSE] = &dj_shader_rows_dense,
+        [DJ_SHARED_SPANS] = &dj_shader_spans,
+    };
+    const struct dj_shader *const shader = shaders[kernel];
+    const bool addressed = context->device_addresses && shader->addressed_words;
+    VkPipeline handle = atomic_load(&context->shared[kernel]);
+    *pipeline = (struct dj_pipeline){.handle = VK_NULL_HANDLE};
+    dj_result result = dj_context_check(context);
+    if (result != DJ_SUCCESS)
+        return result;
+    if (!handle) {
+        struct dj_pipeline made;
+        result = dj_pipeline_create(context, shader, NULL, &made);
+        if (result != DJ_SUCCESS)
+            return result;
+        if (atomic_compare_exchange_strong(&context->shared[kernel], &handle, made.handle))
+            handle = made.handle;
+        else /* another thread was faster */
+            dj_pipeline_destroy(context, &made);
+    }
+    *pipeline = (struct dj_pipeline){.handle = handle, .addressed = addressed, .shared = true};
+    return DJ_SUCCESS;
+}
+
 void dj_pipeline_destroy(struct dj_context *context, struct dj_pipeline *pipeline)
 {
-    if (pipeline->handle)
+    if (pipeline->handle && !pipeline->shared)
         context->vk.device.vkDestroyPipeline(context->device, pipeline->handle, context->allocator);
     pipeline->handle = VK_NULL_HANDLE;
 }

@@ -21,6 +21,7 @@ struct dj_shader {
 struct dj_pipeline {
     VkPipeline handle;
     bool addressed; /* its bindings are device addresses */
+    bool shared;    /* not to be destroyed with this */
 };
 
 /* Specialization constants 0 .. count-1, each 32 bits. */
@@ -35,7 +36,14 @@ struct dj_constants {
 dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
                              const struct dj_constants *constants, struct dj_pipeline *pipeline);
 
-/* Destroys a pipeline and sets its handle to VK_NULL_HANDLE, which is accepted. */
+/* As dj_pipeline_create, of a kernel without constants: the context's pipeline, made by whoever
+ * asks first and kept until the context goes. Holds no lock: two that ask at once may both make it,
+ * and one is thrown away. */
+dj_result dj_pipeline_share(struct dj_context *context, enum dj_shared kernel,
+                            struct dj_pipeline *pipeline);
+
+/* Destroys a pipeline, unless it is shared, and sets its handle to VK_NULL_HANDLE, which is
+ * accepted. */
 void dj_pipeline_destroy(struct dj_context *context, struct dj_pipeline *pipeline);
 
 #endif

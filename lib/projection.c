@@ -4,7 +4,6 @@
 #include "kernels.h"
 #include "pipeline.h"
 #include "random.h"
-#include "shaders.h"
 #include "size.h"
 
 #include <stdlib.h>
@@ -56,9 +55,9 @@ static dj_result create_kernels(struct dj_projection *projection, uint32_t first
     struct dj_context *const context = projection->context;
     dj_result result = DJ_SUCCESS;
     if (projection->kind == DJ_PROJECTION_NONE)
-        return dj_pipeline_create(context, &dj_shader_rows_load, NULL, &projection->kernel);
+        return dj_pipeline_share(context, DJ_SHARED_ROWS_LOAD, &projection->kernel);
     if (projection->kind == DJ_PROJECTION_MATRIX)
-        return dj_pipeline_create(context, &dj_shader_rows_dense, NULL, &projection->kernel);
+        return dj_pipeline_share(context, DJ_SHARED_ROWS_DENSE, &projection->kernel);
     for (uint32_t b = 0; result == DJ_SUCCESS && b < projection->blocks && b < TRANSFORMS; b++)
         result = dj_transform_create(context, first_transform + b, projection->dim, path,
                                      &projection->transforms[b]);

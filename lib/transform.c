@@ -5,7 +5,6 @@
 #include "kernels.h"
 #include "pipeline.h"
 #include "quirks.h"
-#include "shaders.h"
 #include "transform_check.h"
 
 #include <assert.h>
@@ -85,7 +84,7 @@ static dj_result generated_create(struct dj_transform *transform, uint32_t level
     if (result == DJ_SUCCESS)
         result = dj_pipeline_create(context, &shader, NULL, &transform->kernel);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_rows_load, NULL, &transform->load);
+        result = dj_pipeline_share(context, DJ_SHARED_ROWS_LOAD, &transform->load);
     return result == DJ_SUCCESS ? judge(transform, entry, level) : result;
 }
 
@@ -105,7 +104,7 @@ static dj_result dense_create(struct dj_transform *transform)
         dj_log_line(&context->log, DJ_LOG_ERROR, "DCT tables: out of memory");
     free(matrix);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_rows_dense, NULL, &transform->kernel);
+        result = dj_pipeline_share(context, DJ_SHARED_ROWS_DENSE, &transform->kernel);
     return result;
 }
 

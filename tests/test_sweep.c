@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Random valid plans and calls against the twins: what no table of cases thought of. A few dozen
- * plans, whose kernels take a driver time to compile, and a dozen calls of each. DIJIANG_TEST_SEED
+/* Random valid plans and calls against the twins: what no table of cases thought of. Two dozen
+ * plans, whose kernels take a driver time to compile, and twenty calls of each. DIJIANG_TEST_SEED
  * repeats a run, DIJIANG_TEST_SWEEP gives the number of plans, DIJIANG_TEST_VERBOSE names each
  * call before it runs. */
 #include "problem.h"
@@ -11,8 +11,8 @@
 #include <string.h>
 
 enum {
-    PLANS = 40,
-    CALLS = 13,
+    PLANS = 24,
+    CALLS = 21,
     MAX_PARTS = 3,
 };
 

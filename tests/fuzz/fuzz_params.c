@@ -28,6 +28,19 @@ static float *numbers;
 static float decay[65536];
 static uint8_t data[MOST_DATA];
 
+/* The pipelines that plans share stay until the context goes. */
+static void make_shared(void)
+{
+    const struct dj_attention_params plain = {.map = DJ_MAP_ELU, .heads = 1, .dim = 4};
+    const struct dj_dct_params dense = {.type = DJ_DCT_2, .length = 4, .path = DJ_DCT_PATH_DENSE};
+    dj_attention *attention;
+    dj_dct *dct;
+    FUZZ_ASSERT(dj_attention_create(context, &plain, &attention) == DJ_SUCCESS);
+    FUZZ_ASSERT(dj_dct_create(context, &dense, &dct) == DJ_SUCCESS);
+    dj_attention_destroy(&attention);
+    dj_dct_destroy(&dct);
+}
+
 static void start(void)
 {
     static const uint64_t sizes[BUFFERS] = {0, 4096, 1 << 16, 1 << 22};
@@ -44,6 +57,7 @@ static void start(void)
     for (int i = 0; i < BUFFERS; i++)
         FUZZ_ASSERT(dj_buffer_create(context, &(struct dj_buffer_params){.size = sizes[i]},
                                      &buffers[i]) == DJ_SUCCESS);
+    make_shared();
     numbers = calloc(MOST_NUMBERS, sizeof *numbers);
     FUZZ_ASSERT(numbers != NULL);
     for (int i = 0; i < 65536; i++)
