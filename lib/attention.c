@@ -18,7 +18,7 @@ static dj_result check_switches(const struct dj_log *log, const struct dj_attent
         {"normalise", params->normalise, DJ_OFF},
         {"key_normalise", params->key_normalise, DJ_OFF},
         {"dct_path", params->dct_path, DJ_DCT_PATH_DENSE},
-        {"family", params->family, DJ_FAMILY_TILED},
+        {"family", params->family, DJ_FAMILY_RESIDENT},
         {"q_type", params->q_type, DJ_BFLOAT16},
         {"k_type", params->k_type, DJ_BFLOAT16},
         {"v_type", params->v_type, DJ_BFLOAT16},
@@ -204,6 +204,8 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
     result = dj_pipeline_share(context, DJ_SHARED_SPANS, &made->spans);
     if (result == DJ_SUCCESS)
         result = made->family->create(made, params);
+    if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
+        result = dj_family_resident.create(made, params);
     if (result != DJ_SUCCESS) {
         dj_attention_destroy(&made);
         return result;
@@ -224,6 +226,7 @@ void dj_attention_destroy(dj_attention **plan)
         &old->tiled.sum,
         &old->tiled.scan,
         &old->tiled.output,
+        &old->resident.attend,
         &old->softmax.attend,
         &old->softmax.attend_carried,
         &old->softmax.project_keys,
@@ -298,7 +301,7 @@ dj_result dj_attention_check(const struct dj_attention *plan, const struct dj_at
 /* The family's layout for the memory that is given. */
 static dj_result find_layout(const struct dj_call *call, struct dj_layout *layout)
 {
-    const struct dj_kernel_family *const family = call->plan->family;
+    const struct dj_kernel_family *const family = call->family;
     dj_result result = family->layout(call, call->args->scratch.size, layout);
     /* what needs says of memory, given as memory, must come to the same pieces */
     for (uint64_t total = UINT64_MAX; result == DJ_SUCCESS && layout->total < total;) {
@@ -312,7 +315,7 @@ static dj_result find_layout(const struct dj_call *call, struct dj_layout *layou
 uint64_t dj_layout_dispatches(const struct dj_call *call, const struct dj_layout *layout,
                               uint64_t first, uint64_t count)
 {
-    return count * call->plan->family->dispatches(call, layout) +
+    return count * call->family->dispatches(call, layout) +
            (first + count == layout->pieces ? layout->copies : 0);
 }
 
@@ -324,6 +327,7 @@ dj_result dj_attention_lay_out(struct dj_call *call, struct dj_layout *layout,
     if (is_empty(call))
         return DJ_SUCCESS;
     call->atomic = call->atomic && call->slots && dj_indices_given(&call->args->slots_out);
+    call->family = dj_resident_can(call) ? &dj_family_resident : call->plan->family;
     const dj_result result = find_layout(call, layout);
     if (result != DJ_SUCCESS)
         return result;
@@ -331,8 +335,7 @@ dj_result dj_attention_lay_out(struct dj_call *call, struct dj_layout *layout,
         return dj_fail(log, DJ_ERROR_LIMIT,
                        "attention: the last part would copy states in %llu dispatches, at most %d",
                        (unsigned long long)layout->copies, DJ_MOST_COPIES);
-    if (layout->pieces >
-        (UINT32_MAX - layout->copies) / call->plan->family->dispatches(call, layout))
+    if (layout->pieces > (UINT32_MAX - layout->copies) / call->family->dispatches(call, layout))
         return dj_fail(log, DJ_ERROR_LIMIT, "attention: %llu parts are too many",
                        (unsigned long long)layout->pieces);
     layout->each = layout->pieces;
@@ -386,7 +389,7 @@ dj_result dj_attention_check_scratch(const struct dj_call *call, uint64_t need)
 dj_result dj_attention_record_pieces(const struct dj_call *call, struct dj_recorder *recorder,
                                      struct dj_layout *layout, uint64_t first, uint64_t count)
 {
-    const struct dj_kernel_family *const family = call->plan->family;
+    const struct dj_kernel_family *const family = call->family;
     const struct dj_attention_args *const args = call->args;
     dj_result result = DJ_SUCCESS;
     if (count > 0)

@@ -23,7 +23,7 @@ enum {
 
 struct dj_attention {
     struct dj_context *context;
-    const struct dj_kernel_family *family;
+    const struct dj_kernel_family *family; /* that can do every call */
     const struct dj_map_kind *kind;
     uint32_t map, heads, key_heads, group, dim, value_dim;
     uint32_t features; /* m, or n' */
@@ -39,6 +39,12 @@ struct dj_attention {
         struct dj_pipeline query_features, key_features, sum, scan, output;
     } tiled;
     struct {
+        struct dj_pipeline attend; /* none: the plan is not for this family */
+        uint32_t each, blocks;     /* columns of an invocation; blocks of columns */
+        bool decay;
+        uint64_t least;            /* tokens of the longest sequence: fewer are done in tiles */
+    } resident;
+    struct {
         struct dj_pipeline attend, attend_carried, project_keys, project_values;
     } softmax;
 };
@@ -46,6 +52,7 @@ struct dj_attention {
 /* A call whose arguments were checked, and what follows from them alone. */
 struct dj_call {
     const struct dj_attention *plan;
+    const struct dj_kernel_family *family; /* that does it */
     const struct dj_attention_args *args;
     bool placed;                      /* buffers must be there; else nothing is recorded */
     struct dj_span_set keys, queries; /* equal if causal */
@@ -100,7 +107,14 @@ struct dj_kernel_family {
     dj_result (*create)(struct dj_attention *plan, const struct dj_attention_params *params);
 };
 extern const struct dj_kernel_family dj_family_tiled;
+extern const struct dj_kernel_family dj_family_resident;
 extern const struct dj_kernel_family dj_family_softmax;
+
+/* Whether the resident family can do a call of this plan, and the bytes behind a carry's states that
+ * it works in, for so many sequences and key heads. */
+bool dj_resident_can(const struct dj_call *call);
+uint64_t dj_resident_span(const struct dj_attention *plan); /* tokens; pieces are whole spans */
+uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads);
 
 /* Bytes of a table of spans. */
 uint64_t dj_spans_table_size(uint64_t sequences);

@@ -38,7 +38,7 @@ static uint64_t now_ns(void)
 /* Pieces keep their order whatever the submissions, and so do the bits of the result. */
 static void choose_submissions(struct run *run)
 {
-    const uint64_t each = run->call.plan->family->dispatches(&run->call, &run->layout);
+    const uint64_t each = run->call.family->dispatches(&run->call, &run->layout);
     const uint64_t room = each < RUN_DISPATCHES ? RUN_DISPATCHES / each : 1;
     const uint64_t pieces = run->call.max_work > 0 ? run->layout.each : 1;
     run->unit = pieces < room ? pieces : room;
@@ -85,9 +85,8 @@ static dj_result submit_all(struct run *run)
     const uint64_t pieces = run->layout.pieces;
     const uint64_t most = run->unit * run->most < pieces ? run->unit * run->most : pieces;
     const struct dj_recorder_params params = {
-        .dispatches =
-            (uint32_t)(most * run->call.plan->family->dispatches(&run->call, &run->layout) +
-                       run->layout.copies),
+        .dispatches = (uint32_t)(most * run->call.family->dispatches(&run->call, &run->layout) +
+                                 run->layout.copies),
         .ring_size = run->needs.ring_size,
     };
     dj_recorder *recorder;

@@ -3,67 +3,12 @@
 #include "attention.h"
 
 #include "kernels.h"
+#include "part.h"
 #include "pipeline.h"
 #include "shaders.h"
-#include "tiled.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-/* What the steps of a piece share. */
-struct part {
-    const struct dj_call *call;
-    const struct dj_attention *plan;
-    struct dj_recorder *recorder;
-    const struct dj_layout *layout;
-    const struct dj_call_indices *indices;
-    struct dj_tiled_part cut;
-    uint32_t sequences, tokens, heads, tiles; /* of the box; key heads */
-    struct dj_binding projected, queries, keys, records, carry, table, decay;
-};
-
-static struct dj_binding region(const struct part *part, enum dj_tiled_region which)
-{
-    const struct dj_layout *const layout = part->layout;
-    return dj_scratch_region(part->call->args, layout->region[which],
-                             which + 1 < DJ_TILED_REGIONS ? layout->region[which + 1]
-                                                          : layout->total);
-}
-
-/* The carry of the piece's sequences and heads, and the one behind it if it is written. */
-static struct dj_binding carry_region(const struct part *part)
-{
-    const struct dj_layout *const layout = part->layout;
-    const uint64_t number = layout->copies > 0 ? part->cut.carry : 0;
-    const uint64_t start = layout->region[DJ_TILED_CARRY] + number * layout->carry;
-    return dj_scratch_region(part->call->args, start,
-                             start + (part->cut.forks ? 2 : 1) * layout->carry);
-}
-
-static const struct dj_span_set *side(const struct part *part, bool queries)
-{
-    return queries ? &part->call->queries : &part->call->keys;
-}
-
-/* The rows of one of the call's tensors in the part's box. Of q and o those of all query heads, or
- * where they are apart those of number `member` of every group. */
-static struct dj_rows find_rows(const struct part *part, const struct dj_tensor *tensor,
-                                bool queries, uint32_t member)
-{
-    struct dj_tensor view = *tensor;
-    struct dj_box box = part->cut.box;
-    const uint32_t group = part->plan->group;
-    if (queries && part->layout->apart) {
-        view.offset += member * view.stride[2] * dj_type_size(view.type);
-        view.stride[2] *= group;
-        view.shape[2] = part->plan->key_heads;
-    } else if (queries) {
-        box.start[2] *= group;
-        box.count[2] *= group;
-    }
-    return dj_call_rows(part->call, side(part, queries), &view, &box, part->cut.snapshot,
-                        part->table);
-}
 
 /* Members of a group that take dispatches of their own. */
 static uint32_t member_count(const struct dj_call *call, const struct dj_layout *layout)
@@ -72,7 +17,7 @@ static uint32_t member_count(const struct dj_call *call, const struct dj_layout 
 }
 
 /* Packed features of one member. */
-static struct dj_binding member_features(const struct part *part, uint32_t member)
+static struct dj_binding member_features(const struct dj_part *part, uint32_t member)
 {
     struct dj_binding features = part->queries;
     features.range /= member_count(part->call, part->layout);
@@ -81,7 +26,7 @@ static struct dj_binding member_features(const struct part *part, uint32_t membe
 }
 
 /* Rows projected -> features. */
-static void record_features(const struct part *part, const struct dj_rows *x, bool queries,
+static void record_features(const struct dj_part *part, const struct dj_rows *x, bool queries,
                             uint32_t member, struct dj_binding out)
 {
     const struct dj_attention *const plan = part->plan;
@@ -133,11 +78,11 @@ static void record_features(const struct part *part, const struct dj_rows *x, bo
 }
 
 /* A tensor of queries or keys -> features: the projection's memory is free before and after. */
-static void record_side(const struct part *part, const struct dj_tensor *tensor, bool queries,
+static void record_side(const struct dj_part *part, const struct dj_tensor *tensor, bool queries,
                         uint32_t member, struct dj_binding out)
 {
     const struct dj_attention *const plan = part->plan;
-    const struct dj_rows x = find_rows(part, tensor, queries, member);
+    const struct dj_rows x = dj_part_rows(part, tensor, queries, member);
     dj_projection_record(plan->projection, part->recorder, &x, sqrtf(plan->scale),
                          (uint32_t)part->cut.box.start[2],
                          queries && !part->layout->apart ? plan->group : 1,
@@ -147,10 +92,10 @@ static void record_side(const struct part *part, const struct dj_tensor *tensor,
     dj_recorder_write_to_read(part->recorder);
 }
 
-static void record_sum(const struct part *part)
+static void record_sum(const struct dj_part *part)
 {
     const struct dj_attention *const plan = part->plan;
-    const struct dj_rows v = find_rows(part, &part->call->args->v, false, 0);
+    const struct dj_rows v = dj_part_rows(part, &part->call->args->v, false, 0);
     const struct tile_sum_push push = {
         .tokens = part->tokens,
         .ragged = v.ragged,
@@ -170,144 +115,19 @@ static void record_sum(const struct part *part)
                          (uint32_t[3]){part->tiles, part->sequences * part->heads, blocks});
 }
 
-/* Where one scan takes the state from and leaves it. */
-struct scan_way {
-    uint32_t read; /* DJ_SCAN_EMPTY, _CARRY or _SLOTS */
-    bool write_carry;
-    uint32_t write_slots; /* DJ_WRITE_*, any together */
-    int32_t slot;         /* the one to bind where the whole pool cannot be */
-};
-
-static void record_scan_way(const struct part *part, struct scan_way way, uint32_t tiles)
-{
-    const struct dj_attention *const plan = part->plan;
-    const struct dj_call *const call = part->call;
-    const struct dj_call_indices *const indices = part->indices;
-    struct tile_scan_push push = {
-        .tokens = part->tokens,
-        .ragged = part->table.buffer != VK_NULL_HANDLE,
-        .start = (uint32_t)part->cut.box.start[1],
-        .tiles = tiles,
-        .heads = part->heads,
-        .first_head = (uint32_t)part->cut.box.start[2],
-        .read = way.read,
-        .write_carry = way.write_carry,
-        .write_slots = way.write_slots,
-        .slot_count = call->args->slot_count,
-        .first_index = (uint32_t)part->cut.box.start[0],
-        .snapshots = call->snapshots,
-        .snapshot = part->cut.snapshot,
-        .accepted = indices->accepted.binding.buffer != VK_NULL_HANDLE,
-        .in_base = indices->slots_in.base,
-        .accepted_base = indices->accepted.base,
-        .out_base = indices->slots_out.base,
-        .carry_tokens = part->sequences * part->heads * (uint32_t)(dj_state_block_size(plan) / 4),
-        .carry_out = part->cut.forks ? (uint32_t)(part->layout->carry / 4) : 0,
-        .plan_heads = plan->key_heads,
-        .dim = plan->dim,
-        .map = plan->map,
-    };
-    /* what the kernel will not touch is bound to something harmless all the same */
-    struct dj_binding bindings[8] = {part->records, part->carry, part->carry, part->carry,
-                                     part->decay,   part->carry, part->carry, part->carry};
-    if (way.read == DJ_SCAN_SLOTS || way.write_slots)
-        bindings[1] = dj_call_slots(call, part->layout->slot_bound, way.slot, &push.slots_base,
-                                    &push.slot_words);
-    if (indices->slots_in.binding.buffer != VK_NULL_HANDLE)
-        bindings[3] = indices->slots_in.binding;
-    if (push.ragged)
-        bindings[5] = part->table;
-    if (indices->slots_out.binding.buffer != VK_NULL_HANDLE)
-        bindings[6] = indices->slots_out.binding;
-    if (push.accepted)
-        bindings[7] = indices->accepted.binding;
-    dj_recorder_dispatch(part->recorder, plan->tiled.scan, bindings, 8, &push, sizeof push,
-                         (uint32_t[3]){way.write_slots == DJ_WRITE_HEADER ? 1 : plan->features,
-                                       part->sequences * part->heads, 1});
-}
-
-/* Where the whole pool can be bound. A slot that is read may be written too, and every workgroup
- * judges it by its header: that is then written by a dispatch of its own. */
-static void record_scan_bound(const struct part *part, struct scan_way way)
-{
-    const bool apart = way.read == DJ_SCAN_SLOTS && way.write_slots != 0;
-    if (apart)
-        way.write_slots = DJ_WRITE_STATE;
-    record_scan_way(part, way, part->tiles);
-    if (!apart)
-        return;
-    way.write_carry = false;
-    way.write_slots = DJ_WRITE_HEADER;
-    dj_recorder_write_to_read(part->recorder);
-    record_scan_way(part, way, part->tiles);
-}
-
-/* One dispatch, or two; three where the slots that are read and written cannot be bound together,
- * the state then going by the carry. */
-static void record_scan(const struct part *part)
-{
-    const struct dj_call *const call = part->call;
-    const struct dj_indices *const out = &call->args->slots_out;
-    const bool from_slots =
-        part->cut.first && call->slots && dj_indices_given(&call->args->slots_in);
-    const bool kept = part->layout->copies > 0;
-    const bool to_slots = part->cut.publishes && call->slots && dj_indices_given(out) && !kept;
-    struct scan_way way = {
-        .read = !part->cut.first ? DJ_SCAN_CARRY
-                : from_slots     ? DJ_SCAN_SLOTS
-                                 : DJ_SCAN_EMPTY,
-        .write_carry = !part->cut.last || !part->plan->causal || kept,
-        .write_slots = to_slots ? DJ_WRITE_STATE | DJ_WRITE_HEADER : 0,
-    };
-    if (!part->layout->slot_bound) {
-        record_scan_bound(part, way);
-        return;
-    }
-    const uint64_t sequence = part->cut.box.start[0];
-    if (from_slots) {
-        const struct scan_way in = {
-            .read = DJ_SCAN_SLOTS, .write_carry = true, .slot = dj_slot_in(call, sequence)};
-        record_scan_way(part, in, 0);
-        dj_recorder_write_to_read(part->recorder);
-        way.read = DJ_SCAN_CARRY;
-    }
-    way.write_carry = way.write_carry || to_slots;
-    way.write_slots = 0;
-    record_scan_way(part, way, part->tiles);
-    if (to_slots) {
-        const struct scan_way last = {
-            .read = DJ_SCAN_CARRY,
-            .write_slots = DJ_WRITE_STATE | DJ_WRITE_HEADER,
-            .slot = out->host[sequence * call->snapshots + part->cut.snapshot]};
-        dj_recorder_write_to_read(part->recorder);
-        record_scan_way(part, last, 0);
-    }
-}
-
-/* A kept state to the slots of its snapshot. */
-static void record_copy(const struct part *part)
-{
-    const struct dj_call *const call = part->call;
-    struct scan_way way = {.read = DJ_SCAN_CARRY, .write_slots = DJ_WRITE_STATE | DJ_WRITE_HEADER};
-    if (part->layout->slot_bound)
-        way.slot = call->args->slots_out
-                       .host[part->cut.box.start[0] * call->snapshots + part->cut.snapshot];
-    record_scan_way(part, way, 0);
-}
-
 /* Enough workgroups to fill a large GPU; beyond that each does several column blocks, which saves
  * computing the scores again. */
-static uint32_t column_shares(const struct part *part)
+static uint32_t column_shares(const struct dj_part *part)
 {
     const uint32_t blocks = (part->plan->value_dim + DJ_TILE_VALUES - 1) / DJ_TILE_VALUES;
     return (uint64_t)part->tiles * part->sequences * part->heads < 1024 ? blocks : 1;
 }
 
-static void record_output(const struct part *part, uint32_t member)
+static void record_output(const struct dj_part *part, uint32_t member)
 {
     const struct dj_attention *const plan = part->plan;
     const struct dj_attention_args *const args = part->call->args;
-    const struct dj_rows o = find_rows(part, &args->o, true, member);
+    const struct dj_rows o = dj_part_rows(part, &args->o, true, member);
     const uint32_t m = plan->features, e = plan->value_dim;
     const uint32_t group = part->layout->apart ? 1 : plan->group;
     struct tile_output_push push = {
@@ -331,7 +151,7 @@ static void record_output(const struct part *part, uint32_t member)
         queries,       part->keys,    queries,     o.view.binding,
         part->records, part->records, part->decay, o.ragged ? o.spans : queries};
     if (plan->causal) {
-        const struct dj_rows v = find_rows(part, &args->v, false, 0);
+        const struct dj_rows v = dj_part_rows(part, &args->v, false, 0);
         push.v_base = v.view.base;
         for (int i = 0; i < 3; i++)
             push.v_stride[i] = v.view.stride[i];
@@ -348,34 +168,6 @@ static void record_output(const struct part *part, uint32_t member)
         (uint32_t[3]){part->tiles, part->sequences * part->heads * group, column_shares(part)});
 }
 
-static struct part make_part(const struct dj_call *call, struct dj_recorder *recorder,
-                             struct dj_layout *layout, const struct dj_call_indices *indices,
-                             uint64_t index)
-{
-    const struct dj_attention *const plan = call->plan;
-    struct part part = {
-        .call = call,
-        .plan = plan,
-        .recorder = recorder,
-        .layout = layout,
-        .indices = indices,
-        .cut = dj_tiled_cut(call, layout, index),
-        .decay = {.buffer = plan->decay, .range = plan->decay->size},
-    };
-    part.sequences = (uint32_t)part.cut.box.count[0];
-    part.heads = (uint32_t)part.cut.box.count[2];
-    part.tokens = (uint32_t)part.cut.tokens;
-    part.tiles = (part.tokens + DJ_TILE_TOKENS - 1) / DJ_TILE_TOKENS;
-    part.projected = region(&part, DJ_TILED_PROJECTED);
-    part.queries = region(&part, DJ_TILED_QUERIES);
-    part.keys = region(&part, DJ_TILED_KEYS);
-    part.records = region(&part, DJ_TILED_RECORDS);
-    part.carry = carry_region(&part);
-    if (dj_call_has_table(call, side(&part, part.cut.queries)))
-        part.table = region(&part, DJ_TILED_TABLE);
-    return part;
-}
-
 /* 1. spans of the box's sequences, where they differ;
  * 2. keys and queries -> features, packed;  3. sums of every tile;
  * 4. scan over tiles, state in and out;     5. outputs of every tile.
@@ -384,26 +176,21 @@ static struct part make_part(const struct dj_call *call, struct dj_recorder *rec
 static void record(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
-    const struct part part = make_part(call, recorder, layout, indices, index);
+    const struct dj_part part = dj_part_make(call, recorder, layout, indices, index);
     const bool keys = !part.cut.queries, queries = call->plan->causal || part.cut.queries;
     const uint32_t members = member_count(call, layout);
     if (part.cut.copies) {
-        record_copy(&part);
+        dj_part_copy(&part);
         return;
     }
-    if (part.table.buffer != VK_NULL_HANDLE) {
-        dj_call_record_spans(call, recorder, indices, side(&part, part.cut.queries),
-                             part.cut.box.start[0], part.cut.box.count[0], part.cut.snapshot,
-                             part.cut.fresh, part.table);
-        dj_recorder_write_to_read(recorder);
-    }
+    dj_part_spans(&part);
     if (keys && part.tokens > 0) {
         record_side(&part, &call->args->k, false, 0, part.keys);
         record_sum(&part);
     }
     if (keys) {
         dj_recorder_write_to_read(recorder);
-        record_scan(&part);
+        dj_part_scan(&part);
     }
     for (uint32_t member = 0; queries && part.tokens > 0 && member < members; member++)
         record_side(&part, &call->args->q, true, member, member_features(&part, member));

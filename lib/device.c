@@ -12,6 +12,7 @@
 enum {
     NEED_INVOCATIONS = 128,
     NEED_SHARED_MEMORY = 16384,
+    MOST_LANES = 32, /* of a subgroup: votes are words */
 };
 
 /* The extensions that matter here, by name: some are younger than the headers. */
@@ -108,6 +109,13 @@ static void describe_properties(const struct dj_context *context, struct dj_devi
         info->subgroup_size_control =
             (size_control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
     }
+    const VkSubgroupFeatureFlags exchange =
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT |
+        VK_SUBGROUP_FEATURE_SHUFFLE_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_RELATIVE_BIT;
+    info->whole_subgroups = info->subgroup_size_control &&
+                            (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
+                            (subgroup.supportedOperations & exchange) == exchange &&
+                            subgroup.subgroupSize <= MOST_LANES;
     info->subgroup_arithmetic =
         (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
         (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0;
@@ -147,6 +155,8 @@ static void describe_features(const struct dj_context *context, struct dj_device
         info->subgroup_size_control && size_control.subgroupSizeControl == VK_TRUE;
     if (!info->subgroup_size_control)
         info->subgroup_size_min = info->subgroup_size_max = info->subgroup_size;
+    info->whole_subgroups = info->whole_subgroups && info->subgroup_size_control &&
+                            size_control.computeFullSubgroups == VK_TRUE;
     info->push_descriptor = have->push_descriptor;
     info->buffer_device_address = address.bufferDeviceAddress == VK_TRUE;
     info->storage_16bit = storage.storageBuffer16BitAccess == VK_TRUE;

@@ -40,6 +40,8 @@ static dj_result check_members(const struct dj_log *log, const struct dj_import_
             dj_switch_check(log, "dj_import_params.device_addresses", params->device_addresses);
     if (result == DJ_SUCCESS)
         result = dj_switch_check(log, "dj_import_params.storage_16bit", params->storage_16bit);
+    if (result == DJ_SUCCESS)
+        result = dj_switch_check(log, "dj_import_params.subgroups", params->subgroups);
     return result;
 }
 
@@ -123,6 +125,8 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
         (enabled & DJ_WANT_DEVICE_ADDRESS) && params->device_addresses != DJ_OFF;
     context->storage_16bit = (enabled & DJ_WANT_STORAGE_16BIT) && params->storage_16bit != DJ_OFF;
     context->float_controls = (enabled & DJ_WANT_FLOAT_CONTROLS) != 0;
+    if ((enabled & DJ_WANT_SUBGROUPS) && params->subgroups != DJ_OFF)
+        context->subgroups = device.info.subgroup_size;
     const struct VolkDeviceTable *const vk = &context->vk.device;
     if ((context->push_descriptors && !vk->vkCmdPushDescriptorSetKHR) ||
         (context->device_addresses && !vk->vkGetBufferDeviceAddressKHR &&
@@ -180,9 +184,6 @@ dj_result dj_context_import(const struct dj_import_params *params, dj_context **
     };
     if (!dj_reserved_is_zero(&log, params->reserved, 4, "dj_import_params"))
         return DJ_ERROR_VERSION;
-    if (params->padding != 0)
-        return dj_fail(&log, DJ_ERROR_VERSION, "dj_import_params.padding is %u and must be 0",
-                       params->padding);
     if (context == NULL)
         return dj_fail(&log, DJ_ERROR_INVALID_ARGUMENT, "dj_context_import: context is NULL");
     dj_result result = check_members(&log, params);

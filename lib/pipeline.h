@@ -13,7 +13,8 @@ struct dj_shader {
     const char *name;
     const uint32_t *words;
     size_t size; /* bytes */
-    /* the same kernel bound by device addresses; none: descriptors alone */
+    /* the same kernel bound by device addresses; none: descriptors alone. Where there are no words
+     * above it is for contexts with device addresses alone */
     const uint32_t *addressed_words;
     size_t addressed_size;
 };
@@ -27,6 +28,7 @@ struct dj_pipeline {
 /* Specialization constants 0 .. count-1, each 32 bits. */
 struct dj_constants {
     uint32_t count;
+    uint32_t subgroup; /* not 0: the workgroup is one subgroup of so many invocations */
     uint32_t values[12];
 };
 

@@ -21,6 +21,17 @@ struct shape {
     bool apart;
 };
 
+/* Bytes of a carry for boxes of so many sequences and key heads. */
+static uint64_t carry_size(const struct dj_call *call, uint64_t sequences, uint64_t key_heads)
+{
+    const struct dj_attention *const plan = call->plan;
+    const uint64_t heads = sequences * key_heads;
+    uint64_t size = heads * dj_state_block_size(plan) + sequences * 2 * sizeof(uint32_t);
+    if (call->family == &dj_family_resident)
+        size += dj_resident_memory(plan, heads);
+    return dj_round_up(size, plan->context->info.offset_alignment);
+}
+
 /* Bytes of each region for boxes of this size. */
 static void region_sizes(const struct shape *shape, const uint64_t size[3],
                          uint64_t sizes[DJ_TILED_REGIONS])
@@ -32,20 +43,29 @@ static void region_sizes(const struct shape *shape, const uint64_t size[3],
     const uint64_t members = shape->apart ? plan->group : 1;
     const uint64_t feature_bytes = (uint64_t)plan->features * sizeof(float);
     const uint64_t record = DJ_RECORD_SIZE((uint64_t)plan->features, plan->value_dim);
+    sizes[DJ_TILED_CARRY] = carry_size(shape->call, size[0], size[2]);
+    sizes[DJ_TILED_TABLE] = dj_round_up(dj_spans_table_size(size[0]), alignment);
+    sizes[DJ_TILED_PROJECTED] = sizes[DJ_TILED_QUERIES] = 0;
+    sizes[DJ_TILED_KEYS] = sizes[DJ_TILED_RECORDS] = 0;
+    if (shape->call->family == &dj_family_resident)
+        return;
     sizes[DJ_TILED_PROJECTED] = dj_projection_size(plan->projection, together);
     sizes[DJ_TILED_QUERIES] = members * dj_round_up(together * feature_bytes, alignment);
     sizes[DJ_TILED_KEYS] = dj_round_up(rows * feature_bytes, alignment);
     sizes[DJ_TILED_RECORDS] =
         dj_round_up(heads * tile_count(size[1]) * record * sizeof(float), alignment);
-    sizes[DJ_TILED_CARRY] =
-        dj_round_up(heads * dj_state_block_size(plan) + size[0] * 2 * sizeof(uint32_t), alignment);
-    sizes[DJ_TILED_TABLE] = dj_round_up(dj_spans_table_size(size[0]), alignment);
+}
+
+/* The tokens that a box may be cut behind. */
+static uint64_t granule(const struct dj_call *call)
+{
+    return call->family == &dj_family_resident ? dj_resident_span(call->plan) : DJ_TILE_TOKENS;
 }
 
 /* Whether no smaller box can be made. */
-static bool is_smallest(const uint64_t size[3])
+static bool is_smallest(const struct dj_call *call, const uint64_t size[3])
 {
-    return size[0] == 1 && size[1] <= DJ_TILE_TOKENS && size[2] == 1;
+    return size[0] == 1 && size[1] <= granule(call) && size[2] == 1;
 }
 
 /* Rows of queries and keys of a box; without a causal mask of queries, which are as many or more.
@@ -74,12 +94,13 @@ static uint64_t scratch_cost(const void *user, const uint64_t size[3])
     const struct dj_device_info *const info = &plan->context->info;
     const uint64_t heads = size[0] * size[2];
     const uint64_t together = heads * size[1] * (shape->apart ? 1 : plan->group);
+    const bool tiles = shape->call->family != &dj_family_resident;
     if (heads * plan->group > info->max_workgroups[1] ||
-        tile_count(size[1]) > info->max_workgroups[0] ||
-        together > dj_projection_max_rows(plan->projection))
+        (tiles && (tile_count(size[1]) > info->max_workgroups[0] ||
+                   together > dj_projection_max_rows(plan->projection))))
         return UINT64_MAX;
     const struct dj_call *const call = shape->call;
-    if (call->max_work > 0 && !is_smallest(size) &&
+    if (call->max_work > 0 && !is_smallest(call, size) &&
         work_rows(call, size) > call->max_work / dj_call_row_work(plan))
         return UINT64_MAX;
     uint64_t sizes[DJ_TILED_REGIONS];
@@ -124,7 +145,7 @@ static bool fit(const struct dj_call *call, const struct shape *shape,
                 const struct dj_tensor *const sides[], uint32_t count, const uint64_t most[3],
                 uint64_t budget, struct dj_grid *grid)
 {
-    const uint64_t granule[3] = {1, DJ_TILE_TOKENS, 1};
+    const uint64_t granules[3] = {1, granule(call), 1};
     const uint32_t key_heads = call->plan->key_heads;
     struct dj_tensor views[4];
     const struct dj_tensor *list[4];
@@ -140,8 +161,8 @@ static bool fit(const struct dj_call *call, const struct shape *shape,
         views[i] = dj_call_boxed(set, &side, tokens > 0 ? tokens : 1, side.shape[2] / key_heads);
         list[i] = &views[i];
     }
-    return dj_grid_fit(call->plan->context, list, count, granule, most, scratch_cost, shape, budget,
-                       grid);
+    return dj_grid_fit(call->plan->context, list, count, granules, most, scratch_cost, shape,
+                       budget, grid);
 }
 
 /* Both sides with the same boxes of sequences and heads. */
@@ -240,7 +261,7 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
     const uint64_t keys = body_tokens(call, call->keys.longest);
     const uint64_t queries = call->plan->causal ? 0 : call->queries.longest;
     const uint64_t longest = keys > queries ? keys : queries;
-    const uint64_t shortest = longest < DJ_TILE_TOKENS ? longest : DJ_TILE_TOKENS;
+    const uint64_t shortest = longest < granule(call) ? longest : granule(call);
     const uint64_t one[3] = {1, shortest > 0 ? shortest : 1, 1};
     const uint64_t least = scratch_cost(&shape, one);
     if (least == UINT64_MAX)

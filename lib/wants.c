@@ -17,6 +17,8 @@ static const struct {
      VK_API_VERSION_1_1},
     {"float controls", "IEEE 754's rules for NaN and Inf", "VK_KHR_shader_float_controls", NULL,
      VK_API_VERSION_1_2},
+    {"whole subgroups", "kernels that hold sums in registers", "VK_EXT_subgroup_size_control",
+     "subgroupSizeControl, computeFullSubgroups", VK_API_VERSION_1_3},
     {"portability subset", "must be enabled where it is offered", "VK_KHR_portability_subset", NULL,
      UINT32_MAX},
 };
@@ -32,6 +34,7 @@ static uint32_t supported(const struct dj_device *device)
            (info->buffer_device_address ? DJ_WANT_DEVICE_ADDRESS : 0) |
            (info->storage_16bit ? DJ_WANT_STORAGE_16BIT : 0) |
            (info->signed_zero_inf_nan ? DJ_WANT_FLOAT_CONTROLS : 0) |
+           (info->whole_subgroups ? DJ_WANT_SUBGROUPS : 0) |
            (device->portability_subset ? DJ_WANT_PORTABILITY_SUBSET : 0);
 }
 
@@ -64,6 +67,12 @@ static void fill_chain(struct dj_device_wants *wants, uint32_t set)
                       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
         address->bufferDeviceAddress = VK_TRUE;
     }
+    if (set & DJ_WANT_SUBGROUPS) {
+        VkPhysicalDeviceSubgroupSizeControlFeatures *const control =
+            chain_add(wants, &used, sizeof *control,
+                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
+        control->subgroupSizeControl = control->computeFullSubgroups = VK_TRUE;
+    }
 }
 
 void dj_wants_fill(const struct dj_device *device, uint32_t set, struct dj_device_wants *wants)
@@ -93,7 +102,7 @@ static uint32_t read_chain(const void *features)
 {
     uint32_t set = 0;
     for (const VkBaseInStructure *node = features; node != NULL; node = node->pNext) {
-        VkBool32 storage = VK_FALSE, address = VK_FALSE;
+        VkBool32 storage = VK_FALSE, address = VK_FALSE, subgroups = VK_FALSE;
         switch ((uint32_t)node->sType) {
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES:
             storage =
@@ -109,10 +118,23 @@ static uint32_t read_chain(const void *features)
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES:
             address = ((const VkPhysicalDeviceVulkan12Features *)node)->bufferDeviceAddress;
             break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES: {
+            const VkPhysicalDeviceSubgroupSizeControlFeatures *const control =
+                (const VkPhysicalDeviceSubgroupSizeControlFeatures *)node;
+            subgroups = control->subgroupSizeControl && control->computeFullSubgroups;
+            break;
+        }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES: {
+            const VkPhysicalDeviceVulkan13Features *const core =
+                (const VkPhysicalDeviceVulkan13Features *)node;
+            subgroups = core->subgroupSizeControl && core->computeFullSubgroups;
+            break;
+        }
         default:
             break;
         }
-        set |= (storage ? DJ_WANT_STORAGE_16BIT : 0) | (address ? DJ_WANT_DEVICE_ADDRESS : 0);
+        set |= (storage ? DJ_WANT_STORAGE_16BIT : 0) | (address ? DJ_WANT_DEVICE_ADDRESS : 0) |
+               (subgroups ? DJ_WANT_SUBGROUPS : 0);
     }
     return set;
 }

@@ -13,8 +13,9 @@ enum dj_want_bit {
     DJ_WANT_DEVICE_ADDRESS = 1 << 1,
     DJ_WANT_STORAGE_16BIT = 1 << 2,
     DJ_WANT_FLOAT_CONTROLS = 1 << 3,     /* SignedZeroInfNanPreserve */
-    DJ_WANT_PORTABILITY_SUBSET = 1 << 4, /* not a choice where the device has it */
-    DJ_WANT_ALL = (1 << 5) - 1,
+    DJ_WANT_SUBGROUPS = 1 << 4,          /* of a size that is asked for, and full ones */
+    DJ_WANT_PORTABILITY_SUBSET = 1 << 5, /* not a choice where the device has it */
+    DJ_WANT_ALL = (1 << 6) - 1,
 };
 
 /* Fills in all that a described device supports of a set of wants. */

@@ -59,6 +59,11 @@ typedef uint32_t uint;
 #define DJ_STATE_PEAK(m, e) (2 * (m) * (e) + 2 * (m))     /* m: exponents */
 #define DJ_STATE_SIZE(m, e) (2 * (m) * (e) + 3 * (m))
 
+/* The resident kernel's tokens between two additions to the state, without a decay; floats of a
+ * workgroup's own memory, for m features and c columns. */
+#define DJ_RESIDENT_SPAN 512
+#define DJ_RESIDENT_MEMORY(m, c) ((m) * (c) + 7 * (m))
+
 /* Row copies: invocations, each of which moves so many elements. */
 #define DJ_ROWS_THREADS 64
 #define DJ_ROWS_EACH 8
@@ -224,6 +229,31 @@ DJ_PUSH(tile_output_push,
     uint before_norm; /* from those sums to the norms */
     uint before_peak; /* ... to the exponents */
 )
+
+DJ_PUSH(resident_push,
+    DJ_SPAN_BOX
+    uint heads;      /* key heads in the box */
+    uint first_head; /* of the box, in the plan */
+    uint read;       /* DJ_RESIDENT_*: where the state comes from; without tokens it is taken, no more */
+    uint own;        /* floats from a carry's start to the workgroups' own memory */
+    uint members;    /* ... to the states of groups' second and further members */
+    uint carry_tokens; /* ... to its counts of tokens */
+    uint head_stride; /* floats between the numbers of two key heads; 0: shared */
+    uint weights;    /* floats from the frequencies to ln D */
+    uint max_tokens; /* M of cosFormer */
+    float factor;    /* of q and k */
+    uint q_base;     /* elements, as all below */
+    uint q_stride[3]; /* sequence, query head, token */
+    uint k_base;
+    uint k_stride[3]; /* sequence, key head, token */
+    uint v_base;
+    uint v_stride[3];
+    uint o_base;
+    uint o_stride[3];
+)
+#define DJ_RESIDENT_EMPTY 0
+#define DJ_RESIDENT_CARRY 1
+#define DJ_RESIDENT_OWN 2 /* the workgroup's own memory, which an earlier piece left */
 
 DJ_PUSH(spans_push,
     uint kind;        /* DJ_KERNEL_SPANS_* */

@@ -25,10 +25,18 @@ float nan()
     return uintBitsToFloat(0x7fc00000u);
 }
 
-/* 2^k for a whole k: 0 below the normal range, 2^127 above it. */
+/* 2^k for a whole k up to 127: 0 below the normal range. The sum's last bits are k + 127; a conversion
+ * to an integer is slow on CPU devices, and so are min and max where the sign of 0 counts. */
+float exp2_down(float k)
+{
+    precise float biased = k + 8388735.0;
+    return k < -126.0 ? 0.0 : uintBitsToFloat(floatBitsToUint(biased) << 23);
+}
+
+/* The same for any k: 2^127 above the range. */
 float exp2i(float k)
 {
-    return uintBitsToFloat(uint(clamp(k, -127.0, 127.0) + 127.0) << 23);
+    return k > 127.0 ? 1.7014118e38 : exp2_down(k);
 }
 
 /* exp(x) = split_exp(x, n) * 2^n with the mantissa in [0.70, 1.42]; x finite. ln 2 in two parts, the

@@ -125,6 +125,7 @@ static void set_plan_params(struct problem *problem)
         .o_type = params->o_type,
         /* a driver takes seconds to compile a generated transform, whose lengths are test-dct's */
         .dct_path = params->dim % 16 == 0 ? DJ_DCT_PATH_DEFAULT : DJ_DCT_PATH_DENSE,
+        .family = params->family,
         .scale = params->scale,
         .decay = problem->decay,
     };

@@ -47,6 +47,7 @@ struct problem_params {
     size_t sequences;     /* N, where one of them is PACKED (B is 1 then) */
     bool device_spans;    /* indices in a buffer, longest given exactly */
     size_t query_places, key_places; /* P of position scales, of both signs; 0: none */
+    uint32_t family;                 /* enum dj_family */
 };
 
 /* Members of struct problem_params. */

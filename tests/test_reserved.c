@@ -159,7 +159,6 @@ CREATE(features)
 CREATE(attention)
 
 static const struct member context_members[] = {
-    MEMBER(dj_context_params, "dj_context_params", padding),
     RESERVED_4(dj_context_params, "dj_context_params"),
 };
 static const struct member buffer_members[] = {
@@ -436,7 +435,6 @@ static dj_result wrap_buffer(const void *given)
 }
 
 static const struct member import_members[] = {
-    MEMBER(dj_import_params, "dj_import_params", padding),
     RESERVED_4(dj_import_params, "dj_import_params"),
 };
 static const struct member wrap_members[] = {

@@ -20,6 +20,14 @@ typedef struct dj_attention dj_attention;
 enum dj_family {
     DJ_FAMILY_DEFAULT = 0, /* by device and shape */
     DJ_FAMILY_TILED = 1,   /* tiles of 32 tokens: sums of all at once, a scan, outputs */
+    DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers: causal attention of maps with
+                             * no projection (m at most 128) or one DCT of 32, 64, 80, 96 or 128,
+                             * where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
+                             * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices for sequences of
+                             * 256 tokens or more. Calls that it cannot do are done in tiles: with
+                             * position scales, slots beyond the device's binding range, snapshots
+                             * and max_work together, or 2-byte outputs at odd places. Its parts
+                             * take 512 tokens at least */
 };
 
 /* With phi the feature map, gamma the decay, x = sqrt(scale) q or sqrt(scale) k, and query head h
@@ -82,7 +90,7 @@ struct dj_attention_params {
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_UNSUPPORTED (a decay
  * without causal, causal Linformer, softmax or Linformer without normaliser, key_normalise where it
- * has no meaning, a family for softmax or Linformer, a dct_path that cannot do dim);
+ * has no meaning, a family that cannot do the plan, a dct_path that cannot do dim);
  * DJ_ERROR_STATELESS (a decay for softmax or Linformer); DJ_ERROR_NORMALISER (a normaliser for the
  * identity map); DJ_ERROR_COMPILER; DJ_ERROR_LIMIT; DJ_ERROR_OUT_OF_HOST_MEMORY;
  * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */

@@ -54,7 +54,9 @@ struct dj_context_params {
                                 * has buffer device addresses (VK_KHR_buffer_device_address): what
                                 * VkFFT generates is always bound so. Default: on, unless
                                 * DIJIANG_DEVICE_ADDRESSES=0. The results are the same */
-    uint32_t padding;          /* 0 */
+    uint32_t subgroups;        /* enum dj_switch; DJ_OFF leaves kernels alone that need a workgroup
+                                * to be one subgroup (VK_EXT_subgroup_size_control): DJ_FAMILY_TILED
+                                * does all. Default: on, unless DIJIANG_SUBGROUPS=0 */
     const void *cache;    /* what dj_cache_save wrote earlier, of any origin and alignment, read
                            * during the call only; NULL: none. One that is damaged, or of
                            * another device, driver or version, is left alone, with a line at
@@ -110,7 +112,9 @@ struct dj_device_info {
     uint8_t signed_zero_inf_nan;   /* the driver can promise IEEE 754's rules for NaN and Inf in
                                     * float32 (shaderSignedZeroInfNanPreserveFloat32) */
     uint8_t mappable;              /* some device-local memory can be mapped by the host */
-    uint8_t padding[7];
+    uint8_t whole_subgroups;       /* a workgroup can be made one subgroup, whose invocations vote and
+                                    * exchange values: what DJ_FAMILY_RESIDENT needs */
+    uint8_t padding[6];
     uint64_t quirks;      /* bit 1 << i: row i of dj_quirk_get is worked around, whatever the
                            * device offers above */
     uint64_t reserved[7]; /* 0 */
@@ -157,6 +161,7 @@ enum dj_use {
     DJ_USE_DEVICE_ADDRESSES = 2, /* buffers that are wrapped must have one */
     DJ_USE_STORAGE_16BIT = 4,    /* struct dj_tensor */
     DJ_USE_FLOAT_CONTROLS = 8,   /* NaN and Inf are as <dijiang/attention.h> says */
+    DJ_USE_SUBGROUPS = 16,       /* with device addresses DJ_FAMILY_RESIDENT is there */
 };
 
 /* enum dj_use, any together; 0 for NULL. Thread-safe. */

@@ -35,7 +35,7 @@ struct dj_device_wants {
     const char *extensions[16]; /* the supported ones, for VkDeviceCreateInfo */
     void *features; /* chain of VkPhysicalDevice...Features with the supported members set, to be
                      * put before the pNext of VkDeviceCreateInfo; NULL: empty. A caller whose own
-                     * chain has VkPhysicalDeviceVulkan11Features or ..12Features sets those members
+                     * chain has VkPhysicalDeviceVulkan11Features, ..12 or ..13Features sets those members
                      * there instead: the chain may not hold both */
     VkBufferUsageFlags buffer_usage; /* that dj_buffer_wrap needs if all of this is enabled */
     uint32_t padding;                /* 0 */
@@ -90,8 +90,8 @@ struct dj_import_params {
         device_addresses;   /* enum dj_switch, default on where enabled: kernels take addresses
                              * instead of descriptors, and buffers must have one (dj_buffer_wrap) */
     uint32_t storage_16bit; /* enum dj_switch, default on where enabled: struct dj_tensor */
+    uint32_t subgroups;     /* enum dj_switch, default on where enabled: struct dj_context_params */
     uint32_t log_level;     /* as in struct dj_context_params */
-    uint32_t padding;       /* 0 */
     dj_log_fn log;
     void *log_user;
     const VkAllocationCallbacks *allocator; /* of every vkCreate and vkDestroy, vkAllocateMemory and

@@ -397,7 +397,7 @@ static void import(struct fuzz_bytes *bytes)
     params.device_addresses = small(bytes, 2);
     params.storage_16bit = small(bytes, 2);
     params.log_level = small(bytes, 4);
-    params.padding = (uint32_t)reserved(bytes);
+    params.subgroups = small(bytes, 2);
     params.quirks = fuzz_byte(bytes) % 2 ? quirks : NULL;
     params.reserved[fuzz_byte(bytes) % 4] = reserved(bytes);
     dj_context *made = NULL;

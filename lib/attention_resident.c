@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/* The resident kernel family: one workgroup for each sequence, query head and block of columns goes
+ * through the tokens of a piece in order. Its pieces are the tiled family's, of any length. */
+#include "attention.h"
+
+#include "kernels.h"
+#include "part.h"
+#include "pipeline.h"
+#include "shaders.h"
+#include "size.h"
+
+#include <math.h>
+
+enum {
+    MOST_REGISTERS = 256, /* sums of an invocation: more take long to compile */
+    LEAST_TOKENS = 256,   /* below, what the driver compiles takes longer than what it saves */
+};
+
+/* The kernels that have a transform inside, by its length: without and with a softmax. */
+static const struct {
+    uint32_t length;
+    const struct dj_shader *shaders[2];
+} transforms[] = {
+    {32, {&dj_shader_resident_32, &dj_shader_resident_softmax_32}},
+    {64, {&dj_shader_resident_64, &dj_shader_resident_softmax_64}},
+    {80, {&dj_shader_resident_80, &dj_shader_resident_softmax_80}},
+    {96, {&dj_shader_resident_96, &dj_shader_resident_softmax_96}},
+    {128, {&dj_shader_resident_128, &dj_shader_resident_softmax_128}},
+};
+
+/* The kernel for a plan's map; NULL: there is none. */
+static const struct dj_shader *find_shader(const struct dj_attention *plan)
+{
+    if (plan->kind->projection == DJ_PROJECTION_NONE)
+        return &dj_shader_resident;
+    if (plan->kind->projection != DJ_PROJECTION_DCT || plan->features > plan->dim)
+        return NULL;
+    const bool softmax = plan->kind->feature == DJ_FEATURE_SOFTMAX;
+    for (size_t i = 0; i < sizeof transforms / sizeof *transforms; i++) {
+        if (transforms[i].length == plan->dim)
+            return transforms[i].shaders[softmax];
+    }
+    return NULL;
+}
+
+/* Columns of an invocation; 0: too many sums. */
+static uint32_t find_each(const struct dj_attention *plan)
+{
+    for (uint32_t each = 4; each >= 2; each /= 2) {
+        if (each * plan->features <= MOST_REGISTERS)
+            return each;
+    }
+    return 0;
+}
+
+static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    struct dj_context *const context = plan->context;
+    const bool forced = params->family == DJ_FAMILY_RESIDENT;
+    const struct dj_shader *const shader = find_shader(plan);
+    const uint32_t each = find_each(plan);
+    if (!forced && (params->family != DJ_FAMILY_DEFAULT ||
+                    params->dct_path != DJ_DCT_PATH_DEFAULT || context->info.type != DJ_DEVICE_CPU))
+        return DJ_SUCCESS;
+    const bool offered = context->subgroups > 0 && context->device_addresses;
+    if (!offered || !plan->causal || shader == NULL || each == 0)
+        return !forced
+                   ? DJ_SUCCESS
+                   : dj_fail(&context->log, DJ_ERROR_UNSUPPORTED,
+                             "attention: %s%s of dim %u and %u features has no resident kernel%s",
+                             plan->causal ? "" : "non-causal ", plan->kind->name, plan->dim,
+                             plan->features,
+                             offered ? "" : " without subgroups and device addresses");
+    const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
+    const struct dj_constants constants = {
+        .count = 12,
+        .subgroup = context->subgroups,
+        .values = {context->subgroups, plan->features, plan->value_dim, each, params->decay != NULL,
+                   plain ? plan->kind->plain_feature : plan->kind->feature, plan->key_normalise,
+                   plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE, plan->q_type,
+                   plan->k_type, plan->v_type, plan->o_type}};
+    plan->resident.least = forced ? 0 : LEAST_TOKENS;
+    plan->resident.decay = params->decay != NULL;
+    plan->resident.each = each;
+    plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, each * context->subgroups);
+    return dj_pipeline_create(context, shader, &constants, &plan->resident.attend);
+}
+
+/* Outputs of 2 bytes are stored in pairs, as whole words. */
+static bool is_even(const struct dj_tensor *o)
+{
+    return dj_type_size(o->type) == 4 || (o->offset % 4 == 0 && o->stride[0] % 2 == 0 &&
+                                          o->stride[1] % 2 == 0 && o->stride[2] % 2 == 0);
+}
+
+bool dj_resident_can(const struct dj_call *call)
+{
+    const struct dj_attention_args *const args = call->args;
+    return call->plan->resident.attend.handle != VK_NULL_HANDLE &&
+           call->keys.longest >= call->plan->resident.least && args->query_scales.shape[3] == 0 &&
+           args->key_scales.shape[3] == 0 && dj_call_pool_fits(call) &&
+           !(call->atomic && call->states > 1) && is_even(&args->o) &&
+           (call->plan->group == 1 ||
+            (dj_call_binds(call, &args->q) && dj_call_binds(call, &args->o)));
+}
+
+uint64_t dj_resident_span(const struct dj_attention *plan)
+{
+    return plan->resident.decay ? DJ_TILE_TOKENS : DJ_RESIDENT_SPAN;
+}
+
+uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads)
+{
+    const uint64_t columns = (uint64_t)plan->resident.each * plan->context->subgroups;
+    const uint64_t own = plan->resident.blocks * DJ_RESIDENT_MEMORY(plan->features, columns);
+    return heads *
+           ((plan->group - 1) * dj_state_block_size(plan) + plan->group * own * sizeof(float));
+}
+
+/* tokens 0: the kernel takes over the state that came in, and no more. */
+static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t tokens)
+{
+    const struct dj_attention *const plan = part->plan;
+    const struct dj_attention_args *const args = part->call->args;
+    const struct dj_features *const numbers = args->features;
+    const struct dj_rows q = dj_part_rows(part, &args->q, true, 0);
+    const struct dj_rows k = dj_part_rows(part, &args->k, false, 0);
+    const struct dj_rows v = dj_part_rows(part, &args->v, false, 0);
+    const struct dj_rows o = dj_part_rows(part, &args->o, true, 0);
+    const uint32_t states = part->sequences * part->heads;
+    const uint32_t block = (uint32_t)(dj_state_block_size(plan) / sizeof(float));
+    const uint32_t members = states * block + 2 * part->sequences;
+    struct resident_push push = {
+        .tokens = tokens,
+        .ragged = k.ragged,
+        .start = k.start,
+        .origin = k.origin,
+        .heads = part->heads,
+        .first_head = (uint32_t)part->cut.box.start[2],
+        .read = read,
+        .own = members + (plan->group - 1) * states * block,
+        .members = members,
+        .carry_tokens = states * block,
+        .head_stride = numbers != NULL ? numbers->head_stride : 0,
+        .weights = numbers != NULL ? numbers->weights : 0,
+        .max_tokens = plan->max_tokens,
+        .factor = sqrtf(plan->scale),
+        .q_base = q.view.base,
+        .k_base = k.view.base,
+        .v_base = v.view.base,
+        .o_base = o.view.base,
+    };
+    for (int i = 0; i < 3; i++) {
+        push.q_stride[i] = q.view.stride[i];
+        push.k_stride[i] = k.view.stride[i];
+        push.v_stride[i] = v.view.stride[i];
+        push.o_stride[i] = o.view.stride[i];
+    }
+    /* what the kernel will not touch is bound to something harmless all the same */
+    struct dj_binding bindings[8] = {
+        q.view.binding, k.view.binding, v.view.binding, o.view.binding,
+        part->carry,    part->carry,    part->decay,    k.ragged ? k.spans : part->carry};
+    if (numbers != NULL)
+        bindings[5] =
+            (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
+    dj_recorder_dispatch(part->recorder, plan->resident.attend, bindings, 8, &push, sizeof push,
+                         (uint32_t[3]){plan->resident.blocks * plan->group, states, 1});
+}
+
+/* 1. spans of the box's sequences, where they differ;
+ * 2. in the first piece, states from slots to the carry, and from there to the kernel's own memory;
+ * 3. the tokens;  4. states from the carry to slots.
+ * Without tokens states move, and no more. */
+static void record(const struct dj_call *call, struct dj_recorder *recorder,
+                   struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
+{
+    const struct dj_part part = dj_part_make(call, recorder, layout, indices, index);
+    const struct dj_attention_args *const args = call->args;
+    if (part.cut.copies) {
+        dj_part_copy(&part);
+        return;
+    }
+    dj_part_spans(&part);
+    if (part.tokens == 0) {
+        dj_part_scan(&part);
+        return;
+    }
+    uint32_t read = part.cut.first ? DJ_RESIDENT_EMPTY : DJ_RESIDENT_OWN;
+    if (part.cut.first && call->slots && dj_indices_given(&args->slots_in)) {
+        dj_part_move(&part, (struct dj_scan_way){.read = DJ_SCAN_SLOTS, .write_carry = true}, 0);
+        dj_recorder_write_to_read(recorder);
+        record_kernel(&part, DJ_RESIDENT_CARRY, 0);
+        dj_recorder_write_to_read(recorder);
+        read = DJ_RESIDENT_OWN;
+    }
+    record_kernel(&part, read, part.tokens);
+    if (part.cut.publishes && call->slots && dj_indices_given(&args->slots_out) &&
+        layout->copies == 0) {
+        dj_recorder_write_to_read(recorder);
+        dj_part_move(&part,
+                     (struct dj_scan_way){.read = DJ_SCAN_CARRY,
+                                          .write_slots = DJ_WRITE_STATE | DJ_WRITE_HEADER},
+                     0);
+    }
+}
+
+static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *layout)
+{
+    (void)call;
+    (void)layout;
+    return 5; /* the table; states in, twice; the tokens; states out */
+}
+
+const struct dj_kernel_family dj_family_resident = {
+    .dispatches = dispatches,
+    .layout = dj_tiled_layout,
+    .record = record,
+    .create = create,
+};

@@ -1,0 +1,627 @@
+#version 450
+/* SPDX-License-Identifier: MIT */
+/* The resident prefix sum: a workgroup is one subgroup, goes through a sequence's tokens in order and
+ * holds the sums of its columns in registers. Everything happens here: the transform, the map, the sums,
+ * the outputs; q, k, v are read once and o is written once.
+ *
+ * Two layouts of the lanes alternate:
+ *
+ *     features of LANES tokens              a token's columns
+ *                lane = token                       lane = EACH columns
+ *              +---------------+                  +---------------+
+ *     x[0]     | t0 t1 .. t7   |        recent[0] | c0-3 c4-7 ..  |   one row of S for each feature
+ *     x[1]     |               |  ->    recent[1] |               |
+ *     ..       |  transform,   |        ..        |               |
+ *     x[d-1]   |  map, weights |        v, o      | of one token  |
+ *              +---------------+                  +---------------+
+ *                          one lane's weights go to all lanes
+ *
+ * so that neither a transform nor a sum ever crosses lanes; but for the norms' prefix sums over the
+ * tokens, which are cheap.
+ *
+ * The sums are S = held + recent: `recent` begins with 0 and takes at most SPAN tokens, then it is
+ * settled: added to the block of the state in memory, which is a pair of floats and known to it.
+ *
+ * Exponents. A weight of key j is phi_j[f] gamma^-j 2^-M[f], with M[f] at least HEADROOM above the
+ * exponent of the norm z[f] when settled. Tokens are taken together as long as no weight exceeds 2:
+ * then M is the same for all of them, and what a row sees is at least 2^-HEADROOM of the scale. A token
+ * whose key is larger settles the sums, raises M and starts anew. So a row meets no exponent that comes
+ * from later keys.
+ *
+ * Workgroup (x, y): member of the head's group, block of columns; sequence and head. */
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_ballot : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_KHR_shader_subgroup_shuffle_relative : require
+#include "kernels.h"
+#include "bindings.glsl"
+#include "logscale.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LANES = 8;
+layout(constant_id = 1) const uint FEATURES = 64;
+layout(constant_id = 2) const uint VALUE_DIM = 64;
+layout(constant_id = 3) const uint EACH = 4; /* columns of a lane */
+layout(constant_id = 4) const bool DECAY = false;
+layout(constant_id = 5) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
+layout(constant_id = 6) const bool KEY_NORMALISE = false;
+layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
+layout(constant_id = 8) const uint Q_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 9) const uint K_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 10) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 11) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
+
+PUSH(resident_push)
+BUFFER(0, readonly, Queries, uint, queries)
+BUFFER(1, readonly, Keys, uint, keys)
+BUFFER(2, readonly, Values, uint, values)
+BUFFER(4, , Carry, float, carry) /* the states, then each workgroup's own memory */
+BUFFER(5, readonly, Tables, float, tables)
+BUFFER(6, readonly, Decay, vec4, decay)
+#define OUTPUTS 3
+#define SPANS 7
+#include "decay.glsl"
+#include "elements.glsl"
+#include "outputs.glsl"
+#include "spans.glsl"
+
+/* What is compiled in: DCT, the length of a transform, and SOFTMAX, 1 for the maps that have one, which
+ * take the DCT-III. */
+#ifdef DCT
+#include "dct.glsl"
+const uint WIDTH = DCT; /* of a row */
+#else
+const uint WIDTH = FEATURE == DJ_FEATURE_COSFORMER ? FEATURES / 2 : FEATURES;
+#define SOFTMAX 0
+#endif
+const bool EXPONENTIAL = SOFTMAX != 0 || FEATURE == DJ_FEATURE_EXPONENTIAL; /* logarithms of base 2 */
+const bool LINEAR = !EXPONENTIAL && FEATURE != DJ_FEATURE_ELU || FEATURE == DJ_FEATURE_SOFTMAX_VALUE;
+const uint COLUMNS = LANES * EACH;
+const uint BLOCKS = (VALUE_DIM + COLUMNS - 1) / COLUMNS;
+const uint SPAN = DECAY ? DJ_TILE_TOKENS : DJ_RESIDENT_SPAN;
+const uint GROUP = 16; /* features that are one straight line */
+const float HEADROOM = 32.0;
+const float LOG2E = 1.44269504;
+
+float x[WIDTH];                          /* a lane's row */
+float key[FEATURES], query[FEATURES];    /* its features */
+float key_weight[FEATURES], query_weight[FEATURES];
+float frequencies[FEATURES], log_weights[FEATURES];
+float recent[FEATURES * EACH], held[FEATURES * EACH];
+float recent_norm[FEATURES], held_norm[FEATURES], peak[FEATURES]; /* the same in all lanes */
+
+uint sequence, head, lane; /* head: the key head in the plan */
+uint state, own;           /* in carry: the state's block, the workgroup's memory */
+uint q_row, k_row, v_row, o_row; /* of the sequence's first token: its row, or the lane's columns */
+
+/* Maps */
+
+float projected(uint row, uint i)
+{
+    return x[i];
+}
+
+float frequency(uint i)
+{
+    return frequencies[i];
+}
+
+float log_weight(uint i)
+{
+    return log_weights[i];
+}
+
+float square_sum(uint row)
+{
+    return 0.0;
+}
+
+uint place(uint row)
+{
+    return span_place(sequence) + row;
+}
+
+#include "maps.glsl"
+
+/* Factors of the orthonormal transform: t_0 belongs to a constant row. */
+float transform_factor(uint i)
+{
+    return sqrt((i == 0 ? 1.0 : 2.0) / float(WIDTH)) * push.factor;
+}
+
+void load_tables()
+{
+    const uint table = head * push.head_stride;
+    [[unroll]] for (uint i = 0; i < FEATURES; i++) {
+        frequencies[i] = log_weights[i] = 0.0;
+        if (EXPONENTIAL) {
+            frequencies[i] = tables.data[table + i] * LOG2E * (SOFTMAX != 0 ? 1.0 : transform_factor(i));
+            log_weights[i] = tables.data[push.weights + table + i] * LOG2E;
+        }
+    }
+}
+
+/* 2^x for |x| <= 1/2, NaN for NaN; relative error 2e-8. */
+float exp2_fraction(float x)
+{
+    float p = 1.5403530e-4;
+    p = p * x + 1.3333558e-3;
+    p = p * x + 9.6181291e-3;
+    p = p * x + 5.5504109e-2;
+    p = p * x + 2.4022651e-1;
+    p = p * x + 6.9314718e-1;
+    return p * x + 1.0;
+}
+
+/* Of a feature, as a whole number; EMPTY for 0. */
+float exponent(float a)
+{
+    if (!LINEAR)
+        return roundEven(a);
+    const uint bits = floatBitsToUint(a) >> 23 & 0xffu;
+    return bits == 0 ? EMPTY : float(int(bits) - 127);
+}
+
+/* The feature times 2^(plus - minus). Where minus is the largest of the sums exponent + plus, the sum is
+ * formed here as it was there. */
+float scaled(float a, float plus, float minus)
+{
+    const float n = exponent(a);
+    precise float sum = n + plus;
+    precise float power = sum - minus;
+    if (!LINEAR)
+        return exp2_fraction(a - n) * exp2_down(power);
+    const float mantissa = uintBitsToFloat((floatBitsToUint(a) & 0x807fffffu) | 0x3f800000u);
+    return is_finite(a) ? (n == EMPTY ? 0.0 : mantissa) * exp2_down(power) : nan();
+}
+
+/* log2 of the sum of 2^a[f], times D[f] if `weighted`. */
+float log2_sum(float a[FEATURES], bool weighted)
+{
+    float largest = -3.0e38, sum = 0.0;
+    [[unroll]] for (uint i = 0; i < FEATURES; i++) {
+        const float b = a[i] + (weighted ? log_weights[i] : 0.0);
+        largest = b > largest ? b : largest;
+    }
+    [[unroll]] for (uint i = 0; i < FEATURES; i++) {
+        const float b = a[i] + (weighted ? log_weights[i] : 0.0) - largest;
+        const float n = roundEven(b);
+        sum += exp2_fraction(b - n) * exp2i(n);
+    }
+    return largest + LOG2E * precise_log(sum);
+}
+
+/* The row in x to features. */
+void map_row(uint row, bool of_key, out float a[FEATURES])
+{
+#ifndef DCT
+    [[unroll]] for (uint i = 0; i < WIDTH; i++)
+        x[i] *= push.factor;
+#elif SOFTMAX
+    [[unroll]] for (uint i = 0; i < WIDTH; i++)
+        x[i] *= transform_factor(i);
+    DCT3(x);
+#else
+    DCT2(x);
+#endif
+    [[unroll]] for (uint i = 0; i < FEATURES; i++)
+        a[i] = feature(row, i) * (FEATURE == DJ_FEATURE_ELU ? LOG2E : 1.0);
+    if (SOFTMAX != 0 || KEY_NORMALISE) {
+        const float sum = log2_sum(a, KEY_NORMALISE);
+        const float shift = SOFTMAX != 0 || of_key ? sum : 0.0;
+        [[unroll]] for (uint i = 0; i < FEATURES; i++)
+            a[i] -= shift;
+    }
+    if (FEATURE == DJ_FEATURE_SOFTMAX_VALUE) {
+        [[unroll]] for (uint i = 0; i < FEATURES; i++) {
+            const float n = roundEven(a[i]);
+            a[i] = exp2_fraction(a[i] - n) * exp2_down(n);
+        }
+    }
+}
+
+void find_rows(uint member, uint first_column)
+{
+    const uint row = span_row(sequence), y = gl_WorkGroupID.y % push.heads;
+    const uint query_y = y * (gl_NumWorkGroups.x / BLOCKS) + member;
+    const uint column = first_column + lane * EACH;
+    q_row = push.q_base + sequence * push.q_stride[0] + query_y * push.q_stride[1] + row * push.q_stride[2];
+    k_row = push.k_base + sequence * push.k_stride[0] + y * push.k_stride[1] + row * push.k_stride[2];
+    v_row = push.v_base + sequence * push.v_stride[0] + y * push.v_stride[1] + row * push.v_stride[2] +
+            min(column, VALUE_DIM - EACH);
+    o_row = push.o_base + sequence * push.o_stride[0] + query_y * push.o_stride[1] +
+            row * push.o_stride[2] + column;
+}
+
+/* Features of the lanes' tokens; rows beyond the last are read as the last one. */
+void load_features(uint first_token, uint tokens)
+{
+    const uint token = min(first_token + lane, tokens - 1);
+    const uint k = k_row + token * push.k_stride[2], q = q_row + token * push.q_stride[2];
+    /* one text for both: it is most of what there is to compile */
+    [[dont_unroll]] for (uint side = 0; side < 2; side++) {
+        float a[FEATURES];
+        if (side == 0) {
+            [[unroll]] for (uint i = 0; i < WIDTH; i++)
+                x[i] = ELEMENT(keys, K_TYPE, k + i);
+        } else {
+            [[unroll]] for (uint i = 0; i < WIDTH; i++)
+                x[i] = ELEMENT(queries, Q_TYPE, q + i);
+        }
+        map_row(token, side == 0, a);
+        [[unroll]] for (uint i = 0; i < FEATURES; i++) {
+            key[i] = side == 0 ? a[i] : key[i];
+            query[i] = a[i];
+        }
+    }
+}
+
+/* State */
+
+uint own_sums(uint f)
+{
+    return own + f * COLUMNS + lane * EACH;
+}
+
+/* Numbers of each feature, behind the sums. */
+const uint NORM = 0, NORM_LOW = 1, PEAK = 2, RECENT_NORM = 3, WANTED = 4, SHIFT = 5, RECENT_SHIFT = 6;
+
+uint own_number(uint which, uint f)
+{
+    return own + FEATURES * COLUMNS + which * FEATURES + f;
+}
+
+/* Whether the lane has columns that are there. */
+bool has_columns(uint first_column)
+{
+    return VALUE_DIM % COLUMNS == 0 || first_column + lane * EACH < VALUE_DIM;
+}
+
+/* Begins with a state: none, one that came in as the first member's, or what an earlier piece left. */
+void adopt(uint first_column)
+{
+    const uint source = gl_WorkGroupID.y * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
+    for (uint f = lane; f < FEATURES; f += LANES) {
+        carry.data[own_number(WANTED, f)] = EMPTY;
+        carry.data[own_number(RECENT_NORM, f)] = 0.0;
+        if (push.read == DJ_RESIDENT_OWN)
+            continue;
+        const float norm = carry.data[source + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f];
+        const bool some = push.read == DJ_RESIDENT_CARRY && norm != 0.0;
+        carry.data[own_number(NORM, f)] = some ? norm : 0.0;
+        carry.data[own_number(NORM_LOW, f)] =
+            some ? carry.data[source + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + f] : 0.0;
+        carry.data[own_number(PEAK, f)] =
+            some ? carry.data[source + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + f] : EMPTY;
+    }
+    const uint low = DJ_STATE_LOW(FEATURES, VALUE_DIM);
+    [[dont_unroll]] for (uint f = 0; f < FEATURES; f++) {
+        for (uint i = 0; i < EACH; i++) {
+            const uint at = f * VALUE_DIM + first_column + lane * EACH + i;
+            carry.data[own_sums(f) + i] = 0.0;
+            if (push.read == DJ_RESIDENT_OWN || !has_columns(first_column))
+                continue;
+            carry.data[state + at] = push.read == DJ_RESIDENT_CARRY ? carry.data[source + at] : 0.0;
+            carry.data[state + low + at] =
+                push.read == DJ_RESIDENT_CARRY ? carry.data[source + low + at] : 0.0;
+        }
+    }
+}
+
+/* (high, low) times (g, g_low): the product's own rounding error goes into low. */
+void multiply(inout float high, inout float low, float g, float g_low)
+{
+    precise float product = high * g;
+    precise float error = product_error(high, g, product);
+    precise float lost = error + high * g_low;
+    low = low * g + lost;
+    high = product;
+}
+
+/* (high, low) + y, renormalised. */
+void add(inout float high, inout float low, float y)
+{
+    float error;
+    const float sum = two_sum(high, y, error);
+    precise float rest = low + error;
+    precise float total = sum + rest;
+    precise float taken = total - sum;
+    precise float left = rest - taken;
+    high = total;
+    low = left;
+}
+
+/* Adds what `count` tokens left in `recent` to the state, ages it, and finds exponents under which the
+ * norms are 2^-headroom and keys of the exponents WANTED are at most 2^-headroom. */
+void settle(uint first_column, uint count, float headroom)
+{
+    const vec3 aged = decay_power(head, count), last = decay_power(head, max(count, 1) - 1);
+    const float once = decay_power(head, 1).y;
+    subgroupMemoryBarrierBuffer();
+    for (uint f = lane; f < FEATURES; f += LANES) {
+        float high = carry.data[own_number(NORM, f)], low = carry.data[own_number(NORM_LOW, f)];
+        const float old = carry.data[own_number(PEAK, f)], wanted = carry.data[own_number(WANTED, f)];
+        /* of the two parts, from what `load_sums` made of the peak */
+        const float of_state = old + aged.y, of_recent = old + once + last.y;
+        const float both = max(of_state, of_recent);
+        const float to_recent = last.x * exp2i(of_recent - both);
+        if (DECAY) {
+            multiply(high, low, aged.x, aged.z);
+            high *= exp2i(of_state - both);
+            low *= exp2i(of_state - both);
+        }
+        add(high, low, carry.data[own_number(RECENT_NORM, f)] * to_recent);
+        /* NaN keeps the exponent that it has; 0 has none */
+        const bool some = high != 0.0;
+        const float true_peak = is_finite(high) && high > 1.2e-38 ? both + exponent_of(high) : both;
+        const float least = max(some ? true_peak : EMPTY, wanted);
+        const float then = least > EMPTY ? least + headroom : EMPTY;
+        const float shift = some ? exp2i(both - then) : 0.0;
+        carry.data[own_number(NORM, f)] = high * shift;
+        carry.data[own_number(NORM_LOW, f)] = low * shift;
+        carry.data[own_number(PEAK, f)] = then;
+        carry.data[own_number(SHIFT, f)] = shift;
+        carry.data[own_number(RECENT_SHIFT, f)] = of_state - both;
+        carry.data[own_number(WANTED, f)] = of_recent - both;
+    }
+    subgroupMemoryBarrierBuffer();
+    [[dont_unroll]] for (uint f = 0; f < FEATURES; f++) {
+        const float shift = carry.data[own_number(SHIFT, f)];
+        const float to_state = exp2i(carry.data[own_number(RECENT_SHIFT, f)]);
+        const float to_recent = last.x * exp2i(carry.data[own_number(WANTED, f)]);
+        for (uint i = 0; i < EACH && has_columns(first_column); i++) {
+            const uint at = state + f * VALUE_DIM + first_column + lane * EACH + i;
+            float high = carry.data[at], low = carry.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
+            if (DECAY) {
+                multiply(high, low, aged.x, aged.z);
+                high *= to_state;
+                low *= to_state;
+            }
+            add(high, low, carry.data[own_sums(f) + i] * to_recent);
+            carry.data[at] = high * shift;
+            carry.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)] = low * shift;
+        }
+    }
+    subgroupMemoryBarrierBuffer();
+}
+
+/* What is settled, brought forward to the next token, to registers. */
+void load_sums(uint first_column)
+{
+    const vec3 once = decay_power(head, 1);
+    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+        recent_norm[f] = 0.0;
+        [[unroll]] for (uint i = 0; i < EACH; i++) {
+            const uint at = state + f * VALUE_DIM + min(first_column + lane * EACH, VALUE_DIM - EACH) + i;
+            held[f * EACH + i] = carry.data[at] * once.x;
+            recent[f * EACH + i] = 0.0;
+        }
+    }
+    [[unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
+        const uint f = min(first + lane, FEATURES - 1);
+        const float norms = carry.data[own_number(NORM, f)] * once.x;
+        const float peaks = carry.data[own_number(PEAK, f)];
+        [[unroll]] for (uint i = 0; i < LANES; i++) {
+            if (first + i < FEATURES) {
+                held_norm[first + i] = subgroupShuffle(norms, i);
+                const float whole = subgroupShuffle(peaks, i);
+                peak[first + i] = whole == EMPTY ? EMPTY : whole + once.y;
+            }
+        }
+    }
+}
+
+/* What was added since, and the exponents that the token `lane_of` wants. */
+void store_sums(uint lane_of, bool raise)
+{
+    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            carry.data[own_sums(f) + i] = recent[f * EACH + i];
+    }
+    [[unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
+        float norms = 0.0, wanted = EMPTY;
+        [[unroll]] for (uint i = 0; i < LANES; i++) {
+            if (first + i < FEATURES) {
+                const float a = subgroupShuffle(key[first + i], lane_of);
+                const float n = is_finite(a) ? exponent(a) - decay_power(head, 1).y : EMPTY;
+                norms = lane == i ? recent_norm[first + i] : norms;
+                wanted = lane == i && raise ? n : wanted;
+            }
+        }
+        if (first + lane < FEATURES) {
+            carry.data[own_number(RECENT_NORM, first + lane)] = norms;
+            carry.data[own_number(WANTED, first + lane)] = wanted;
+        }
+    }
+}
+
+/* The lanes from `from` on whose keys exceed the exponents in force. */
+uint excess(uint from, uint count, float growth)
+{
+    uint above = 0;
+    [[unroll]] for (uint f = 0; f < FEATURES; f++)
+        above |= uint(exponent(key[f]) + growth > peak[f]);
+    return subgroupBallot(above != 0 && lane >= from && lane < count).x;
+}
+
+/* Weights of the tokens from .. to - 1; returns each one's denominator and exponent. The norms are
+ * summed over the tokens here. */
+vec2 weigh(uint from, uint to, vec2 growth)
+{
+    float largest = 2.0 * EMPTY, den = 0.0;
+    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+        const float n = exponent(query[f]) + peak[f];
+        largest = n > largest ? n : largest;
+    }
+    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+        const float weight = growth.x * scaled(key[f], growth.y, peak[f]);
+        key_weight[f] = lane >= from && lane < to ? weight : 0.0;
+        query_weight[f] = scaled(query[f], peak[f], largest);
+        float sum = abs(key_weight[f]);
+        [[unroll]] for (uint step = 1; step < LANES; step *= 2) {
+            const float before = subgroupShuffleUp(sum, step);
+            sum += lane >= step ? before : 0.0;
+        }
+        sum += recent_norm[f];
+        den += query_weight[f] * (held_norm[f] + sum);
+        recent_norm[f] = subgroupShuffle(sum, LANES - 1);
+    }
+    return vec2(den, largest);
+}
+
+/* y 2^c gamma^n in two halves: 2^c may overflow where the product does not. */
+float unscaled(float y, vec3 power, float centre)
+{
+    const float whole = clamp(centre + power.y, -400.0, 400.0);
+    const float first = floor(whole * 0.5);
+    return y * power.x * exp2i(first) * exp2i(whole - first);
+}
+
+/* Without branches: they cost more than what they save. */
+float finish(float y, float den, vec3 power, float centre)
+{
+    if (DENOMINATOR == DJ_DENOMINATOR_NONE)
+        return unscaled(y, power, centre);
+    const float ratio = den == 0.0 ? 0.0 : y / den; /* 0: no key was seen */
+    if (DENOMINATOR == DJ_DENOMINATOR_PLAIN)
+        return ratio;
+    const float small = DENOMINATOR == DJ_DENOMINATOR_ZERO ? 0.0 : unscaled(y, power, centre) * 1e6;
+    return den != 0.0 && unscaled(den, power, centre) < 1e-6 ? small : ratio;
+}
+
+void store_columns(uint at, float y[EACH])
+{
+    if (O_TYPE == DJ_ELEMENT_FLOAT32) {
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            outputs.data[at + i] = floatBitsToUint(y[i]);
+    } else {
+        [[unroll]] for (uint i = 0; i < EACH; i += 2)
+            outputs.data[(at + i) >> 1] = to_element(O_TYPE, y[i]) | to_element(O_TYPE, y[i + 1]) << 16;
+    }
+}
+
+/* One token: S += w v, o = S w'. */
+void take(uint token, uint token_lane, uint first_column, uint since, vec2 scales)
+{
+    const uint from = v_row + token * push.v_stride[2], to = o_row + token * push.o_stride[2];
+    float v[EACH], sums[EACH];
+    [[unroll]] for (uint i = 0; i < EACH; i++) {
+        v[i] = ELEMENT(values, V_TYPE, from + i);
+        sums[i] = 0.0;
+    }
+    [[unroll]] for (uint first = 0; first < FEATURES; first += GROUP) {
+        /* always true: it cuts what a compiler would order as one block */
+        if (push.heads != 0) {
+            float part[EACH];
+            [[unroll]] for (uint i = 0; i < EACH; i++)
+                part[i] = 0.0;
+            [[unroll]] for (uint n = 0; n < GROUP; n++) {
+                const uint f = first + n;
+                if (f < FEATURES) {
+                    const float w = subgroupShuffle(key_weight[f], token_lane);
+                    const float q = subgroupShuffle(query_weight[f], token_lane);
+                    [[unroll]] for (uint i = 0; i < EACH; i++) {
+                        recent[f * EACH + i] += w * v[i];
+                        part[i] += q * (recent[f * EACH + i] + held[f * EACH + i]);
+                    }
+                }
+            }
+            [[unroll]] for (uint i = 0; i < EACH; i++)
+                sums[i] += part[i];
+        }
+    }
+    const vec3 power = decay_power(head, since);
+    const float den = subgroupShuffle(scales.x, token_lane);
+    const float centre = subgroupShuffle(scales.y, token_lane);
+    [[unroll]] for (uint i = 0; i < EACH; i++)
+        sums[i] = finish(sums[i], den, power, centre);
+    if (has_columns(first_column))
+        store_columns(to, sums);
+}
+
+/* What the carry's state says besides the sums. */
+void publish(uint tokens)
+{
+    for (uint f = lane; f < FEATURES; f += LANES) {
+        const float norm = carry.data[own_number(NORM, f)];
+        carry.data[state + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f] = norm;
+        carry.data[state + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + f] = carry.data[own_number(NORM_LOW, f)];
+        carry.data[state + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + f] =
+            norm == 0.0 ? 0.0 : carry.data[own_number(PEAK, f)];
+    }
+    if (gl_WorkGroupID.x == 0 && gl_WorkGroupID.y % push.heads == 0 && lane == 0) {
+        const uint at = push.carry_tokens + 2 * sequence;
+        const uint low = push.read == DJ_RESIDENT_EMPTY ? 0 : floatBitsToUint(carry.data[at]);
+        const uint high = push.read == DJ_RESIDENT_EMPTY ? 0 : floatBitsToUint(carry.data[at + 1]);
+        uint carry_bit;
+        const uint sum = uaddCarry(low, tokens, carry_bit);
+        carry.data[at] = uintBitsToFloat(sum);
+        carry.data[at + 1] = uintBitsToFloat(high + carry_bit);
+    }
+}
+
+void main()
+{
+    lane = gl_SubgroupInvocationID;
+    sequence = gl_WorkGroupID.y / push.heads;
+    head = push.first_head + gl_WorkGroupID.y % push.heads;
+    const uint block = gl_WorkGroupID.x % BLOCKS, member = gl_WorkGroupID.x / BLOCKS;
+    const uint first_column = block * COLUMNS;
+    const uint states = gl_NumWorkGroups.y;
+    state = gl_WorkGroupID.y * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
+    if (member > 0)
+        state += push.members + (member - 1) * states * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
+    own = push.own + ((member * states + gl_WorkGroupID.y) * BLOCKS + block) *
+                         DJ_RESIDENT_MEMORY(FEATURES, COLUMNS);
+    adopt(first_column);
+    if (push.tokens == 0)
+        return;
+
+    const uint tokens = span_tokens(sequence);
+    find_rows(member, first_column);
+    load_tables();
+    uint token = 0, loaded = 0, count = 0;
+    bool raise = false;
+    [[dont_unroll]] for (;;) {
+        settle(first_column, count, token < tokens ? HEADROOM : 0.0);
+        if (token >= tokens)
+            break;
+        load_sums(first_column);
+        /* at places that do not hang on raises, so that pieces of whole spans are the same bits */
+        const uint start = token, stop = min(tokens, (token / SPAN + 1) * SPAN);
+        uint end = token; /* of the tokens that have weights */
+        vec2 growth = vec2(1.0, 0.0), scales = vec2(0.0);
+        const bool raised = raise; /* then the first token is as small as it gets */
+        raise = false;
+        [[dont_unroll]] for (; token < stop; token++) {
+            const uint from = token % LANES, first = token - from;
+            if (token == loaded) {
+                load_features(token, tokens);
+                loaded += LANES;
+                end = token;
+            }
+            if (token == end) {
+                const uint n = clamp(int(first + lane) - int(start), 0, int(SPAN));
+                growth = decay_growth(head, n);
+                const uint lanes = min(stop - first, LANES);
+                const uint bits = excess(from, lanes, growth.y);
+                uint to = bits != 0 ? findLSB(bits) : lanes;
+                if (raised && token == start)
+                    to = max(to, from + 1);
+                if (to == from) {
+                    raise = true;
+                    break;
+                }
+                end = first + to;
+                scales = weigh(from, to, growth);
+            }
+            take(token, from, first_column, token - start, scales);
+        }
+        count = token - start;
+        store_sums(token % LANES, raise);
+    }
+    if (block == 0)
+        publish(tokens);
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/* The resident kernels against the twin: every map they have, lengths around every block of lanes
+ * and every span, exponents that grow from token to token, states, groups, spans, parts. Plans are
+ * few and their calls many: what a driver compiles for one takes long. */
+#include "pool.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESIDENT .family = DJ_FAMILY_RESIDENT
+
+/* Whether the first device has what they need; says so if not. */
+static bool is_there(void)
+{
+    const uint32_t needed = DJ_USE_SUBGROUPS | DJ_USE_DEVICE_ADDRESSES;
+    if ((dj_context_uses(harness_context(0)) & needed) == needed)
+        return true;
+    print_message("# skipped: no subgroups of a size that can be asked for, or no addresses\n");
+    return false;
+}
+
+/* One plan, several lengths. */
+static void test_lengths(const struct problem_params *params, const size_t *tokens, size_t count,
+                         const char *what)
+{
+    if (!is_there())
+        return;
+    struct problem p;
+    problem_init(&p, params);
+    struct made made = problem_make(&p, 0);
+    for (size_t i = 0; i < count; i++) {
+        struct problem_params next = *params;
+        next.tokens = tokens[i];
+        problem_redraw(&p, &next);
+        problem_solve(&p);
+        float *got = made_run(&made, &p, LAYOUT_PLAIN);
+        problem_assert(&p, got, what);
+        free(got);
+    }
+    made_finish(&made);
+    problem_finish(&p);
+}
+
+static void lengths(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {0,   1,   7,   8,   9,   15,   16,   17,   31,
+                                    32,  33,  63,  64,  65,  255,  256,  511,  512,
+                                    513, 520, 767, 768, 769, 1023, 1024, 1025, 1100};
+    test_lengths(&(struct problem_params){SHAPE(2, 1100, 3, 64, 36), .normalise = true,
+                                          .weighted = true, .own_numbers = true, RESIDENT},
+                 tokens, sizeof tokens / sizeof *tokens, "wdcf");
+}
+
+/* Lengths of transforms, and columns that fill no block. */
+static void dimensions(void **state)
+{
+    (void)state;
+    static const size_t dims[][2] = {{32, 4}, {80, 80}, {96, 132}, {128, 20}};
+    static const size_t tokens[] = {1, 70, 300};
+    for (size_t n = 0; n < sizeof dims / sizeof *dims; n++)
+        test_lengths(&(struct problem_params){SHAPE(1, 300, 2, dims[n][0], dims[n][1]),
+                                              .normalise = n & 1, .key_normalise = n & 1, RESIDENT},
+                     tokens, 3, "dimensions");
+}
+
+static void maps(void **state)
+{
+    (void)state;
+    static const float decays[] = {0.97f, 1, 0.5f};
+    static const size_t tokens[] = {1, 40, 75, 600};
+    static const struct problem_params params[] = {
+        {SHAPE(1, 600, 3, 64, 16), .map = DJ_MAP_SOFTMAX_DCT, .decay = decays, .decay_count = 3,
+         RESIDENT},
+        {SHAPE(2, 600, 3, 32, 8), .map = DJ_MAP_SOFTMAX_DCT, .normalise = true, RESIDENT},
+        {SHAPE(1, 600, 3, 20, 12), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 3,
+         RESIDENT},
+        {SHAPE(2, 600, 2, 16, 68), .map = DJ_MAP_RELU, .normalise = true, RESIDENT},
+        {SHAPE(1, 600, 2, 12, 8), .map = DJ_MAP_ELU, .normalise = true, RESIDENT},
+        {SHAPE(1, 600, 2, 12, 8), .map = DJ_MAP_ELU, RESIDENT},
+        {SHAPE(1, 600, 2, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true, .max_tokens = 700,
+         RESIDENT},
+    };
+    for (size_t n = 0; n < sizeof params / sizeof *params; n++)
+        test_lengths(&params[n], tokens, 4, "maps");
+}
+
+static void types_and_layouts(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    for (uint32_t type = 0; type < 3; type++)
+        for (int layout = 0; layout < LAYOUT_COUNT; layout++)
+            problem_test_random(
+                &(struct problem_params){
+                    SHAPE(2, 90, 2, 16, 8), .map = DJ_MAP_ELU, .normalise = true, .q_type = type,
+                    .k_type = (type + 1) % 3, .v_type = (type + 2) % 3, .o_type = type, RESIDENT},
+                (enum layout)layout, "types");
+}
+
+/* Sequences of any place and length, host or device; a group of query heads for each key head. */
+static void spans_and_groups(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    for (int n = 0; n < 6; n++) {
+        const bool packed = n & 1;
+        problem_test_random(
+            &(struct problem_params){SHAPE(packed ? 1 : 4, packed ? 700 : 90, 6, 32, 8),
+                                     .key_heads = n < 4 ? 2 : 6, .normalise = true,
+                                     .spans = packed ? DJ_SPANS_PACKED : DJ_SPANS_PADDED,
+                                     .sequences = packed ? 7 : 0, .device_spans = n & 2, RESIDENT},
+            LAYOUT_PLAIN, "spans");
+    }
+}
+
+/* q and k times factor(token, tokens). */
+static void scale_keys(struct problem *p, double (*factor)(size_t i, size_t n))
+{
+    const size_t row = p->twin.key_heads * p->twin.dim;
+    for (size_t i = 0; i < p->twin.batch * p->twin.tokens; i++) {
+        const double f = factor(i % p->twin.tokens, p->twin.tokens);
+        for (size_t c = 0; c < row; c++)
+            p->k[i * row + c] = (float)(p->k[i * row + c] * f);
+    }
+}
+
+static double any_magnitude(size_t i, size_t n)
+{
+    (void)i;
+    (void)n;
+    return pow(10, 6 * harness_uniform() - 3);
+}
+
+static double growing(size_t i, size_t n)
+{
+    return pow(10, 6 * (double)i / (double)n - 3);
+}
+
+static double shrinking(size_t i, size_t n)
+{
+    return growing(n - i, n);
+}
+
+static double huge_once(size_t i, size_t n)
+{
+    (void)n;
+    return i % 32 == (17 + i / 32 * 11) % 32 ? 1000 : 1;
+}
+
+static void exponents_grow(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    static double (*const factors[])(size_t, size_t) = {any_magnitude, growing, shrinking,
+                                                        huge_once};
+    static const float decays[] = {1, 0.9f, 0.05f, 0x1p-126f};
+    for (int decay = 0; decay < 2; decay++) {
+        const struct problem_params params = {SHAPE(1, 160, 4, 32, 8), .normalise = true,
+                                              .decay = decays, .decay_count = decay ? 4 : 0,
+                                              RESIDENT};
+        struct problem p;
+        problem_init(&p, &params);
+        struct made made = problem_make(&p, 0);
+        for (int n = 0; n < 4; n++) {
+            problem_redraw(&p, &params);
+            scale_keys(&p, factors[n]);
+            problem_solve(&p);
+            float *got = made_run(&made, &p, LAYOUT_PLAIN);
+            problem_assert(&p, got, "magnitudes");
+            free(got);
+        }
+        made_finish(&made);
+        problem_finish(&p);
+    }
+}
+
+/* Keys of large exponents and small differences. */
+static void near_ties(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    static const double K[] = {30, 300, 1000};
+    const struct problem_params params = {SHAPE(1, 200, 2, 64, 8), .normalise = true, .sigma = 0.5,
+                                          .scale = 1, RESIDENT};
+    struct problem p;
+    problem_init(&p, &params);
+    struct made made = problem_make(&p, 0);
+    for (int n = 0; n < 3; n++) {
+        problem_redraw(&p, &params);
+        double u[64], norm = 0;
+        for (size_t c = 0; c < 64; c++) {
+            u[c] = harness_normal();
+            norm += u[c] * u[c];
+        }
+        for (size_t i = 0; i < p.twin.tokens * 2 * 64; i++)
+            p.k[i] += (float)(K[n] * u[i % 64] / sqrt(norm));
+        problem_solve(&p);
+        float *got = made_run(&made, &p, LAYOUT_PLAIN);
+        problem_assert(&p, got, "near ties");
+        free(got);
+    }
+    made_finish(&made);
+    problem_finish(&p);
+}
+
+/* Sums of many equal terms go stale unless what rounding takes from them is kept. */
+static void identical_keys(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    struct problem p;
+    problem_init(&p, &(struct problem_params){SHAPE(1, 65536, 2, 4, 4), .map = DJ_MAP_ELU,
+                                              .normalise = true, RESIDENT});
+    for (size_t i = 0; i < 8 * p.twin.tokens; i++) {
+        p.k[i] = i < 8 ? p.k[i] : p.k[i - 8];
+        p.v[i] = 1 + 0.5f * p.v[i];
+    }
+    problem_test(&p, LAYOUT_PLAIN, "identical keys");
+    problem_finish(&p);
+}
+
+enum {
+    TOKENS = 700
+};
+
+/* A sequence at once, in pieces and in single tokens, from a slot to the same slot. */
+static void states(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    static const float decays[] = {0.97f, 1};
+    static const struct problem_params variants[] = {
+        {SHAPE(2, TOKENS, 4, 32, 20), .normalise = true, .key_heads = 2, RESIDENT},
+        {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
+         RESIDENT},
+        {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true,
+         .max_tokens = TOKENS, RESIDENT},
+    };
+    static const int32_t none[] = {-1, -1}, whole[] = {0, 1}, split[] = {2, 3};
+    static const uint64_t pieces[] = {1, 1, 7, 8, 9, 31, 600};
+    for (size_t n = 0; n < sizeof variants / sizeof *variants; n++) {
+        struct pool pool;
+        pool_init(&pool, harness_context(0), &variants[n], 4);
+        pool_run(&pool, 0, TOKENS, none, whole);
+        pool_assert_solved(&pool, "whole");
+        placed_poison(&pool.placed);
+        pool_zero(&pool, 2);
+        pool_zero(&pool, 3);
+        uint64_t first = 0;
+        for (size_t i = 0; first < TOKENS; i++) {
+            const uint64_t left = TOKENS - first;
+            const uint64_t count = i < 7 && pieces[i] < left ? pieces[i] : left < 5 ? 1 : left;
+            pool_run(&pool, first, count, split, split);
+            first += count;
+        }
+        pool_assert_solved(&pool, "in pieces");
+        for (uint32_t b = 0; b < 2; b++) {
+            pool_assert_tokens(&pool, 2 + b, TOKENS);
+            pool_assert_same_sums(&pool, b, 2 + b);
+        }
+        pool_finish(&pool);
+    }
+}
+
+/* The cut changes no bit. */
+static void parts(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    static const float decays[] = {0.97f, 1};
+    for (int decay = 0; decay < 2; decay++) {
+        struct problem p;
+        problem_init(&p, &(struct problem_params){SHAPE(2, 1300, 2, 32, 8), .normalise = true,
+                                                  .decay = decays, .decay_count = decay ? 2 : 0,
+                                                  RESIDENT});
+        problem_solve(&p);
+        struct placed placed;
+        struct dj_needs needs;
+        problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+        HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+        float *whole = placed_output(&placed);
+        problem_assert(&p, whole, "whole");
+        placed_poison(&placed);
+        placed.args.max_work = 1;
+        HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+        assert_true(needs.parts >= (decay ? 160 : 12));
+        HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+        float *cut = placed_output(&placed);
+        problem_assert_bits(&p, whole, cut, problem_output_size(&p), "parts");
+        free(whole);
+        free(cut);
+        placed_finish(&placed);
+        problem_finish(&p);
+    }
+}
+
+/* What is not a number goes to later tokens and its own column alone. */
+static void not_numbers(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    enum {
+        AT = 13,
+        LENGTH = 40,
+        DIM = 16,
+        VALUES = 8
+    };
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static const int which_maps[] = {DJ_MAP_ELU, DJ_MAP_IDENTITY};
+    for (int m = 0; m < 2; m++) {
+        struct problem p;
+        problem_init(&p,
+                     &(struct problem_params){SHAPE(1, LENGTH, 2, DIM, VALUES),
+                                              .map = which_maps[m], .normalise = m == 0, RESIDENT});
+        problem_solve(&p);
+        struct made made = problem_make(&p, 0);
+        float *good = made_run(&made, &p, LAYOUT_PLAIN);
+        float *const inputs[] = {p.q, p.k, p.v};
+        for (int n = 0; n < 9; n++) {
+            const size_t width = n / 3 < 2 ? DIM : VALUES, at = (AT * 2 + 1) * width + 5;
+            const float kept = inputs[n / 3][at];
+            inputs[n / 3][at] = bad[n % 3];
+            float *got = made_run(&made, &p, LAYOUT_PLAIN);
+            inputs[n / 3][at] = kept;
+            for (size_t i = 0; i < (size_t)LENGTH * 2 * VALUES; i++) {
+                const size_t token = i / (2 * VALUES), head = i / VALUES % 2, c = i % VALUES;
+                const bool seen = n / 3 == 0 ? token == AT : token >= AT;
+                const bool hit = head == 1 && seen && (n / 3 < 2 || c == 5);
+                if (hit)
+                    assert_false(isfinite(got[i]));
+                else
+                    assert_memory_equal(&got[i], &good[i], sizeof *got);
+            }
+            free(got);
+        }
+        free(good);
+        made_finish(&made);
+        problem_finish(&p);
+    }
+}
+
+/* A family that a plan cannot have is refused; one that a device lacks, too. */
+static void refusals(void **state)
+{
+    (void)state;
+    static const struct dj_attention_params params[] = {
+        {.heads = 1, .dim = 44},                  /* no transform of that length */
+        {.heads = 1, .dim = 64, .features = 128}, /* of several transforms */
+        {.heads = 1, .dim = 64, .causal = DJ_OFF},
+        {.heads = 1, .dim = 64, .map = DJ_MAP_PRF},
+        {.heads = 1, .dim = 256, .map = DJ_MAP_IDENTITY}, /* too many sums */
+    };
+    for (size_t i = 0; i < sizeof params / sizeof *params; i++) {
+        struct dj_attention_params resident = params[i];
+        dj_attention *plan = NULL;
+        resident.family = DJ_FAMILY_RESIDENT;
+        HARNESS_RESULT(dj_attention_create(harness_context(0), &resident, &plan),
+                       DJ_ERROR_UNSUPPORTED);
+        assert_null(plan);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    HARNESS_TEST(lengths),
+    HARNESS_TEST(dimensions),
+    HARNESS_TEST(maps),
+    HARNESS_TEST(types_and_layouts),
+    HARNESS_TEST(spans_and_groups),
+    HARNESS_TEST(exponents_grow),
+    HARNESS_TEST(near_ties),
+    HARNESS_TEST(identical_keys),
+    HARNESS_TEST(states),
+    HARNESS_TEST(parts),
+    HARNESS_TEST(not_numbers),
+    HARNESS_TEST(refusals),
+};
+
+HARNESS_MAIN(tests)
