@@ -41,7 +41,7 @@ make_system()
     fi
     mkdir -p "$root/etc/apt/sources.list.d" "$root/etc/apt/preferences.d"
     echo "deb $mirror trixie-backports main" >"$root/etc/apt/sources.list.d/backports.list"
-    printf '%s\n' 'Package: src:mesa src:libdrm' 'Pin: release a=trixie-backports' \
+    printf '%s\n' 'Package: src:mesa src:libdrm' 'Pin: release n=trixie-backports' \
         'Pin-Priority: 900' >"$root/etc/apt/preferences.d/mesa"
 }
 
@@ -62,6 +62,8 @@ run_command()
         TERM="${TERM:-dumb}" /dijiang/bootstrap.sh "$1"
 }
 
+backported() { chroot "$root" dpkg-query -W mesa-vulkan-drivers | grep 'bpo13'; }
+
 mkdir -p "$folder" || exit 1
 folder=$(cd "$folder" && pwd)
 root=$folder/root
@@ -75,5 +77,6 @@ for command in "$@"; do
     unmount
     tail -n 1 "$work/log" | sed 's/^/# /'
 done
+check "its Mesa is that of the backports" backported
 check "nothing is left mounted" fails is_mounted
 plan
