@@ -19,7 +19,7 @@ enum {
     CPU_GROUPS = 256,   /* of arithmetic: enough for any number of cores */
     GPU_GROUPS = 16384, /* and to fill a large GPU some times over */
     FMA_ROUND = 120,    /* multiply-adds of one invocation and round */
-    MATRIX_ROUND = 32,  /* products of one subgroup and round */
+    MATRIX_ROUND = 16,  /* products of one subgroup and round */
     FIRST_ROUNDS = 16,  /* of the check; then more, until a run is long enough: */
     MAX_ROUNDS = 1 << 16,
 };
@@ -171,20 +171,23 @@ static double fma_want(const struct arithmetic *arithmetic, uint32_t rounds, uin
     return power * (12 * (i % GROUP) + 66) + 12 * y * (1 - power) / (1 - x);
 }
 
+/* 8 chains that began with 0 .. 7; the 16 products' factors are 1 to 4 times those given. */
 static double matrix_want(const struct arithmetic *arithmetic, uint32_t rounds, uint32_t i)
 {
     (void)i;
-    return 28 + (double)rounds * MATRIX_ROUND * arithmetic->constants[3] *
-                    (double)arithmetic->factor * (double)arithmetic->term;
+    return 28 + 100.0 * rounds * arithmetic->constants[3] * (double)arithmetic->factor *
+                    (double)arithmetic->term;
 }
 
 static dj_result run_rounds(struct bench_gpu *gpu, const struct arithmetic *arithmetic,
                             const struct bench_kernel *kernel, uint32_t rounds, double *seconds)
 {
+    const float one = 1;
     uint32_t words[4] = {rounds};
     struct bench_time time;
     memcpy(&words[1], &arithmetic->factor, sizeof(float));
     memcpy(&words[2], &arithmetic->term, sizeof(float));
+    memcpy(&words[3], &one, sizeof(float));
     const dj_result result =
         bench_kernel_run(gpu, kernel, words, (const uint32_t[2]){arithmetic->groups, 1}, &time);
     *seconds = seconds_of(&time);
