@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* dijiang-bench's parts: what was asked for, and the measurement of one case. */
+/* dijiang-bench's parts: what is measured, how, and what came of it. */
 #ifndef DJ_SAMPLES_BENCH_H
 #define DJ_SAMPLES_BENCH_H
 
+#include "bench_ceilings.h"
+#include "bench_gpu.h"
 #include "systems.h"
 
 #include <dijiang/dijiang.h>
@@ -13,27 +15,76 @@
 enum {
     BENCH_CHECK_STEPS = 70, /* decoding is checked over these: more than any tile or fold of 64 */
     BENCH_MAX_REPEATS = 1000,
+    BENCH_MAX_CASES = 64,
+    BENCH_SOFTMAX_SECONDS = 10, /* longer repetitions of softmax must be asked for */
 };
 
+/* What was asked for; NULL and 0: nothing said. */
 struct settings {
-    const char *only, *features, *dtype, *device;
-    bool json, no_cache;
-    uint64_t batch, heads, key_heads, dim, value_dim, tokens, repeat; /* 0: default */
-
-    const struct system *system; /* what features names */
-    uint32_t type;               /* dtype as enum dj_type */
+    const char *suite, *only, *features, *dtype, *device;
+    bool json, no_cache, no_ceilings;
+    uint64_t batch, heads, key_heads, dim, value_dim, tokens, repeat;
 };
 
-struct measured {
-    const char *name;
-    const struct system *system;
-    bool decode;     /* token by token, on a state */
+enum bench_kind {
+    BENCH_PREFILL,
+    BENCH_SOFTMAX,  /* prefill by exact softmax */
+    BENCH_DECODE,   /* token by token, on a state */
+    BENCH_DCT,      /* of as many rows as there are queries */
+    BENCH_FEATURES, /* prefill with values of 4 columns: the map, and little besides */
+};
+extern const char *const bench_kinds[]; /* their names, NULL after the last */
+
+struct bench_times {
+    double median, min, max;
+    double spread; /* (third quartile - first) / median */
+    double wall;   /* median from submission to completion, by the host's clock */
+    bool stamped;  /* the others are of timestamps on the device, not of that clock */
+    uint64_t count;
+};
+
+struct bench_case {
+    enum bench_kind kind;
+    const struct system *system; /* NULL: none, of a DCT */
+    uint32_t type;               /* enum dj_type */
+    uint64_t batch, heads, key_heads, dim, value_dim;
     uint64_t tokens; /* per sequence and repetition */
-    double median;   /* seconds; 0: not measured */
-    double ratio;    /* of softmax's median to that of the linear case before it; 0: none */
+
+    struct bench_times times; /* count 0: not measured */
+    uint64_t flops, bytes;    /* that the algorithm must spend and move */
+    double allowed;           /* seconds by the roofline; 0: not known */
+    bool arithmetic;          /* ... which arithmetic decides, not memory */
+    double ratio;   /* of softmax's median to that of the linear case before it; 0: none */
+    double skipped; /* seconds that a repetition was expected to take: too many; 0: not skipped */
 };
 
-/* Checks and times a case: fills in m->median. Returns an enum program_exit, having said why. */
-int bench_measure(dj_context *context, const struct settings *settings, struct measured *m);
+/* The cases that were asked for, at most BENCH_MAX_CASES. Returns an enum program_exit. */
+int bench_choose(const struct settings *settings, struct bench_case *cases, size_t *count);
+
+/* Check a case, then time it. Return an enum program_exit, having said why. */
+int bench_measure_attention(struct bench_gpu *gpu, uint64_t repeat, struct bench_case *c);
+int bench_measure_dct(struct bench_gpu *gpu, uint64_t repeat, struct bench_case *c);
+
+/* Runs something again and again, `repeat` times, 0: at least 5 times and a second. */
+dj_result bench_repeat(const struct bench_case *c, uint64_t repeat,
+                       dj_result (*run)(void *user, struct bench_time *time), void *user,
+                       struct bench_times *times);
+
+/* Element i of a stream of random numbers, uniform with variance 1. That each follows from its
+ * index alone lets a check recompute a part of a large tensor. */
+float bench_random(uint64_t stream, uint64_t i);
+dj_result bench_random_buffer(dj_context *context, uint64_t stream, uint32_t type, uint64_t count,
+                              dj_buffer **buffer);
+
+/* A result that strays from the host's: says so. */
+int bench_judge(const struct bench_case *c, double error, double bound);
+
+void bench_print_header(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings);
+void bench_print_row(const struct bench_case *c);
+int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
+                     const struct bench_case *cases, size_t count);
+
+/* "f32" and so on, by enum dj_type; NULL after the last. */
+extern const char *const bench_types[];
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* One case of attention: its tensors and plan, its check, its times. */
 #include "bench.h"
 #include "element.h"
 #include "host.h"
@@ -10,15 +11,14 @@
 #include <string.h>
 
 enum {
-    MIN_REPEATS = 5,
-    FILL_CHUNK = 1 << 16, /* elements */
+    READ_CHUNK = 1 << 16, /* elements */
     SOFTMAX_ROWS = 64,    /* about so many rows of exact softmax are checked: each costs O(T) */
 };
 
 /* Everything of one case. Tensors are [B,T,H,..] without gaps. */
 struct work {
-    const struct settings *settings;
-    const struct measured *measured;
+    struct bench_gpu *gpu;
+    const struct bench_case *shape;
     uint64_t tokens; /* of the tensors */
     uint64_t step;   /* tokens per submission */
     uint64_t max_tokens;
@@ -31,58 +31,30 @@ struct work {
     struct dj_attention_args args;
 };
 
-/* Element i of a stream of random numbers, uniform with variance 1. That each follows from its
- * index alone lets the check recompute one head of a large tensor. */
-static float random_element(uint64_t stream, uint64_t i)
+static bool is_decode(const struct work *w)
 {
-    uint64_t z = (stream << 56) + i * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    return ((float)(z >> 40) * 0x1p-24f - 0.5f) * 3.4641016f;
-}
-
-static dj_result create_random(dj_context *context, uint64_t stream, uint32_t type, uint64_t count,
-                               dj_buffer **buffer)
-{
-    const uint64_t size = dj_type_size(type);
-    dj_result result =
-        dj_buffer_create(context, &(struct dj_buffer_params){.size = count * size}, buffer);
-    float *chunk = malloc(FILL_CHUNK * sizeof(float));
-    void *elements = malloc(FILL_CHUNK * size);
-    if (!chunk || !elements)
-        result = DJ_ERROR_OUT_OF_HOST_MEMORY;
-    for (uint64_t start = 0; result == DJ_SUCCESS && start < count; start += FILL_CHUNK) {
-        const uint64_t n = count - start < FILL_CHUNK ? count - start : FILL_CHUNK;
-        for (uint64_t i = 0; i < n; i++)
-            chunk[i] = random_element(stream, start + i);
-        element_write(type, chunk, elements, n);
-        result = dj_buffer_write(*buffer, start * size, elements, n * size);
-    }
-    free(elements);
-    free(chunk);
-    return result;
+    return w->shape->kind == BENCH_DECODE;
 }
 
 static dj_result create_tensors(dj_context *context, struct work *w)
 {
-    const struct settings *s = w->settings;
+    const struct bench_case *s = w->shape;
     const uint64_t rows = s->batch * w->tokens * s->heads;
     const uint64_t key_rows = s->batch * w->tokens * s->key_heads;
-    dj_result result = create_random(context, 1, s->type, rows * s->dim, &w->q);
+    dj_result result = bench_random_buffer(context, 1, s->type, rows * s->dim, &w->q);
     if (result == DJ_SUCCESS)
-        result = create_random(context, 2, s->type, key_rows * s->dim, &w->k);
+        result = bench_random_buffer(context, 2, s->type, key_rows * s->dim, &w->k);
     if (result == DJ_SUCCESS)
-        result = create_random(context, 3, s->type, key_rows * s->value_dim, &w->v);
+        result = bench_random_buffer(context, 3, s->type, key_rows * s->value_dim, &w->v);
     if (result == DJ_SUCCESS)
-        result = create_random(context, 4, s->type, rows * s->value_dim, &w->o);
+        result = bench_random_buffer(context, 4, s->type, rows * s->value_dim, &w->o);
     return result;
 }
 
 /* A pool of one empty state per sequence. */
 static dj_result create_state(dj_context *context, struct work *w)
 {
-    const uint64_t batch = w->settings->batch;
+    const uint64_t batch = w->shape->batch;
     struct dj_needs needs;
     dj_result result = dj_attention_needs(w->plan, NULL, &needs);
     if (result != DJ_SUCCESS)
@@ -107,7 +79,7 @@ static dj_result create_state(dj_context *context, struct work *w)
 static void view(struct dj_tensor *tensor, dj_buffer *buffer, const struct work *w, uint64_t heads,
                  uint64_t dim)
 {
-    const struct settings *s = w->settings;
+    const struct bench_case *s = w->shape;
     dj_tensor_init(tensor, buffer, 0, s->type,
                    (const uint64_t[4]){s->batch, w->tokens, heads, dim});
     tensor->shape[1] = w->step;
@@ -131,10 +103,10 @@ static dj_result create_recorder(dj_context *context, struct work *w)
 
 static dj_result create_plan(dj_context *context, struct work *w)
 {
-    const struct settings *s = w->settings;
-    const struct system *system = w->measured->system;
+    const struct bench_case *s = w->shape;
+    const struct system *system = w->shape->system;
     /* decoding goes on from check to repetition, in one sequence */
-    const uint64_t most = w->measured->decode ? BENCH_CHECK_STEPS + BENCH_MAX_REPEATS : w->tokens;
+    const uint64_t most = is_decode(w) ? BENCH_CHECK_STEPS + BENCH_MAX_REPEATS : w->tokens;
     w->max_tokens = system->map == DJ_MAP_COSFORMER || system->map == DJ_MAP_LINFORMER ? most : 0;
     w->numbers = (struct numbers){
         .system = system,
@@ -168,11 +140,11 @@ static dj_result create_plan(dj_context *context, struct work *w)
 
 static dj_result create_work(dj_context *context, struct work *w)
 {
-    const struct settings *s = w->settings;
+    const struct bench_case *s = w->shape;
     dj_result result = create_plan(context, w);
     if (result == DJ_SUCCESS)
         result = create_tensors(context, w);
-    if (result == DJ_SUCCESS && w->measured->decode)
+    if (result == DJ_SUCCESS && is_decode(w))
         result = create_state(context, w);
     if (result != DJ_SUCCESS)
         return result;
@@ -199,35 +171,28 @@ static void destroy_work(struct work *w)
     numbers_free(&w->numbers);
 }
 
-/* Records the call, then times what remains: to submit it and to wait. */
-static dj_result run_once(struct work *w, double *seconds)
+static dj_result run_once(void *user, struct bench_time *time)
 {
-    dj_result result = dj_recorder_begin(w->recorder);
+    struct work *const w = user;
+    dj_result result = bench_gpu_begin(w->gpu, w->recorder);
     if (result == DJ_SUCCESS)
         result = dj_attention_record(w->plan, w->recorder, &w->args);
-    if (result != DJ_SUCCESS)
-        return result;
-    const double start = program_seconds();
-    result = dj_recorder_submit(w->recorder);
-    if (result == DJ_SUCCESS)
-        result = dj_recorder_wait(w->recorder, UINT64_MAX);
-    *seconds = program_seconds() - start;
-    return result;
+    return result == DJ_SUCCESS ? bench_gpu_submit(w->gpu, time) : result;
 }
 
 /* Runs over all tokens of the tensors, step by step. */
 static dj_result run_all(struct work *w)
 {
     const struct dj_attention_args first = w->args;
-    const uint64_t size = dj_type_size(w->settings->type);
+    const uint64_t size = dj_type_size(w->shape->type);
     dj_result result = DJ_SUCCESS;
-    double seconds;
+    struct bench_time time;
     for (uint64_t t = 0; result == DJ_SUCCESS && t < w->tokens; t += w->step) {
         w->args.q.offset = t * first.q.stride[1] * size;
         w->args.k.offset = t * first.k.stride[1] * size;
         w->args.v.offset = t * first.v.stride[1] * size;
         w->args.o.offset = t * first.o.stride[1] * size;
-        result = run_once(w, &seconds);
+        result = run_once(w, &time);
     }
     w->args = first;
     return result;
@@ -237,12 +202,12 @@ static dj_result run_all(struct work *w)
 static void random_head(const struct work *w, uint64_t stream, uint64_t heads, uint64_t dim,
                         float *data)
 {
-    const struct settings *s = w->settings;
+    const struct bench_case *s = w->shape;
     float row[256]; /* the most that the library takes */
     for (uint64_t t = 0; t < w->tokens; t++) {
         const uint64_t start = (((s->batch - 1) * w->tokens + t) * heads + heads - 1) * dim;
         for (uint64_t c = 0; c < dim; c++)
-            data[t * dim + c] = random_element(stream, start + c);
+            data[t * dim + c] = bench_random(stream, start + c);
         element_write(s->type, data + t * dim, row, dim);
         element_read(s->type, row, data + t * dim, dim);
     }
@@ -251,17 +216,17 @@ static void random_head(const struct work *w, uint64_t stream, uint64_t heads, u
 /* Exact softmax is too slow on the host for every row. */
 static uint64_t rows_apart(const struct work *w)
 {
-    const bool all = w->measured->system->map != DJ_MAP_SOFTMAX || w->tokens < 2 * SOFTMAX_ROWS;
+    const bool all = w->shape->system->map != DJ_MAP_SOFTMAX || w->tokens < 2 * SOFTMAX_ROWS;
     return all ? 1 : w->tokens / SOFTMAX_ROWS;
 }
 
 /* The same head of the output, compared with what it should be. */
 static dj_result compare_head(const struct work *w, const float *want, struct host_error *error)
 {
-    const struct settings *s = w->settings;
+    const struct bench_case *s = w->shape;
     const uint64_t size = dj_type_size(s->type), e = s->value_dim;
     const uint64_t width = s->heads * e, start = (s->batch - 1) * w->tokens;
-    const uint64_t most = FILL_CHUNK / width ? FILL_CHUNK / width : 1; /* rows at a time */
+    const uint64_t most = READ_CHUNK / width ? READ_CHUNK / width : 1; /* rows at a time */
     float row[256];
     dj_result result = DJ_SUCCESS;
     unsigned char *rows = malloc(most * width * size);
@@ -284,9 +249,9 @@ static dj_result compare_head(const struct work *w, const float *want, struct ho
 /* The error of one head against the host, and its bound. */
 static dj_result measure_error(const struct work *w, double *value, double *bound)
 {
-    const struct settings *s = w->settings;
+    const struct bench_case *s = w->shape;
     struct host_map map = {.numbers = &w->numbers,
-                           .scale = (double)system_scale(w->measured->system, s->dim),
+                           .scale = (double)system_scale(w->shape->system, s->dim),
                            .max_tokens = w->max_tokens};
     struct host_extremes extremes[2] = {0};
     struct host_error error = {0};
@@ -317,62 +282,44 @@ static dj_result measure_error(const struct work *w, double *value, double *boun
 
 static int check(struct work *w)
 {
-    const char *name = w->measured->name;
+    const char *const name = bench_kinds[w->shape->kind];
     double error = 0, bound = 0;
     program_progress("%s %" PRIu64 ": checking", name, w->step);
     dj_result result = run_all(w);
     if (result == DJ_SUCCESS)
         result = measure_error(w, &error, &bound);
-    if (result != DJ_SUCCESS)
-        return program_fail_dj(name, result);
-    if (error <= bound) /* false for NaN */
-        return PROGRAM_SUCCESS;
-    program_fail("%s of %" PRIu64 " tokens is wrong: error %.3g exceeds the bound %.3g", name,
-                 w->tokens, error, bound);
-    return PROGRAM_CHECK_FAILED;
+    return result == DJ_SUCCESS ? bench_judge(w->shape, error, bound)
+                                : program_fail_dj(name, result);
 }
 
-static int compare_doubles(const void *a, const void *b)
+/* What the library says of a call, and what a continued state adds: it is read and written. */
+static dj_result count_work(const struct work *w, struct bench_case *c)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The check before it has warmed everything up. */
-static dj_result measure_time(struct work *w, double *median)
-{
-    double samples[BENCH_MAX_REPEATS], total = 0;
-    const uint64_t repeat = w->settings->repeat;
-    uint64_t count = 0;
-    dj_result result = DJ_SUCCESS;
-    while (result == DJ_SUCCESS && count < BENCH_MAX_REPEATS &&
-           (repeat ? count < repeat : count < MIN_REPEATS || total < 1)) {
-        if (count % 16 == 0)
-            program_progress("%s %" PRIu64 ": repetition %" PRIu64, w->measured->name, w->step,
-                             count + 1);
-        double seconds = 0;
-        result = run_once(w, &seconds);
-        total += seconds;
-        samples[count++] = seconds;
+    struct dj_needs needs;
+    const dj_result result = dj_attention_needs(w->plan, &w->args, &needs);
+    if (result == DJ_SUCCESS) {
+        c->flops = needs.flops;
+        c->bytes = needs.bytes + (is_decode(w) ? 2 * c->batch * needs.slot_size : 0);
     }
-    qsort(samples, count, sizeof(samples[0]), compare_doubles);
-    *median = count ? (samples[(count - 1) / 2] + samples[count / 2]) / 2 : 0;
     return result;
 }
 
-int bench_measure(dj_context *context, const struct settings *settings, struct measured *m)
+int bench_measure_attention(struct bench_gpu *gpu, uint64_t repeat, struct bench_case *c)
 {
-    struct work w = {.settings = settings,
-                     .measured = m,
-                     .tokens = m->decode ? BENCH_CHECK_STEPS : m->tokens,
-                     .step = m->tokens};
-    program_progress("%s %" PRIu64 ": preparing", m->name, m->tokens);
-    dj_result result = create_work(context, &w);
-    int code = result == DJ_SUCCESS ? check(&w) : program_fail_dj(m->name, result);
+    struct work w = {.gpu = gpu,
+                     .shape = c,
+                     .tokens = c->kind == BENCH_DECODE ? BENCH_CHECK_STEPS : c->tokens,
+                     .step = c->tokens};
+    const char *const name = bench_kinds[c->kind];
+    program_progress("%s %" PRIu64 ": preparing", name, c->tokens);
+    dj_result result = create_work(gpu->context, &w);
+    int code = result == DJ_SUCCESS ? check(&w) : program_fail_dj(name, result);
     if (!code) {
-        result = measure_time(&w, &m->median);
+        result = count_work(&w, c);
+        if (result == DJ_SUCCESS) /* the check has warmed everything up */
+            result = bench_repeat(c, repeat, run_once, &w, &c->times);
         if (result != DJ_SUCCESS)
-            code = program_fail_dj(m->name, result);
+            code = program_fail_dj(name, result);
     }
     destroy_work(&w);
     program_progress(NULL);

@@ -38,8 +38,23 @@ static cJSON *scan_json(cJSON **root, int count)
     return results;
 }
 
+/* What holds of every result. */
 static void assert_speed(const cJSON *result, double tokens)
 {
+    const cJSON *clock = cJSON_GetObjectItemCaseSensitive(result, "clock");
+    assert_true(cJSON_IsString(clock));
+    assert_true(strcmp(clock->valuestring, "device") == 0 ||
+                strcmp(clock->valuestring, "host") == 0);
+    assert_true(number(result, "min_ms") > 0 && number(result, "spread") >= 0);
+    assert_true(number(result, "min_ms") <= number(result, "median_ms"));
+    assert_true(number(result, "median_ms") <= number(result, "max_ms"));
+    assert_true(number(result, "wall_ms") > 0 && number(result, "repetitions") >= 1);
+    assert_true(fabs(number(result, "flops_per_s") * number(result, "median_ms") /
+                         number(result, "flops") / 1e3 -
+                     1) < 1e-3);
+    assert_true(fabs(number(result, "bytes_per_s") * number(result, "median_ms") /
+                         number(result, "bytes") / 1e3 -
+                     1) < 1e-3);
     assert_true(number(result, "median_ms") > 0);
     assert_true(fabs(number(result, "tokens_per_s") * number(result, "median_ms") / tokens / 1e3 -
                      1) < 1e-3);
@@ -66,6 +81,100 @@ static void test_bench_prints_json(void **state)
     assert_true(number(result, "batch") == 5 && number(result, "tokens") == 1);
     assert_speed(result, 5);
     cJSON_Delete(root);
+}
+
+/* The roofline is what the ceilings allow for the work that is counted. */
+static void test_bench_knows_the_roofline(void **state)
+{
+    (void)state;
+    cJSON *root;
+    RUN(bench, "--case=prefill", "--heads=2", "--dim=64", "--value-dim=32", "--tokens=100",
+        "--batch=3", "--repeat=2", "--json");
+    const cJSON *result = cJSON_GetArrayItem(scan_json(&root, 1), 0);
+    const cJSON *ceilings = cJSON_GetObjectItemCaseSensitive(root, "ceilings");
+    const double rows = 3 * 100 * 2, flops = rows * (4 * 64 * 32 + 2 * 64 * 64);
+    const double bytes = rows * (2 * 64 + 2 * 32) * 4;
+    assert_true(number(result, "flops") == flops && number(result, "bytes") == bytes);
+    const double arithmetic = flops / number(ceilings, "fma_flops_per_s");
+    const double memory = bytes / number(ceilings, "copy_bytes_per_s");
+    const double allowed = 1e3 * (arithmetic > memory ? arithmetic : memory);
+    assert_true(fabs(number(result, "roofline_ms") / allowed - 1) < 1e-3);
+    assert_true(fabs(number(result, "roofline") * number(result, "median_ms") / allowed - 1) <
+                1e-3);
+    assert_text(result, "bound", arithmetic > memory ? "flops" : "bytes");
+    assert_true(number(result, "repetitions") == 2);
+    const cJSON *matrix = cJSON_GetObjectItemCaseSensitive(ceilings, "matrix_flops_per_s");
+    assert_true(cJSON_IsNull(matrix) || matrix->valuedouble > 0);
+    cJSON_Delete(root);
+    RUN(bench, "--case=prefill", "--heads=2", "--dim=8", "--tokens=100", "--repeat=1", "--json",
+        "--no-ceilings");
+    result = cJSON_GetArrayItem(scan_json(&root, 1), 0);
+    assert_null(cJSON_GetObjectItemCaseSensitive(root, "ceilings"));
+    assert_null(cJSON_GetObjectItemCaseSensitive(result, "roofline"));
+    cJSON_Delete(root);
+}
+
+static void test_bench_measures_parts(void **state)
+{
+    (void)state;
+    cJSON *root;
+    RUN(bench, "--case=dct", "--heads=3", "--dim=16", "--tokens=77", "--dtype=f16", "--repeat=2",
+        "--no-ceilings", "--json");
+    const cJSON *result = cJSON_GetArrayItem(scan_json(&root, 1), 0);
+    assert_text(result, "case", "dct");
+    assert_text(result, "features", "-");
+    assert_text(result, "dtype", "f32");
+    assert_true(number(result, "bytes") == 3 * 77 * 16 * 8);
+    assert_speed(result, 77);
+    cJSON_Delete(root);
+    RUN(bench, "--case=features", "--features=performer", "--heads=3", "--dim=16", "--tokens=77",
+        "--repeat=2", "--no-ceilings", "--json");
+    result = cJSON_GetArrayItem(scan_json(&root, 1), 0);
+    assert_text(result, "case", "features");
+    assert_text(result, "features", "performer");
+    assert_true(number(result, "value_dim") == 4);
+    assert_speed(result, 77);
+    cJSON_Delete(root);
+}
+
+/* A step of decoding moves the state, in and out. */
+static void test_bench_counts_the_state(void **state)
+{
+    (void)state;
+    cJSON *root;
+    RUN(bench, "--case=decode", "--features=identity", "--heads=2", "--dim=8", "--repeat=1",
+        "--no-ceilings", "--json");
+    const cJSON *result = cJSON_GetArrayItem(scan_json(&root, 1), 0);
+    assert_true(number(result, "bytes") >= 2 * 2 * 8 * 8 * 2 * 4 + 2 * 4 * 8 * 4);
+    cJSON_Delete(root);
+}
+
+/* With a suite, options choose among its cases. */
+static void test_bench_filters_suites(void **state)
+{
+    (void)state;
+    cJSON *root;
+    RUN(bench, "--suite=cpu", "--case=decode", "--no-ceilings", "--repeat=1", "--json");
+    const cJSON *results = scan_json(&root, 2);
+    assert_text(cJSON_GetArrayItem(results, 0), "features", "wdcf");
+    assert_text(cJSON_GetArrayItem(results, 1), "features", "identity");
+    assert_true(number(cJSON_GetArrayItem(results, 0), "heads") == 8);
+    cJSON_Delete(root);
+    RUN(bench, "--suite", "cpu", "--case", "prefill", "--heads", "8", "--dim", "64", "--value-dim",
+        "64", "--tokens", "1024", "--features", "identity", "--dtype", "f32", "--batch", "1",
+        "--no-ceilings", "--repeat", "1", "--json");
+    const cJSON *result = cJSON_GetArrayItem(scan_json(&root, 1), 0);
+    assert_text(result, "features", "identity");
+    assert_true(number(result, "tokens") == 1024);
+    cJSON_Delete(root);
+    RUN(bench, "--suite=gpu", "--case=decode", "--batch=1", "--no-ceilings", "--repeat=1",
+        "--json");
+    result = cJSON_GetArrayItem(scan_json(&root, 1), 0);
+    assert_text(result, "dtype", "f16");
+    assert_true(number(result, "heads") == 16);
+    cJSON_Delete(root);
+    RUN(bench, "--suite=gpu", "--dim=128");
+    assert_nothing_but(2, "no case of --suite gpu has all that was asked for");
 }
 
 /* Exact softmax stands beside the linear system, with the ratio of the two. */
@@ -99,7 +208,7 @@ static void test_bench_measures_every_system(void **state)
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         RUN(bench, "--features", names[i], "--heads=2", "--key-heads=1", "--dim=8", "--value-dim=4",
-            "--tokens=70", "--repeat=1", "--dtype", i % 3 == 0 ? "f16" : "f32");
+            "--tokens=70", "--repeat=1", "--no-ceilings", "--dtype", i % 3 == 0 ? "f16" : "f32");
         assert_success();
         assert_printed(names[i]);
         assert_printed("\nprefill ");
@@ -116,11 +225,14 @@ static void test_bench_prints_a_table(void **state)
     RUN(bench, "--case", "all", "--tokens", "65", "--heads", "1", "--dim", "4", "--repeat", "1");
     assert_success();
     assert_printed("device: ");
+    assert_printed("\nmeasured: copy ");
     assert_printed("median ms");
     assert_printed("\nprefill ");
     assert_printed("\nsoftmax ");
     assert_printed(" x\n");
     assert_printed("\ndecode ");
+    assert_printed("\ndct ");
+    assert_printed("\nfeatures ");
     RUN(bench, "--json", "--heads", "65535", "--tokens", "16777216");
     assert_nothing_but(1, "allocates at once");
 }
@@ -128,6 +240,10 @@ static void test_bench_prints_a_table(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_bench_prints_json),
     cmocka_unit_test(test_bench_prints_a_table),
+    cmocka_unit_test(test_bench_knows_the_roofline),
+    cmocka_unit_test(test_bench_measures_parts),
+    cmocka_unit_test(test_bench_counts_the_state),
+    cmocka_unit_test(test_bench_filters_suites),
     cmocka_unit_test(test_bench_compares_with_softmax),
     cmocka_unit_test(test_bench_measures_every_system),
 };

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+#include "bench_ceilings.h"
+
+#include "bench_copy.spv.h"
+#include "bench_fma.spv.h"
+#include "bench_kernel.h"
+#include "bench_matrix.h"
+#include "program.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    COPIES = 10,
+    RUNS = 20,
+    GROUP = 64,         /* invocations of bench_copy.comp and bench_fma.comp */
+    GROUPS_X = 1024,    /* of a copy, so that whole MiB are copied */
+    CPU_GROUPS = 256,   /* of arithmetic: enough for any number of cores */
+    GPU_GROUPS = 16384, /* and to fill a large GPU some times over */
+    FMA_ROUND = 120,    /* multiply-adds of one invocation and round */
+    MATRIX_ROUND = 16,  /* products of one subgroup and round */
+    FIRST_ROUNDS = 16,  /* of the check; then more, until a run is long enough: */
+    MAX_ROUNDS = 1 << 16,
+};
+static const double run_seconds = 0.005;
+
+static const uint64_t mib = 1 << 20;
+
+static int fail(const char *what, VkResult code)
+{
+    return program_fail("%s failed: VkResult %d", what, (int)code);
+}
+
+/* DJ_ERROR_COMPILER stands for a wrong result: no call here returns it. */
+static int explain(const char *what, dj_result result)
+{
+    if (result == DJ_SUCCESS)
+        return PROGRAM_SUCCESS;
+    if (result != DJ_ERROR_COMPILER)
+        return program_fail_dj(what, result);
+    program_fail("the kernel that measures the device is wrong: %s", what);
+    return PROGRAM_CHECK_FAILED;
+}
+
+static double seconds_of(const struct bench_time *time)
+{
+    return time->device > 0 ? time->device : time->wall;
+}
+
+/* More than caches hold, as far as one binding reaches. */
+static uint64_t copy_size(const struct dj_device_info *info)
+{
+    uint64_t size = info->type == DJ_DEVICE_CPU ? 64 * mib : 512 * mib;
+    if (size > info->max_storage_range)
+        size = info->max_storage_range;
+    if (size > info->max_allocation)
+        size = info->max_allocation;
+    if (size > info->device_memory / 8)
+        size = info->device_memory / 8;
+    return size / mib * mib;
+}
+
+/* Word i of what is copied. */
+static uint32_t word_at(uint64_t i)
+{
+    return (uint32_t)(i * 2654435761u) ^ (uint32_t)(i >> 7);
+}
+
+static dj_result fill(dj_buffer *buffer, uint64_t size, uint32_t *words)
+{
+    dj_result result = DJ_SUCCESS;
+    for (uint64_t start = 0; result == DJ_SUCCESS && start < size; start += mib) {
+        for (uint64_t i = 0; i < mib / 4; i++)
+            words[i] = word_at(start / 4 + i);
+        result = dj_buffer_write(buffer, start, words, mib);
+    }
+    return result;
+}
+
+/* The first MiB and the last. */
+static dj_result compare(dj_buffer *buffer, uint64_t size, uint32_t *words, bool *same)
+{
+    dj_result result = DJ_SUCCESS;
+    for (int end = 0; result == DJ_SUCCESS && end < 2; end++) {
+        const uint64_t start = end ? size - mib : 0;
+        result = dj_buffer_read(buffer, start, words, mib);
+        for (uint64_t i = 0; result == DJ_SUCCESS && i < mib / 4; i++)
+            *same = *same && words[i] == word_at(start / 4 + i);
+    }
+    return result;
+}
+
+/* The driver's own copy: a CPU device may do better by it than by any kernel. */
+static dj_result transfer(struct bench_gpu *gpu, const dj_buffer *source, const dj_buffer *target,
+                          uint64_t size, struct bench_time *time)
+{
+    const dj_result result = bench_gpu_begin(gpu, NULL);
+    if (result != DJ_SUCCESS)
+        return result;
+    vkCmdCopyBuffer(gpu->command, dj_buffer_handle(source), dj_buffer_handle(target), 1,
+                    &(VkBufferCopy){.size = size});
+    return bench_gpu_submit(gpu, time);
+}
+
+static dj_result time_copies(struct bench_gpu *gpu, const struct bench_kernel *kernel,
+                             dj_buffer *const buffers[2], uint64_t size, uint32_t *words,
+                             double *rate)
+{
+    const uint32_t groups[2] = {GROUPS_X, (uint32_t)(size / mib)};
+    struct bench_time time;
+    bool same = true;
+    dj_result result = fill(buffers[0], size, words);
+    if (result == DJ_SUCCESS)
+        result = bench_kernel_run(gpu, kernel, (const uint32_t[4]){0}, groups, &time);
+    if (result == DJ_SUCCESS)
+        result = compare(buffers[1], size, words, &same);
+    for (int i = 0; result == DJ_SUCCESS && same && i < COPIES; i++) {
+        if (i % 2)
+            result = transfer(gpu, buffers[0], buffers[1], size, &time);
+        else
+            result = bench_kernel_run(gpu, kernel, (const uint32_t[4]){0}, groups, &time);
+        *rate = fmax(*rate, 2 * (double)size / seconds_of(&time));
+    }
+    return same ? result : DJ_ERROR_COMPILER;
+}
+
+static int measure_copy(struct bench_gpu *gpu, double *rate)
+{
+    const uint64_t size = copy_size(&gpu->info);
+    const struct dj_buffer_params params = {.size = size};
+    dj_buffer *buffers[2] = {NULL};
+    struct bench_kernel kernel = {0};
+    uint32_t *const words = malloc(mib);
+    int code = words && size ? PROGRAM_SUCCESS : program_fail("no memory to copy");
+    dj_result result = DJ_SUCCESS;
+    for (int i = 0; !code && result == DJ_SUCCESS && i < 2; i++)
+        result = dj_buffer_create(gpu->context, &params, &buffers[i]);
+    if (!code && result == DJ_SUCCESS) {
+        const VkResult made = bench_kernel_create(gpu, bench_copy_spirv, sizeof(bench_copy_spirv),
+                                                  NULL, 0, buffers[0], buffers[1], &kernel);
+        code = made == VK_SUCCESS ? code : fail("the copying kernel", made);
+    }
+    if (!code && result == DJ_SUCCESS)
+        result = time_copies(gpu, &kernel, buffers, size, words, rate);
+    bench_kernel_destroy(gpu, &kernel);
+    dj_buffer_destroy(&buffers[1]);
+    dj_buffer_destroy(&buffers[0]);
+    free(words);
+    return code ? code : explain("copy", result);
+}
+
+/* A kernel of arithmetic alone. */
+struct arithmetic {
+    const char *name;
+    const uint32_t *code;
+    size_t size;
+    uint32_t constants[4], constant_count;
+    uint32_t groups, outputs; /* floats that one group writes */
+    double flops;             /* of one round, all groups together */
+    float factor, term;
+    /* what output number i is after that many rounds */
+    double (*want)(const struct arithmetic *arithmetic, uint32_t rounds, uint32_t i);
+};
+
+/* Sum of 12 chains a = a x + y, whose fixed point is y / (1 - x). */
+static double fma_want(const struct arithmetic *arithmetic, uint32_t rounds, uint32_t i)
+{
+    const double x = arithmetic->factor, y = arithmetic->term;
+    const double power = pow(x, rounds * (FMA_ROUND / 12.0));
+    return power * (12 * (i % GROUP) + 66) + 12 * y * (1 - power) / (1 - x);
+}
+
+/* 8 chains that began with 0 .. 7; the 16 products' factors are 1 to 4 times those given. */
+static double matrix_want(const struct arithmetic *arithmetic, uint32_t rounds, uint32_t i)
+{
+    (void)i;
+    return 28 + 100.0 * rounds * arithmetic->constants[3] * (double)arithmetic->factor *
+                    (double)arithmetic->term;
+}
+
+static dj_result run_rounds(struct bench_gpu *gpu, const struct arithmetic *arithmetic,
+                            const struct bench_kernel *kernel, uint32_t rounds, double *seconds)
+{
+    const float one = 1;
+    uint32_t words[4] = {rounds};
+    struct bench_time time;
+    memcpy(&words[1], &arithmetic->factor, sizeof(float));
+    memcpy(&words[2], &arithmetic->term, sizeof(float));
+    memcpy(&words[3], &one, sizeof(float));
+    const dj_result result =
+        bench_kernel_run(gpu, kernel, words, (const uint32_t[2]){arithmetic->groups, 1}, &time);
+    *seconds = seconds_of(&time);
+    return result;
+}
+
+static dj_result check_sums(const struct arithmetic *arithmetic, dj_buffer *sums, bool *right)
+{
+    float some[GROUP];
+    const uint64_t count = (uint64_t)arithmetic->groups * arithmetic->outputs;
+    dj_result result = DJ_SUCCESS;
+    for (int end = 0; result == DJ_SUCCESS && end < 2; end++) {
+        const uint64_t start = end ? count - GROUP : 0;
+        result = dj_buffer_read(sums, start * sizeof(float), some, sizeof(some));
+        for (uint32_t i = 0; result == DJ_SUCCESS && i < GROUP; i++) {
+            const double want = arithmetic->want(arithmetic, FIRST_ROUNDS, (uint32_t)start + i);
+            *right = *right && fabs((double)some[i] - want) <= 1e-4 * want;
+        }
+    }
+    return result;
+}
+
+static dj_result time_arithmetic(struct bench_gpu *gpu, const struct arithmetic *arithmetic,
+                                 const struct bench_kernel *kernel, dj_buffer *sums, double *rate)
+{
+    uint32_t rounds = FIRST_ROUNDS;
+    double seconds = 0;
+    bool right = true;
+    dj_result result = run_rounds(gpu, arithmetic, kernel, rounds, &seconds);
+    if (result == DJ_SUCCESS)
+        result = check_sums(arithmetic, sums, &right);
+    while (result == DJ_SUCCESS && seconds < run_seconds && rounds < MAX_ROUNDS)
+        result = run_rounds(gpu, arithmetic, kernel, rounds *= 2, &seconds);
+    for (int i = 0; result == DJ_SUCCESS && right && i < RUNS; i++) {
+        result = run_rounds(gpu, arithmetic, kernel, rounds, &seconds);
+        *rate = fmax(*rate, arithmetic->flops * rounds / seconds);
+    }
+    return right ? result : DJ_ERROR_COMPILER;
+}
+
+static int measure_arithmetic(struct bench_gpu *gpu, const struct arithmetic *arithmetic,
+                              double *rate)
+{
+    const struct dj_buffer_params params = {.size = (uint64_t)arithmetic->groups *
+                                                    arithmetic->outputs * sizeof(float)};
+    struct bench_kernel kernel = {0};
+    dj_buffer *sums = NULL;
+    int code = PROGRAM_SUCCESS;
+    dj_result result = dj_buffer_create(gpu->context, &params, &sums);
+    if (result == DJ_SUCCESS) {
+        const VkResult made =
+            bench_kernel_create(gpu, arithmetic->code, arithmetic->size, arithmetic->constants,
+                                arithmetic->constant_count, sums, sums, &kernel);
+        code = made == VK_SUCCESS ? code : fail(arithmetic->name, made);
+    }
+    if (!code && result == DJ_SUCCESS)
+        result = time_arithmetic(gpu, arithmetic, &kernel, sums, rate);
+    bench_kernel_destroy(gpu, &kernel);
+    dj_buffer_destroy(&sums);
+    return code ? code : explain(arithmetic->name, result);
+}
+
+static uint32_t groups_of(const struct bench_gpu *gpu)
+{
+    return gpu->info.type == DJ_DEVICE_CPU ? CPU_GROUPS : GPU_GROUPS;
+}
+
+static int measure_fma(struct bench_gpu *gpu, double *rate)
+{
+    const uint32_t groups = groups_of(gpu);
+    const struct arithmetic fma = {.name = "multiply-add",
+                                   .code = bench_fma_spirv,
+                                   .size = sizeof(bench_fma_spirv),
+                                   .groups = groups,
+                                   .outputs = GROUP,
+                                   .flops = 2.0 * FMA_ROUND * GROUP * groups,
+                                   .factor = 0.999f,
+                                   .term = 0.01f,
+                                   .want = fma_want};
+    return measure_arithmetic(gpu, &fma, rate);
+}
+
+static int measure_matrix(struct bench_gpu *gpu, const struct bench_matrix *matrix, double *rate)
+{
+    const uint32_t groups = groups_of(gpu);
+    const struct arithmetic product = {
+        .name = "matrix product",
+        .code = matrix->code,
+        .size = matrix->size,
+        .constants = {gpu->info.subgroup_size, matrix->m, matrix->n, matrix->k},
+        .constant_count = 4,
+        .groups = groups,
+        .outputs = matrix->m * matrix->n,
+        .flops = 2.0 * MATRIX_ROUND * matrix->m * matrix->n * matrix->k * groups,
+        .factor = 1.0f / 64,
+        .term = 1.0f / 64,
+        .want = matrix_want};
+    return measure_arithmetic(gpu, &product, rate);
+}
+
+int bench_ceilings_measure(struct bench_gpu *gpu, struct bench_ceilings *ceilings)
+{
+    struct bench_matrix matrix;
+    *ceilings = (struct bench_ceilings){0};
+    program_progress("the device: copying");
+    int code = measure_copy(gpu, &ceilings->copy);
+    program_progress("the device: multiplying and adding");
+    if (!code)
+        code = measure_fma(gpu, &ceilings->fma);
+    if (!code && !bench_matrix_find(gpu, &matrix))
+        ceilings->without = bench_matrix_reason(gpu);
+    else if (!code && measure_matrix(gpu, &matrix, &ceilings->matrix))
+        ceilings->without = "its kernel failed"; /* as was said; the rest can do without */
+    program_progress(NULL);
+    return code;
+}
+
+double bench_ceilings_allow(const struct bench_ceilings *ceilings, uint32_t type, double flops,
+                            double bytes, bool *arithmetic)
+{
+    const double peak =
+        dj_type_size(type) == 2 ? fmax(ceilings->fma, ceilings->matrix) : ceilings->fma;
+    if (peak <= 0 || ceilings->copy <= 0)
+        return 0;
+    *arithmetic = flops / peak > bytes / ceilings->copy;
+    return fmax(flops / peak, bytes / ceilings->copy);
+}

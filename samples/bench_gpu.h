@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* dijiang-bench's device: made by plain Vulkan, with a context imported on it, so that timestamps
+ * stand around what the library records. */
+#ifndef DJ_SAMPLES_BENCH_GPU_H
+#define DJ_SAMPLES_BENCH_GPU_H
+
+#include <dijiang/dijiang.h>
+#include <dijiang/vulkan.h>
+#include <volk.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bench_gpu {
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger; /* with DIJIANG_VALIDATION=1 */
+    VkPhysicalDevice physical;
+    VkDevice device;
+    VkQueue queue;
+    uint32_t family;
+    VkCommandPool pool;
+    VkCommandBuffer command; /* the only one: one submission at a time */
+    VkFence fence;
+    VkQueryPool queries;
+    double tick;     /* seconds; 0: the queue has no timestamps */
+    uint64_t mask;   /* of a timestamp's valid bits */
+    bool matrices;   /* cooperative matrices are enabled */
+    uint64_t spoken; /* messages of the validation layer */
+    struct dj_device_info info;
+    dj_context *context;
+};
+
+/* One submission, in seconds. */
+struct bench_time {
+    double device; /* between the timestamps at its begin and end; 0: none */
+    double wall;   /* from submission to completion, by the host's clock */
+};
+
+/* Takes the device that dj_context_create would. Returns an enum program_exit, having said why;
+ * bench_gpu_destroy is due in any case. */
+int bench_gpu_create(const char *device, struct bench_gpu *gpu);
+void bench_gpu_destroy(struct bench_gpu *gpu);
+
+/* Begins the command buffer with a timestamp; the recorder (NULL: none) then records into it. */
+dj_result bench_gpu_begin(struct bench_gpu *gpu, dj_recorder *recorder);
+
+/* Ends it with another, submits it and waits. */
+dj_result bench_gpu_submit(struct bench_gpu *gpu, struct bench_time *time);
+
+/* Returns code, or PROGRAM_FAILURE if the validation layer had something to say. */
+int bench_gpu_validated(const struct bench_gpu *gpu, int code);
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* The table for people, and JSON for tools. */
+#include "bench.h"
+#include "program.h"
+
+#include <cjson/cJSON.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static double per_second(const struct bench_case *c, double amount)
+{
+    return c->times.median > 0 ? amount / c->times.median : 0;
+}
+
+static double tokens_of(const struct bench_case *c)
+{
+    return (double)c->batch * (double)c->tokens;
+}
+
+static const char *system_name(const struct bench_case *c)
+{
+    return c->system ? c->system->name : "-";
+}
+
+int bench_judge(const struct bench_case *c, double error, double bound)
+{
+    if (error <= bound) /* false for NaN */
+        return PROGRAM_SUCCESS;
+    program_fail("%s of %" PRIu64 " tokens is wrong: error %.3g exceeds the bound %.3g",
+                 bench_kinds[c->kind], c->tokens, error, bound);
+    return PROGRAM_CHECK_FAILED;
+}
+
+void bench_print_header(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings)
+{
+    const struct dj_device_info *const info = &gpu->info;
+    printf("device: %s (%s, %s)\n", info->name, program_device_type(info->type), info->driver);
+    if (ceilings->copy > 0) {
+        printf("measured: copy %.2f GB/s, float32 multiply-add %.1f GFLOP/s, ",
+               1e-9 * ceilings->copy, 1e-9 * ceilings->fma);
+        if (ceilings->matrix > 0)
+            printf("matrices %.1f GFLOP/s\n", 1e-9 * ceilings->matrix);
+        else
+            printf("matrices none (%s)\n", ceilings->without);
+    }
+    printf("times: of whole calls, %s\n",
+           gpu->tick > 0 ? "by timestamps on the device; wall: from submission to completion"
+                         : "from submission to completion (the device has no timestamps)");
+    printf("%-8s %-14s %-5s %5s %5s %5s %4s %5s %7s %11s %7s %11s %11s %9s %8s %9s %11s\n", "case",
+           "features", "type", "batch", "heads", "keys", "dim", "value", "tokens", "median ms",
+           "spread", "min ms", "wall ms", "tokens/s", "GFLOP/s", "GB/s", "of roofline");
+    fflush(stdout);
+}
+
+void bench_print_row(const struct bench_case *c)
+{
+    const struct bench_times *const t = &c->times;
+    printf("%-8s %-14s %-5s %5" PRIu64 " %5" PRIu64 " %5" PRIu64 " %4" PRIu64 " %5" PRIu64
+           " %7" PRIu64,
+           bench_kinds[c->kind], system_name(c), bench_types[c->type], c->batch, c->heads,
+           c->key_heads, c->dim, c->value_dim, c->tokens);
+    if (c->skipped > 0) {
+        printf(" skipped: a repetition would take about %.0f s\n", c->skipped);
+        return;
+    }
+    printf(" %11.4f %6.1f%% %11.4f %11.4f %9.0f %8.2f %9.3f", 1e3 * t->median, 1e2 * t->spread,
+           1e3 * t->min, 1e3 * t->wall, per_second(c, tokens_of(c)),
+           1e-9 * per_second(c, (double)c->flops), 1e-9 * per_second(c, (double)c->bytes));
+    if (c->allowed > 0)
+        printf(" %5.1f%% %s", 1e2 * per_second(c, c->allowed), c->arithmetic ? "flops" : "bytes");
+    if (c->ratio > 0)
+        printf(" %9.2f x", c->ratio);
+    printf("\n");
+    fflush(stdout);
+}
+
+/* A number with a few digits: cJSON would print all that a double has. */
+static void add_number(cJSON *object, const char *name, double value)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%.6g", value);
+    cJSON_AddRawToObject(object, name, text);
+}
+
+/* Counts are exact. */
+static void add_count(cJSON *object, const char *name, uint64_t value)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%" PRIu64, value);
+    cJSON_AddRawToObject(object, name, text);
+}
+
+static void add_times(cJSON *object, const struct bench_case *c)
+{
+    const struct bench_times *const t = &c->times;
+    cJSON_AddStringToObject(object, "clock", t->stamped ? "device" : "host");
+    add_number(object, "median_ms", 1e3 * t->median);
+    add_number(object, "min_ms", 1e3 * t->min);
+    add_number(object, "max_ms", 1e3 * t->max);
+    add_number(object, "spread", t->spread);
+    add_number(object, "wall_ms", 1e3 * t->wall);
+    add_count(object, "repetitions", t->count);
+    add_number(object, "tokens_per_s", per_second(c, tokens_of(c)));
+    add_count(object, "flops", c->flops);
+    add_count(object, "bytes", c->bytes);
+    add_number(object, "flops_per_s", per_second(c, (double)c->flops));
+    add_number(object, "bytes_per_s", per_second(c, (double)c->bytes));
+    if (c->allowed > 0) {
+        add_number(object, "roofline_ms", 1e3 * c->allowed);
+        add_number(object, "roofline", per_second(c, c->allowed));
+        cJSON_AddStringToObject(object, "bound", c->arithmetic ? "flops" : "bytes");
+    }
+    if (c->ratio > 0)
+        add_number(object, "ratio_to_linear", c->ratio);
+}
+
+static void add_case(cJSON *results, const struct bench_case *c)
+{
+    cJSON *const object = cJSON_CreateObject();
+    cJSON_AddItemToArray(results, object);
+    cJSON_AddStringToObject(object, "case", bench_kinds[c->kind]);
+    cJSON_AddStringToObject(object, "features", system_name(c));
+    cJSON_AddStringToObject(object, "dtype", bench_types[c->type]);
+    add_count(object, "batch", c->batch);
+    add_count(object, "heads", c->heads);
+    add_count(object, "key_heads", c->key_heads);
+    add_count(object, "dim", c->dim);
+    add_count(object, "value_dim", c->value_dim);
+    add_count(object, "tokens", c->tokens);
+    add_times(object, c);
+}
+
+static void add_ceilings(cJSON *root, const struct bench_ceilings *ceilings)
+{
+    cJSON *const object = cJSON_AddObjectToObject(root, "ceilings");
+    add_number(object, "copy_bytes_per_s", ceilings->copy);
+    add_number(object, "fma_flops_per_s", ceilings->fma);
+    if (ceilings->matrix > 0)
+        add_number(object, "matrix_flops_per_s", ceilings->matrix);
+    else
+        cJSON_AddNullToObject(object, "matrix_flops_per_s");
+}
+
+int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
+                     const struct bench_case *cases, size_t count)
+{
+    cJSON *const root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "device", gpu->info.name);
+    cJSON_AddStringToObject(root, "type", program_device_type(gpu->info.type));
+    cJSON_AddStringToObject(root, "driver", gpu->info.driver);
+    if (ceilings->copy > 0)
+        add_ceilings(root, ceilings);
+    cJSON *const results = cJSON_AddArrayToObject(root, "results");
+    for (size_t i = 0; i < count; i++)
+        if (cases[i].times.count > 0)
+            add_case(results, &cases[i]);
+    char *const text = results ? cJSON_PrintUnformatted(root) : NULL;
+    cJSON_Delete(root);
+    if (!text)
+        return program_fail("out of memory");
+    printf("%s\n", text);
+    cJSON_free(text);
+    return PROGRAM_SUCCESS;
+}
