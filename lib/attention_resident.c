@@ -93,15 +93,33 @@ static bool is_even(const struct dj_tensor *o)
                                           o->stride[1] % 2 == 0 && o->stride[2] % 2 == 0);
 }
 
+/* Whether the smallest box of a tensor, of so many heads, can be bound. */
+static bool binds_span(const struct dj_call *call, const struct dj_tensor *tensor, uint64_t heads)
+{
+    const uint64_t span = dj_resident_span(call->plan), longest = call->keys.longest;
+    const uint64_t box[4] = {1, span < longest ? span : longest, heads, tensor->shape[3]};
+    return dj_tensor_binds(call->plan->context, tensor, box);
+}
+
+static bool binds_spans(const struct dj_call *call)
+{
+    const struct dj_attention *const plan = call->plan;
+    const struct dj_attention_args *const args = call->args;
+    const struct dj_device_info *const info = &plan->context->info;
+    return binds_span(call, &args->q, plan->group) && binds_span(call, &args->o, plan->group) &&
+           binds_span(call, &args->k, 1) && binds_span(call, &args->v, 1) &&
+           dj_state_block_size(plan) + dj_resident_memory(plan, 1) + info->offset_alignment <=
+               info->max_storage_range &&
+           (uint64_t)plan->resident.blocks * plan->group <= info->max_workgroups[0];
+}
+
 bool dj_resident_can(const struct dj_call *call)
 {
     const struct dj_attention_args *const args = call->args;
     return call->plan->resident.attend.handle != VK_NULL_HANDLE &&
-           call->keys.longest >= call->plan->resident.least && args->query_scales.shape[3] == 0 &&
-           args->key_scales.shape[3] == 0 && dj_call_pool_fits(call) &&
-           !(call->atomic && call->states > 1) && is_even(&args->o) &&
-           (call->plan->group == 1 ||
-            (dj_call_binds(call, &args->q) && dj_call_binds(call, &args->o)));
+           call->keys.longest >= call->plan->resident.least && call->states == 1 &&
+           args->query_scales.shape[3] == 0 && args->key_scales.shape[3] == 0 &&
+           dj_call_pool_fits(call) && is_even(&args->o) && binds_spans(call);
 }
 
 uint64_t dj_resident_span(const struct dj_attention *plan)

@@ -117,8 +117,7 @@ static uint64_t scratch_cost(const void *user, const uint64_t size[3])
 static dj_result check_kept(const struct dj_call *call)
 {
     const struct dj_device_info *const info = &call->plan->context->info;
-    const uint64_t one =
-        dj_round_up(dj_state_block_size(call->plan) + 2 * sizeof(uint32_t), info->offset_alignment);
+    const uint64_t one = carry_size(call, 1, 1);
     uint64_t states, bytes;
     if (!call->atomic)
         return DJ_SUCCESS;
@@ -245,8 +244,8 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
     const struct dj_log *log = &call->plan->context->log;
     const struct dj_attention_args *const args = call->args;
     *layout = (struct dj_layout){.slot_bound = !dj_call_pool_fits(call)};
-    layout->apart =
-        call->plan->group > 1 && (!dj_call_binds(call, &args->q) || !dj_call_binds(call, &args->o));
+    layout->apart = call->family != &dj_family_resident && call->plan->group > 1 &&
+                    (!dj_call_binds(call, &args->q) || !dj_call_binds(call, &args->o));
     uint64_t most[3] = {layout->slot_bound ? 1 : UINT64_MAX, UINT64_MAX, UINT64_MAX};
     dj_result result = dj_call_most_sequences(call, &call->keys, &args->k, &args->v, &most[0]);
     if (result == DJ_SUCCESS)

@@ -189,8 +189,10 @@ static void print_use(const struct dj_device_info *info, bool no_cache)
         return;
     }
     printf("    dijiang uses\n");
-    printf("    %-19s tiled: three passes over tiles of tokens (needs Vulkan 1.1 alone)\n",
-           "  kernels");
+    printf(
+        "    %-19s tiled: three passes over tiles of tokens (needs Vulkan 1.1 alone); resident:\n"
+        "    %-19s in registers, where whole subgroups and addresses are (default on CPUs)\n",
+        "  kernels", "");
     print_switches(info);
     if (!no_cache)
         print_cache(context);

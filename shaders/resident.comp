@@ -23,7 +23,7 @@
  * settled: added to the block of the state in memory, which is a pair of floats and known to it.
  *
  * Exponents. A weight of key j is phi_j[f] gamma^-j 2^-M[f], with M[f] at least HEADROOM above the
- * exponent of the norm z[f] when settled. Tokens are taken together as long as no weight exceeds 2:
+ * exponent of the norm z[f] when settled. Tokens are taken together as long as no weight exceeds 4:
  * then M is the same for all of them, and what a row sees is at least 2^-HEADROOM of the scale. A token
  * whose key is larger settles the sums, raises M and starts anew. So a row meets no exponent that comes
  * from later keys.
@@ -57,7 +57,7 @@ PUSH(resident_push)
 BUFFER(0, readonly, Queries, uint, queries)
 BUFFER(1, readonly, Keys, uint, keys)
 BUFFER(2, readonly, Values, uint, values)
-BUFFER(4, , Carry, float, carry) /* the states, then each workgroup's own memory */
+BUFFER(4, coherent, Carry, float, carry) /* the states, then each workgroup's own memory */
 BUFFER(5, readonly, Tables, float, tables)
 BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
@@ -170,7 +170,8 @@ float scaled(float a, float plus, float minus)
 {
     const float n = exponent(a);
     precise float sum = n + plus;
-    precise float power = sum - minus;
+    precise float above = sum - minus;
+    const float power = above > 0.0 ? 0.0 : above; /* where exponents are too large to be told apart */
     if (!LINEAR)
         return exp2_fraction(a - n) * exp2_down(power);
     const float mantissa = uintBitsToFloat((floatBitsToUint(a) & 0x807fffffu) | 0x3f800000u);
@@ -301,7 +302,8 @@ void adopt(uint first_column)
         for (uint i = 0; i < EACH; i++) {
             const uint at = f * VALUE_DIM + first_column + lane * EACH + i;
             carry.data[own_sums(f) + i] = 0.0;
-            if (push.read == DJ_RESIDENT_OWN || !has_columns(first_column))
+            if (push.read == DJ_RESIDENT_OWN || !has_columns(first_column) ||
+                (push.read == DJ_RESIDENT_CARRY && state == source))
                 continue;
             carry.data[state + at] = push.read == DJ_RESIDENT_CARRY ? carry.data[source + at] : 0.0;
             carry.data[state + low + at] =
@@ -339,7 +341,7 @@ void settle(uint first_column, uint count, float headroom)
 {
     const vec3 aged = decay_power(head, count), last = decay_power(head, max(count, 1) - 1);
     const float once = decay_power(head, 1).y;
-    subgroupMemoryBarrierBuffer();
+    subgroupBarrier();
     for (uint f = lane; f < FEATURES; f += LANES) {
         float high = carry.data[own_number(NORM, f)], low = carry.data[own_number(NORM_LOW, f)];
         const float old = carry.data[own_number(PEAK, f)], wanted = carry.data[own_number(WANTED, f)];
@@ -366,7 +368,7 @@ void settle(uint first_column, uint count, float headroom)
         carry.data[own_number(RECENT_SHIFT, f)] = of_state - both;
         carry.data[own_number(WANTED, f)] = of_recent - both;
     }
-    subgroupMemoryBarrierBuffer();
+    subgroupBarrier();
     [[dont_unroll]] for (uint f = 0; f < FEATURES; f++) {
         const float shift = carry.data[own_number(SHIFT, f)];
         const float to_state = exp2i(carry.data[own_number(RECENT_SHIFT, f)]);
@@ -384,7 +386,7 @@ void settle(uint first_column, uint count, float headroom)
             carry.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)] = low * shift;
         }
     }
-    subgroupMemoryBarrierBuffer();
+    subgroupBarrier();
 }
 
 /* What is settled, brought forward to the next token, to registers. */
@@ -580,6 +582,8 @@ void main()
         return;
 
     const uint tokens = span_tokens(sequence);
+    if (tokens == 0 && push.read == DJ_RESIDENT_OWN)
+        return;
     find_rows(member, first_column);
     load_tables();
     uint token = 0, loaded = 0, count = 0;

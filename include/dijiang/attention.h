@@ -25,9 +25,8 @@ enum dj_family {
                              * where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
                              * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices for sequences of
                              * 256 tokens or more. Calls that it cannot do are done in tiles: with
-                             * position scales, slots beyond the device's binding range, snapshots
-                             * and max_work together, or 2-byte outputs at odd places. Its parts
-                             * take 512 tokens at least */
+                             * position scales, snapshots, slots or 512 tokens of a head beyond
+                             * the device's binding range, 2-byte outputs at odd places */
 };
 
 /* With phi the feature map, gamma the decay, x = sqrt(scale) q or sqrt(scale) k, and query head h
@@ -181,7 +180,7 @@ struct dj_attention_args {
     struct dj_scratch scratch; /* as dj_attention_needs says; a larger one makes larger pieces */
     uint64_t max_work; /* floating-point operations, as needs.flops counts them, that one part may
                         * take; but a part takes a tile at least: 32 tokens (SOFTMAX: queries and
-                        * keys) of one sequence and key head with its query heads, and LINFORMER's
+                        * keys; DJ_FAMILY_RESIDENT without a decay: 512) of one sequence and key head with its query heads, and LINFORMER's
                         * projection of 32 keys. 0, or needs.flops and more: all in one part */
     uint64_t reserved[4]; /* 0 */
 };
@@ -206,7 +205,8 @@ struct dj_state_header {
  * one recording take at most needs.parts times as much. Pure: it follows from the plan, shapes,
  * strides, the host's spans, the pool's size, max_work and args->scratch.size (0: as much as is
  * useful) and changes nothing. With more than one part, scratch memory holds the states for
- * slots_out until the last part: about N * K * slot_size more, unless one part has all sequences
+ * slots_out until the last part: about N * K * slot_size more (DJ_FAMILY_RESIDENT: for each query head
+ * as for a key head, and half as much again), unless one part has all sequences
  * and heads and K is 1. slot_size and
  * slot_alignment, like scratch_alignment, depend on the plan alone, and are all that is filled in
  * if args is NULL. Buffers need not be there yet: those of the tensors and state may be NULL, here

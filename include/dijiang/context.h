@@ -53,7 +53,8 @@ struct dj_context_params {
     uint32_t device_addresses; /* enum dj_switch; DJ_OFF binds by descriptors even where the device
                                 * has buffer device addresses (VK_KHR_buffer_device_address): what
                                 * VkFFT generates is always bound so. Default: on, unless
-                                * DIJIANG_DEVICE_ADDRESSES=0. The results are the same */
+                                * DIJIANG_DEVICE_ADDRESSES=0. The same family's results are the
+                                * same */
     uint32_t subgroups;        /* enum dj_switch; DJ_OFF leaves kernels alone that need a workgroup
                                 * to be one subgroup (VK_EXT_subgroup_size_control): DJ_FAMILY_TILED
                                 * does all. Default: on, unless DIJIANG_SUBGROUPS=0 */

@@ -90,8 +90,8 @@ struct dj_import_params {
         device_addresses;   /* enum dj_switch, default on where enabled: kernels take addresses
                              * instead of descriptors, and buffers must have one (dj_buffer_wrap) */
     uint32_t storage_16bit; /* enum dj_switch, default on where enabled: struct dj_tensor */
-    uint32_t subgroups;     /* enum dj_switch, default on where enabled: struct dj_context_params */
     uint32_t log_level;     /* as in struct dj_context_params */
+    uint32_t subgroups;     /* enum dj_switch, default on where enabled: struct dj_context_params */
     dj_log_fn log;
     void *log_user;
     const VkAllocationCallbacks *allocator; /* of every vkCreate and vkDestroy, vkAllocateMemory and
