@@ -13,6 +13,7 @@
 /* lib/log.c */
 #define dj_log_line dj_calibrate_log_line
 #define dj_fail dj_calibrate_fail
+#define dj_fail_at dj_calibrate_fail_at
 #define dj_reserved_is_zero dj_calibrate_reserved_is_zero
 
 /* lib/random.c */
