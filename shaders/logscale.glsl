@@ -98,6 +98,23 @@ float product_error(float a, float b, float product)
     return error;
 }
 
+/* (high, low) times (g, g_low): the product's own rounding error goes into low. */
+void multiply(inout float high, inout float low, float g, float g_low)
+{
+    precise float product = high * g;
+    precise float error = product_error(high, g, product);
+    precise float lost = error + high * g_low;
+    low = low * g + lost;
+    high = product;
+}
+
+/* 2^e as two factors: it may overflow where what they multiply does not. */
+vec2 exp2_halves(float e)
+{
+    const float whole = clamp(e, -400.0, 400.0), first = floor(whole * 0.5);
+    return vec2(exp2i(first), exp2i(whole - first));
+}
+
 /* exp(x), 0 below e^-88; NaN if x is not finite. */
 float exponential(float x)
 {

@@ -312,16 +312,6 @@ void adopt(uint first_column)
     }
 }
 
-/* (high, low) times (g, g_low): the product's own rounding error goes into low. */
-void multiply(inout float high, inout float low, float g, float g_low)
-{
-    precise float product = high * g;
-    precise float error = product_error(high, g, product);
-    precise float lost = error + high * g_low;
-    low = low * g + lost;
-    high = product;
-}
-
 /* (high, low) + y, renormalised. */
 void add(inout float high, inout float low, float y)
 {
@@ -473,12 +463,11 @@ vec2 weigh(uint from, uint to, vec2 growth)
     return vec2(den, largest);
 }
 
-/* y 2^c gamma^n in two halves: 2^c may overflow where the product does not. */
+/* y 2^c gamma^n */
 float unscaled(float y, vec3 power, float centre)
 {
-    const float whole = clamp(centre + power.y, -400.0, 400.0);
-    const float first = floor(whole * 0.5);
-    return y * power.x * exp2i(first) * exp2i(whole - first);
+    const vec2 halves = exp2_halves(centre + power.y);
+    return y * power.x * halves.x * halves.y;
 }
 
 /* Without branches: they cost more than what they save. */

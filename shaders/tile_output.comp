@@ -301,13 +301,12 @@ vec4 load_value(uint base, uint j, uint c)
     return value;
 }
 
-/* x 2^c gamma^i in two halves: 2^c may overflow where the product does not. */
+/* x 2^c gamma^i */
 vec4 unscaled(vec4 x, uint row)
 {
     const vec3 power = decay_power(head, row);
-    const float exponent = clamp(centre[row] + power.y, -400.0, 400.0);
-    const float first = floor(exponent * 0.5);
-    return x * power.x * exp2i(first) * exp2i(exponent - first);
+    const vec2 halves = exp2_halves(centre[row] + power.y);
+    return x * power.x * halves.x * halves.y;
 }
 
 /* num, up to its 2^c and gamma^i, to what is asked for. */

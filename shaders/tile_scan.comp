@@ -121,16 +121,6 @@ void shift_state(float power)
     norm_low *= power;
 }
 
-/* (high, low) times (g, g_low): the product's own rounding error goes into low. */
-void multiply(inout float high_part, inout float low_part, float g, float g_low)
-{
-    precise float product = high_part * g;
-    precise float error = product_error(high_part, g, product);
-    precise float lost = error + high_part * g_low;
-    low_part = low_part * g + lost;
-    high_part = product;
-}
-
 /* Multiplies by gamma^n without its exponent. */
 void age_state(vec3 power)
 {
