@@ -25,7 +25,7 @@ check()
     fi
 }
 
-passed() { [ $tap_status -eq 0 ]; }
+passed() { [ "$tap_status" -eq 0 ]; }
 
 skip()
 {
@@ -43,6 +43,28 @@ check_with()
     else
         skip "$1" "$tap_tool is not installed"
     fi
+}
+
+# check_each FOLDER CASE...: for each, `$0 --case CASE` must succeed; as many at a time as there are
+# processors. What a failed one printed stays in FOLDER/CASE.log.
+check_each()
+{
+    tap_folder=$1
+    shift
+    mkdir -p "$tap_folder" || exit 1
+    # each prints once, so that cases do not mix
+    # shellcheck disable=SC2016
+    printf '%s\n' "$@" | xargs -P "$(nproc 2>/dev/null || echo 1)" -n 1 sh -c '
+        log=$1/$2.log
+        if sh "$0" --case "$2" >"$log" 2>&1 </dev/null; then
+            echo "ok - $2"
+            rm -f "$log"
+        else
+            said=$(grep -E "^not ok|^# (validation|beyond)" "$log" | grep -v vkDestroyDevice |
+                cut -c 1-200 | sed "s/^/# /" | head -n 8)
+            printf "%s\n" "not ok - $2" "${said:-# it ended early}"
+        fi' "$0" "$tap_folder"
+    tap_count=$((tap_count + $#))
 }
 
 # For what must fail, or must not be there: `!` would not end a function.

@@ -8,30 +8,42 @@ set -u
 
 tests=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 build=$(CDPATH='' cd -- "${DIJIANG_BUILD:-$tests/../build}" && pwd) || exit 1
-# shellcheck source=tests/tap.sh
-. "$tests/tap.sh"
 
-# program WIDTH NAME
-program()
+# with_width WIDTH COMMAND...
+with_width()
 {
     # Mesa's cache of kernels does not tell widths apart
-    LP_NATIVE_VECTOR_WIDTH=$1 MESA_SHADER_CACHE_DIR=$build/shader-cache-$1 DIJIANG_DEVICE=llvmpipe \
-        DIJIANG_TEST_VALIDATION=1 "$build/tests/test-$2"
+    export LP_NATIVE_VECTOR_WIDTH="$1" MESA_SHADER_CACHE_DIR="$build/shader-cache-$1"
+    shift
+    "$@"
 }
+
+if [ "${1:-}" = --case ]; then
+    export DIJIANG_DEVICE=llvmpipe DIJIANG_TEST_VALIDATION=1 DIJIANG_TEST_SWEEP="${DIJIANG_TEST_SWEEP:-8}"
+    # where kernels that want whole subgroups are the default
+    [ "${2#*.}" != resident ] || export DIJIANG_TEST_ADDRESSES=1
+    with_width "${2%%.*}" "$build/tests/test-${2#*.}"
+    exit
+fi
 
 # size WIDTH: fails unless the device has the subgroups that the width is for.
 size()
 {
-    LP_NATIVE_VECTOR_WIDTH=$1 "$build/samples/dijiang-info" | tee /dev/stderr |
-        grep -q "llvmpipe.*, $1 bits"
+    with_width "$1" "$build/samples/dijiang-info" | tee /dev/stderr | grep -q "llvmpipe.*, $1 bits"
 }
 
-[ $# -gt 0 ] || set -- official state maps inputs softmax dct attention sweep
+# shellcheck source=tests/tap.sh
+. "$tests/tap.sh"
+[ $# -gt 0 ] || set -- official resident state maps inputs softmax dct attention sweep
+cases=
 for width in 128 512; do
     check "$width bits: the device has them" size $width
     passed || continue
     for name in "$@"; do
-        check "$width bits: $name" program $width "$name"
+        cases="$cases $width.$name"
     done
 done
+# names are words
+# shellcheck disable=SC2086
+check_each "$build/widths" $cases
 plan
