@@ -206,6 +206,8 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
         result = made->family->create(made, params);
     if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
         result = dj_family_resident.create(made, params);
+    if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
+        result = dj_family_step.create(made, params);
     if (result != DJ_SUCCESS) {
         dj_attention_destroy(&made);
         return result;
@@ -227,6 +229,7 @@ void dj_attention_destroy(dj_attention **plan)
         &old->tiled.scan,
         &old->tiled.output,
         &old->resident.attend,
+        &old->step.attend,
         &old->softmax.attend,
         &old->softmax.attend_carried,
         &old->softmax.project_keys,
@@ -235,6 +238,7 @@ void dj_attention_destroy(dj_attention **plan)
     for (size_t i = 0; i < sizeof pipelines / sizeof *pipelines; i++)
         dj_pipeline_destroy(old->context, pipelines[i]);
     dj_buffer_destroy(&old->decay);
+    dj_buffer_destroy(&old->step.table);
     dj_projection_destroy(&old->projection);
     free(old);
     *plan = NULL;
@@ -327,7 +331,9 @@ dj_result dj_attention_lay_out(struct dj_call *call, struct dj_layout *layout,
     if (is_empty(call))
         return DJ_SUCCESS;
     call->atomic = call->atomic && call->slots && dj_indices_given(&call->args->slots_out);
-    call->family = dj_resident_can(call) ? &dj_family_resident : call->plan->family;
+    call->family = dj_step_can(call)       ? &dj_family_step
+                   : dj_resident_can(call) ? &dj_family_resident
+                                           : call->plan->family;
     const dj_result result = find_layout(call, layout);
     if (result != DJ_SUCCESS)
         return result;

@@ -42,8 +42,13 @@ struct dj_attention {
         struct dj_pipeline attend; /* none: the plan is not for this family */
         uint32_t each, blocks;     /* columns of an invocation; blocks of columns */
         bool decay;
-        uint64_t least;            /* tokens of the longest sequence: fewer are done in tiles */
+        uint64_t least; /* tokens of the longest sequence: fewer are done in tiles */
     } resident;
+    struct {
+        struct dj_pipeline attend; /* none: the plan is not for this family */
+        struct dj_buffer *table; /* gamma of each head, then what the transforms are as a matrix */
+        uint32_t matrix;         /* floats to that */
+    } step;
     struct {
         struct dj_pipeline attend, attend_carried, project_keys, project_values;
     } softmax;
@@ -108,13 +113,20 @@ struct dj_kernel_family {
 };
 extern const struct dj_kernel_family dj_family_tiled;
 extern const struct dj_kernel_family dj_family_resident;
+extern const struct dj_kernel_family dj_family_step;
 extern const struct dj_kernel_family dj_family_softmax;
 
-/* Whether the resident family can do a call of this plan, and the bytes behind a carry's states that
- * it works in, for so many sequences and key heads. */
+/* Whether the step family can do a call of this plan. */
+bool dj_step_can(const struct dj_call *call);
+
+/* Whether the resident family can do a call of this plan, and the bytes behind a carry's states
+ * that it works in, for so many sequences and key heads. */
 bool dj_resident_can(const struct dj_call *call);
 uint64_t dj_resident_span(const struct dj_attention *plan); /* tokens; pieces are whole spans */
 uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads);
+
+/* gamma^n: a mantissa in [1, 2), the exponent, what the mantissa lacks, and 0. */
+void dj_decay_power(double gamma, int n, float power[4]);
 
 /* Bytes of a table of spans. */
 uint64_t dj_spans_table_size(uint64_t sequences);

@@ -206,9 +206,8 @@ static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *l
     return 1 + side_count + 4 + member_count(call, layout) * (side_count + 1);
 }
 
-/* gamma^n as mantissa in [1, 2), exponent, and what the mantissa lacks. In double with the exponent
- * kept apart: gamma^-32 may be beyond a double's range. */
-static void decay_power(double gamma, int n, float power[4])
+/* In double with the exponent kept apart: gamma^-32 may be beyond a double's range. */
+void dj_decay_power(double gamma, int n, float power[4])
 {
     double mantissa = 1.0;
     int exponent = 0, step;
@@ -234,8 +233,8 @@ static dj_result create_decay(struct dj_attention *plan, const float *decay)
     for (size_t h = 0; h < heads; h++) {
         const double gamma = decay != NULL && plan->key_heads > 0 ? (double)decay[h] : 1.0;
         for (uint32_t n = 0; n <= DJ_TILE_TOKENS; n++) {
-            decay_power(gamma, (int)n, powers[h * DJ_DECAY_POWERS + n]);
-            decay_power(gamma, -(int)n, powers[h * DJ_DECAY_POWERS + DJ_TILE_TOKENS + 1 + n]);
+            dj_decay_power(gamma, (int)n, powers[h * DJ_DECAY_POWERS + n]);
+            dj_decay_power(gamma, -(int)n, powers[h * DJ_DECAY_POWERS + DJ_TILE_TOKENS + 1 + n]);
         }
     }
     const dj_result result = dj_buffer_create_table(

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "projection.h"
 
+#include "dct_matrix.h"
 #include "kernels.h"
 #include "pipeline.h"
 #include "random.h"
@@ -17,6 +18,7 @@ struct dj_projection {
     struct dj_context *context;
     uint32_t kind, dim, features;
     uint32_t blocks; /* of d, with DJ_PROJECTION_DCT; else 1 */
+    uint32_t first_transform;
     bool squares;
     struct dj_transform *transforms[TRANSFORMS];
     struct dj_pipeline kernel; /* without transforms: a copy, or a matrix product */
@@ -49,8 +51,7 @@ static dj_result create_scale(struct dj_projection *projection)
                                   "projection scales", &projection->scale);
 }
 
-static dj_result create_kernels(struct dj_projection *projection, uint32_t first_transform,
-                                uint32_t path)
+static dj_result create_kernels(struct dj_projection *projection, uint32_t path)
 {
     struct dj_context *const context = projection->context;
     dj_result result = DJ_SUCCESS;
@@ -59,8 +60,8 @@ static dj_result create_kernels(struct dj_projection *projection, uint32_t first
     if (projection->kind == DJ_PROJECTION_MATRIX)
         return dj_pipeline_share(context, DJ_SHARED_ROWS_DENSE, &projection->kernel);
     for (uint32_t b = 0; result == DJ_SUCCESS && b < projection->blocks && b < TRANSFORMS; b++)
-        result = dj_transform_create(context, first_transform + b, projection->dim, path,
-                                     &projection->transforms[b]);
+        result = dj_transform_create(context, projection->first_transform + b, projection->dim,
+                                     path, &projection->transforms[b]);
     return result;
 }
 
@@ -78,10 +79,11 @@ dj_result dj_projection_create(struct dj_context *context, const struct dj_map_k
         .dim = dim,
         .features = features,
         .blocks = kind->projection == DJ_PROJECTION_DCT ? (features + dim - 1) / dim : 1,
+        .first_transform = kind->first_transform,
         .squares = kind->squares,
     };
     draw_signs(made->signs);
-    dj_result result = create_kernels(made, kind->first_transform, path);
+    dj_result result = create_kernels(made, path);
     if (result == DJ_SUCCESS)
         result = create_scale(made);
     if (result != DJ_SUCCESS)
@@ -180,6 +182,23 @@ static void record_copy(const struct dj_projection *projection, struct dj_record
     dj_transform_fold(projection->context,
                       ((uint64_t)push.rows * projection->dim + each - 1) / each, groups);
     dj_recorder_dispatch(recorder, projection->kernel, bindings, 3, &push, sizeof push, groups);
+}
+
+bool dj_projection_matrix(const struct dj_projection *projection, float *matrix)
+{
+    const uint32_t d = projection->dim, m = projection->features;
+    float *const square = malloc((size_t)d * d * sizeof *square);
+    bool made = square != NULL;
+    for (uint32_t b = 0; made && b < projection->blocks; b++) {
+        made = dj_dct_matrix(projection->first_transform + b % TRANSFORMS, d, square);
+        for (uint32_t n = 0; made && n < d; n++) {
+            const bool flips = b >= TRANSFORMS && (projection->signs[n / 32] >> n % 32 & 1) != 0;
+            for (uint32_t k = 0; k < d && b * d + k < m; k++)
+                matrix[(size_t)n * m + b * d + k] = flips ? -square[n * d + k] : square[n * d + k];
+        }
+    }
+    free(square);
+    return made;
 }
 
 static void record_matrix(const struct dj_projection *projection, struct dj_recorder *recorder,

@@ -35,6 +35,10 @@ uint32_t dj_projection_squares(const struct dj_projection *projection, uint64_t 
 /* float scale[features], by which projected numbers are to be multiplied. */
 struct dj_binding dj_projection_scale(const struct dj_projection *projection);
 
+/* DJ_PROJECTION_DCT: matrix[dim][features], what x[n] contributes to number k; false without
+ * memory. */
+bool dj_projection_matrix(const struct dj_projection *projection, float *matrix);
+
 /* Records the projection of factor * x. Row i1 of x belongs to key head first_head + i1 / group,
  * whose numbers in features are taken (NULL: the projection needs none). Begins assuming x is
  * readable and packed writable; ends with packed written, not yet visible. */

@@ -255,6 +255,40 @@ DJ_PUSH(resident_push,
 #define DJ_RESIDENT_CARRY 1
 #define DJ_RESIDENT_OWN 2 /* the workgroup's own memory, which an earlier piece left */
 
+DJ_PUSH(step_push,
+    uint sequences;
+    uint heads;         /* key heads */
+    uint map;           /* enum dj_map, for the headers */
+    uint slots_base;    /* words from the binding's start to slot 0 */
+    uint slot_words;    /* from slot to slot */
+    uint slot_count;
+    uint in_base;       /* numbers to the first one, DJ_STEP_NO_SLOTS: none are given */
+    uint out_base;
+    uint head_stride;   /* floats between the numbers of two key heads; 0: shared */
+    uint weights;       /* floats from the frequencies to ln D */
+    uint matrix;        /* floats to the matrix [d][m] of the transforms, or to the directions */
+    uint matrix_stride; /* floats between two key heads' directions; 0: shared */
+    float square_factor; /* c of c |x|^2 */
+    float factor;       /* of q and k */
+    uint q_base;        /* elements, as all below */
+    uint q_stride[2];   /* sequence, query head */
+    uint k_base;
+    uint k_stride[2];   /* sequence, key head */
+    uint v_base;
+    uint v_stride[2];
+    uint o_base;
+    uint o_stride[2];
+)
+#define DJ_STEP_NO_SLOTS 0xffffffffu
+#define DJ_STEP_DECAY 1
+#define DJ_STEP_LINEAR 2
+#define DJ_STEP_KEY_NORMALISE 4
+#define DJ_STEP_TRANSFORM 8   /* the map works on transforms of a row */
+#define DJ_STEP_DIRECTIONS 16 /* ... on products with directions */
+
+/* Floats of shared memory for d, m, r rows (the key's and its queries') and t invocations. */
+#define DJ_STEP_SHARED(d, m, r, t) ((r) * ((d) + (m)) + 4 * (m) + 5 * (t))
+
 DJ_PUSH(spans_push,
     uint kind;        /* DJ_KERNEL_SPANS_* */
     uint sequences;   /* in the box */

@@ -4,7 +4,7 @@
  *
  * From features.comp: projected(row, i), the i-th projected value y of a row; log_weight(i) and
  * frequency(i), ln D and t of the row's head; square_sum(row), c |x|^2; place(row), its token's place in
- * the sequence, from 0. */
+ * the sequence, from 0 (WITHOUT_PLACES: there is none, and so no map that depends on it). */
 
 float exponential_feature(uint row, uint i)
 {
@@ -35,6 +35,7 @@ float quarter_sine(float z)
     return x + x * (x2 * p);
 }
 
+#ifndef WITHOUT_PLACES
 /* A token beyond the largest number is NaN: its cosine would be negative. */
 float cosformer_feature(uint row, uint i)
 {
@@ -45,6 +46,7 @@ float cosformer_feature(uint row, uint i)
     const float turn = quarter_sine(float(part) / float(push.max_tokens));
     return rectified(projected(row, i < WIDTH ? i : i - WIDTH)) * turn;
 }
+#endif
 
 /* ln(elu(x) + 1) */
 float elu_feature(uint row, uint i)
@@ -66,8 +68,10 @@ float feature(uint row, uint i)
     switch (FEATURE) {
     case DJ_FEATURE_PERFORMER_RELU:
         return performer_relu_feature(row, i);
+#ifndef WITHOUT_PLACES
     case DJ_FEATURE_COSFORMER:
         return cosformer_feature(row, i);
+#endif
     case DJ_FEATURE_ELU:
         return elu_feature(row, i);
     case DJ_FEATURE_ELU_VALUE:

@@ -79,6 +79,13 @@ static uint32_t value_of_op(struct module *module, const uint32_t *in, int depth
 {
     const uint32_t length = in[0] >> 16;
     uint32_t x[3] = {0, 0, 0};
+    if (in[3] == 81) { /* OpCompositeExtract: of the workgroup's size */
+        const uint32_t *const composite = definition(module, in[4]);
+        if (op(composite) == OP_SPEC_CONSTANT_COMPOSITE && 3 + in[5] < composite[0] >> 16)
+            return value_of(module, composite[3 + in[5]], depth + 1);
+        module->understood = false;
+        return 0;
+    }
     for (uint32_t i = 0; i < 3 && 4 + i < length; i++)
         x[i] = value_of(module, in[4 + i], depth + 1);
     switch (in[3]) {

@@ -18,7 +18,10 @@ typedef struct dj_attention dj_attention;
 /* Which kernels do the work. The result's bits depend on the family, and within one a sequence's
  * result does not depend on the rest of the batch. */
 enum dj_family {
-    DJ_FAMILY_DEFAULT = 0, /* by device and shape */
+    DJ_FAMILY_DEFAULT = 0, /* by device and shape. Causal calls of one token a row, as decoding makes
+                            * them, take one dispatch; but for COSFORMER, groups of more than 16
+                            * heads, spans, position scales, `accepted`, a max_work that they exceed,
+                            * slots_in and slots_out in two buffers */
     DJ_FAMILY_TILED = 1,   /* tiles of 32 tokens: sums of all at once, a scan, outputs */
     DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers: causal attention of maps with
                              * no projection (m at most 128) or one DCT of 32, 64, 80, 96 or 128,

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls of one token a row, which one dispatch does: every map and shape against the twin, states
+ * that go on from prefills and to where they belong, and what is left to other kernels. */
+#include "pool.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PREFIX = 40,
+    STEPS = 30,
+    TOKENS = PREFIX + STEPS
+};
+
+static const float decays[] = {0.97f, 1, 0.5f, 1e-3f};
+#define DECAYS .decay = decays, .decay_count = 4
+
+/* Whether the call is one dispatch without scratch memory. */
+static bool is_step(const dj_attention *plan, const struct dj_attention_args *args)
+{
+    struct dj_needs needs;
+    HARNESS_OK(dj_attention_needs(plan, args, &needs));
+    return needs.dispatches == 1 && needs.scratch_size == 0 && needs.parts == 1;
+}
+
+/* Every map, denominator and option; groups; columns that fill no row of invocations; the largest
+ * d, m and group. */
+static const struct problem_params variants[] = {
+    {SHAPE(2, TOKENS, 3, 64, 64), .map = DJ_MAP_WDCF, .normalise = true, .weighted = true,
+     .own_numbers = true},
+    {SHAPE(2, TOKENS, 6, 32, 40), .map = DJ_MAP_WDCF, .normalise = true, .key_heads = 2,
+     .features = 112, .key_normalise = true, .own_numbers = true, DECAYS},
+    {SHAPE(1, TOKENS, 2, 256, 256), .map = DJ_MAP_WDCF, .normalise = true, .sigma = 3},
+    {SHAPE(2, TOKENS, 4, 48, 4), .map = DJ_MAP_SOFTMAX_DCT, DECAYS},
+    {SHAPE(2, TOKENS, 4, 16, 132), .map = DJ_MAP_SOFTMAX_DCT, .normalise = true},
+    {SHAPE(2, TOKENS, 16, 16, 8), .map = DJ_MAP_PFF, .normalise = true, .key_heads = 1,
+     .features = 24, .weighted = true, DECAYS},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_PRF, .features = 128, .gaussian = true,
+     .own_numbers = true, .key_heads = 2},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_PERFORMER_RELU, .normalise = true, .features = 24},
+    {SHAPE(2, TOKENS, 4, 36, 36), .map = DJ_MAP_ELU, .normalise = true, .key_heads = 2, DECAYS},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_ELU},
+    {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_RELU, .normalise = true},
+    {SHAPE(2, TOKENS, 4, 128, 128), .map = DJ_MAP_IDENTITY, .key_heads = 2, DECAYS},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_ELU, .normalise = true, .q_type = DJ_FLOAT16,
+     .k_type = DJ_BFLOAT16, .v_type = DJ_FLOAT16, .o_type = DJ_BFLOAT16},
+    {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_RELU, .q_type = DJ_BFLOAT16, .o_type = DJ_FLOAT16},
+};
+enum {
+    VARIANTS = sizeof variants / sizeof *variants
+};
+
+/* A prefill, then steps in place; the state is what the whole sequence leaves. */
+static void steps_go_on(void **state)
+{
+    (void)state;
+    static const int32_t whole[] = {0, 1}, split[] = {2, 3};
+    for (uint32_t i = 0; i < harness_device_count(); i++) {
+        for (size_t n = 0; n < VARIANTS; n++) {
+            const uint32_t batch = (uint32_t)variants[n].batch;
+            struct pool pool;
+            pool_init(&pool, harness_context(i), &variants[n], 4);
+            pool_run(&pool, 0, TOKENS, NULL, whole);
+            placed_poison(&pool.placed);
+            pool_run(&pool, 0, PREFIX, NULL, split);
+            struct dj_attention_args step = placed_range(&pool.placed, PREFIX, 1);
+            step.slots_in.host = step.slots_out.host = split;
+            assert_true(is_step(pool.placed.plan, &step));
+            for (uint64_t token = PREFIX; token < TOKENS; token++)
+                pool_run(&pool, token, 1, split, split);
+            pool_assert_solved(&pool, "steps");
+            for (uint32_t b = 0; b < batch; b++) {
+                pool_assert_tokens(&pool, 2 + b, TOKENS);
+                /* a dropped feature's exponent is beyond what float32 tells apart */
+                if (!variants[n].weighted)
+                    pool_assert_same_sums(&pool, b, 2 + b);
+            }
+            pool_finish(&pool);
+        }
+    }
+}
+
+/* The first token, from nothing, in every layout; without slots as well. */
+static void first_tokens(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < VARIANTS; n++) {
+        struct problem_params params = variants[n];
+        params.tokens = 1;
+        params.batch = 5;
+        for (uint32_t i = 0; i < harness_device_count(); i++) {
+            struct problem p;
+            problem_init(&p, &params);
+            problem_solve(&p);
+            for (int layout = 0; layout < LAYOUT_COUNT; layout++) {
+                struct placed placed;
+                problem_place(&p, harness_context(i), (enum layout)layout, &placed);
+                if (!is_step(placed.plan, &placed.args))
+                    fail_msg("%s: no step in layout %d", problem_text(&p), layout);
+                HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+                float *got = placed_output(&placed);
+                problem_assert(&p, got, "first token");
+                free(got);
+                placed_finish(&placed);
+            }
+            problem_finish(&p);
+        }
+    }
+}
+
+/* More sequences and heads than one axis of a dispatch may have workgroups, mostly. */
+static void many_sequences(void **state)
+{
+    (void)state;
+    problem_test_random(&(struct problem_params){SHAPE(40000, 1, 2, 4, 4), .map = DJ_MAP_IDENTITY},
+                        LAYOUT_PLAIN, "many sequences");
+}
+
+/* q and k of any magnitude: exponents far beyond float32's, growing, shrinking and to and fro. */
+static void exponents(void **state)
+{
+    (void)state;
+    static const int32_t slots[] = {0, 1};
+    for (int way = 0; way < 3; way++) {
+        struct pool pool;
+        pool_init(&pool, harness_context(0),
+                  &(struct problem_params){SHAPE(2, STEPS, 2, 32, 8), .normalise = true, .scale = 1,
+                                           .decay = decays, .decay_count = 4},
+                  2);
+        const struct twin_attention *t = &pool.problem.twin;
+        const size_t width = t->heads * t->dim;
+        for (size_t i = 0; i < 2 * STEPS * width; i++) {
+            const size_t token = i / width % STEPS;
+            const double factor = way == 0   ? exp(0.2 * (double)token)
+                                  : way == 1 ? exp(-0.2 * (double)token) * 100
+                                             : (token % 3 ? 0.01 : 300);
+            pool.problem.k[i] = (float)(pool.problem.k[i] * factor);
+        }
+        HARNESS_OK(dj_buffer_write(pool.placed.args.k.buffer, pool.placed.args.k.offset,
+                                   pool.problem.k, 2 * STEPS * width * sizeof(float)));
+        problem_solve(&pool.problem);
+        for (uint64_t token = 0; token < STEPS; token++)
+            pool_run(&pool, token, 1, token > 0 ? slots : NULL, slots);
+        pool_assert_solved(&pool, "exponents");
+        pool_finish(&pool);
+    }
+}
+
+/* From slot to slot, to two from one, from and to none; zeros are the empty state. */
+static void slots_are_numbers(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_init(&pool, harness_context(0),
+              &(struct problem_params){SHAPE(2, TOKENS, 3, 16, 24), .normalise = true, DECAYS}, 6);
+    pool_zero(&pool, 0);
+    pool_run(&pool, 0, 1, (const int32_t[]){0, -1}, (const int32_t[]){0, 1});
+    pool_assert_tokens(&pool, 0, 1);
+    pool_assert_tokens(&pool, 1, 1);
+    void *before = pool_read(&pool, 0);
+    for (uint64_t token = 1; token < TOKENS; token++) {
+        const int32_t there[] = {2, 3}, back[] = {4, 1};
+        pool_run(&pool, token, 1,
+                 token == 1  ? (const int32_t[]){0, 1}
+                 : token % 2 ? back
+                             : there,
+                 token % 2 ? there : back);
+    }
+    pool_assert_solved(&pool, "to and fro");
+    pool_assert_tokens(&pool, 2, TOKENS);
+    pool_assert_untouched(&pool, 5);
+    /* two continue from one, and a third leaves no state */
+    pool_run(&pool, 1, 1, (const int32_t[]){0, 0}, (const int32_t[]){5, -1});
+    void *after = pool_read(&pool, 0);
+    assert_memory_equal(before, after, pool.needs.slot_size);
+    pool_assert_tokens(&pool, 5, 2);
+    free(before);
+    free(after);
+    pool_finish(&pool);
+}
+
+/* The same numbers by buffers: one for both is a step, two are not, with the same results. */
+static void slots_in_buffers(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct pool pool;
+        pool_init(&pool, harness_context(0),
+                  &(struct problem_params){SHAPE(2, STEPS, 2, 16, 8), .normalise = true}, 4);
+        static const int32_t numbers[] = {7, 0, 1, 2, 3, -1, 4};
+        dj_buffer *buffers[2];
+        for (int i = 0; i < 2; i++)
+            buffers[i] = harness_buffer(pool.context, numbers, sizeof numbers);
+        for (uint64_t token = 0; token < STEPS; token++) {
+            struct dj_attention_args step = placed_range(&pool.placed, token, 1);
+            const uint64_t there = 4 * (1 + 2 * (token % 2)), back = 4 * (3 - 2 * (token % 2));
+            if (token > 0)
+                step.slots_in = (struct dj_indices){.buffer = buffers[0], .offset = there};
+            step.slots_out = (struct dj_indices){.buffer = buffers[way], .offset = back};
+            assert_int_equal(is_step(pool.placed.plan, &step), token == 0 || way == 0);
+            HARNESS_OK(dj_attention_run(pool.placed.plan, &step));
+        }
+        pool_assert_solved(&pool, "slots in buffers");
+        for (int i = 0; i < 2; i++)
+            dj_buffer_destroy(&buffers[i]);
+        pool_finish(&pool);
+    }
+}
+
+/* A slot that holds no state of the plan's makes NaN of what continues from it, every time. */
+static void strange_slots(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_init(&pool, harness_context(0),
+              &(struct problem_params){SHAPE(2, TOKENS, 24, 16, 8), .normalise = true}, 4);
+    static const int32_t ways[][2][2] = {
+        {{0, 1}, {0, 1}}, {{0, 1}, {0, 1}}, {{0, 1}, {2, 3}}, {{2, 3}, {2, 3}}, {{2, 3}, {-1, -1}}};
+    for (size_t n = 0; n < sizeof ways / sizeof *ways; n++) {
+        placed_poison(&pool.placed);
+        pool_run(&pool, n, 1, ways[n][0], ways[n][1]);
+        struct placed row = pool.placed;
+        row.args = placed_range(&pool.placed, n, 1);
+        float *got = placed_output(&row);
+        for (size_t i = 0; i < 2 * 24 * 8; i++)
+            assert_true(isnan(got[i]));
+        free(got);
+    }
+    pool_run(&pool, 0, 1, NULL, (const int32_t[]){0, 1}); /* it can be begun anew */
+    for (uint64_t token = 1; token < TOKENS; token++)
+        pool_run(&pool, token, 1, (const int32_t[]){0, 1}, (const int32_t[]){0, 1});
+    pool_assert_solved(&pool, "begun anew");
+    pool_finish(&pool);
+}
+
+/* What is not a number stays in its head, and in v in its column; from k and v on it stays in the
+ * state. */
+static void not_numbers(void **state)
+{
+    (void)state;
+    enum {
+        HEADS = 2,
+        DIM = 16,
+        VALUES = 8
+    };
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static const int32_t slot[] = {0};
+    struct pool pool;
+    pool_init(&pool, harness_context(0),
+              &(struct problem_params){SHAPE(1, 3, HEADS, DIM, VALUES), .map = DJ_MAP_ELU,
+                                       .normalise = true},
+              1);
+    struct dj_attention_args *const args = &pool.placed.args;
+    const struct dj_tensor *const tensors[] = {&args->q, &args->k, &args->v};
+    float *good = NULL;
+    for (int n = -1; n < 9; n++) {
+        const size_t width = n / 3 < 2 ? DIM : VALUES, at = (HEADS + 1) * width + 5;
+        const struct dj_tensor *const tensor = n >= 0 ? tensors[n / 3] : NULL;
+        float kept;
+        if (tensor != NULL) {
+            harness_read(tensor->buffer, tensor->offset + at * sizeof kept, &kept, sizeof kept);
+            HARNESS_OK(dj_buffer_write(tensor->buffer, tensor->offset + at * sizeof kept,
+                                       &bad[n % 3], sizeof kept));
+        }
+        for (uint64_t token = 0; token < 3; token++)
+            pool_run(&pool, token, 1, token > 0 ? slot : NULL, slot);
+        if (tensor != NULL)
+            HARNESS_OK(dj_buffer_write(tensor->buffer, tensor->offset + at * sizeof kept, &kept,
+                                       sizeof kept));
+        float *got = placed_output(&pool.placed);
+        for (size_t i = 0; n >= 0 && i < 3 * HEADS * VALUES; i++) {
+            const size_t token = i / (HEADS * VALUES), head = i / VALUES % HEADS, c = i % VALUES;
+            const bool seen = n / 3 == 0 ? token == 1 : token >= 1;
+            if (head == 1 && seen && (n / 3 < 2 || c == 5))
+                assert_false(isfinite(got[i]));
+            else
+                assert_memory_equal(&got[i], &good[i], sizeof *got);
+        }
+        if (n < 0)
+            good = got;
+        else
+            free(got);
+    }
+    free(good);
+    pool_finish(&pool);
+}
+
+/* What has other kernels still has. */
+static void left_to_others(void **state)
+{
+    (void)state;
+    static const struct problem_params params[] = {
+        {SHAPE(2, 1, 2, 8, 8), .map = DJ_MAP_COSFORMER, .normalise = true},
+        {SHAPE(2, 1, 17, 16, 8), .normalise = true, .key_heads = 1},
+        {SHAPE(2, 1, 2, 16, 8), .normalise = true, .spans = DJ_SPANS_PADDED},
+        {SHAPE(2, 1, 2, 8, 8), .map = DJ_MAP_ELU, .query_places = 9, .key_places = 9},
+        {SHAPE(2, 1, 2, 16, 8), .normalise = true, .full = true},
+        {SHAPE(2, 1, 2, 16, 8), .normalise = true, .family = DJ_FAMILY_TILED},
+        {SHAPE(2, 2, 2, 16, 8), .normalise = true},
+    };
+    for (size_t n = 0; n < sizeof params / sizeof *params; n++) {
+        struct problem p;
+        struct placed placed;
+        problem_init(&p, &params[n]);
+        problem_solve(&p);
+        problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+        assert_false(is_step(placed.plan, &placed.args));
+        HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+        float *got = placed_output(&placed);
+        problem_assert(&p, got, "left to others");
+        free(got);
+        placed_finish(&placed);
+        problem_finish(&p);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    HARNESS_TEST(steps_go_on),   HARNESS_TEST(first_tokens),      HARNESS_TEST(many_sequences),
+    HARNESS_TEST(exponents),     HARNESS_TEST(slots_are_numbers), HARNESS_TEST(slots_in_buffers),
+    HARNESS_TEST(strange_slots), HARNESS_TEST(not_numbers),       HARNESS_TEST(left_to_others),
+};
+
+HARNESS_MAIN(tests)
