@@ -7,8 +7,22 @@
 #include <assert.h>
 #include <inttypes.h>
 
-/* Scratch memory that is useful: enough for any GPU to be busy, little enough for caches. */
-static const uint64_t USEFUL_SCRATCH = (uint64_t)64 << 20;
+/* Scratch memory that is useful: enough for any GPU to be busy, little enough for caches; of small
+ * calls, which would gain from more, no more than half of what they read. */
+static const uint64_t MOST_SCRATCH = (uint64_t)64 << 20, LITTLE_SCRATCH = (uint64_t)8 << 20;
+
+static uint64_t useful_scratch(const struct dj_attention_args *args)
+{
+    const struct dj_tensor *const inputs[] = {&args->q, &args->k, &args->v};
+    uint64_t half = 0;
+    for (int i = 0; i < 3; i++) {
+        uint64_t bytes = dj_type_size(inputs[i]->type);
+        for (int axis = 0; axis < 4; axis++)
+            bytes = dj_times(bytes, inputs[i]->shape[axis]);
+        half = dj_plus(half, bytes / 2);
+    }
+    return half < LITTLE_SCRATCH ? LITTLE_SCRATCH : half < MOST_SCRATCH ? half : MOST_SCRATCH;
+}
 
 static uint64_t tile_count(uint64_t tokens)
 {
@@ -265,10 +279,10 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
     const uint64_t least = scratch_cost(&shape, one);
     if (least == UINT64_MAX)
         return dj_call_fail_limit(call);
-    if (budget == 0) /* for the boxes, beside the states that are kept */
-        budget = call->atomic             ? least + USEFUL_SCRATCH
-                 : least > USEFUL_SCRATCH ? least
-                                          : USEFUL_SCRATCH;
+    if (budget == 0) { /* for the boxes, beside the states that are kept */
+        const uint64_t useful = useful_scratch(args);
+        budget = call->atomic ? least + useful : least > useful ? least : useful;
+    }
     /* of kept states, whose places are aligned, large boxes may take less than small ones */
     if (!fit_sides(call, &shape, most, budget, layout))
         return budget >= least ? dj_call_fail_limit(call)

@@ -467,6 +467,41 @@ static void needs_depend_on_args_alone(void **state)
     problem_finish(&p);
 }
 
+/* Of any length, dimension and type; tensors that are nowhere yet. */
+static void scratch_is_small(void **state)
+{
+    (void)state;
+    const uint64_t lengths[] = {1, 100, 1000, 10000, 100000, 1000000};
+    const uint32_t dims[] = {16, 64, 256};
+    for (size_t n = 0; n < 3; n++) {
+        for (uint32_t type = 0; type < 2; type++) {
+            dj_attention *plan = NULL;
+            const struct dj_attention_params params = {.map = DJ_MAP_ELU,
+                                                       .heads = 4,
+                                                       .dim = dims[n],
+                                                       .q_type = type,
+                                                       .k_type = type,
+                                                       .v_type = type,
+                                                       .o_type = type,
+                                                       .family = DJ_FAMILY_TILED};
+            HARNESS_OK(dj_attention_create(harness_context(0), &params, &plan));
+            for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+                const uint64_t d = dims[n], t = lengths[i], size = type ? 2 : 4;
+                const struct dj_tensor x = {
+                    .type = type, .shape = {1, t, 4, d}, .stride = {t * 4 * d, 4 * d, d, 1}};
+                const struct dj_attention_args args = {.q = x, .k = x, .v = x, .o = x};
+                struct dj_needs needs;
+                HARNESS_OK(dj_attention_needs(plan, &args, &needs));
+                const uint64_t half = 3 * t * 4 * d * size / 2, little = (uint64_t)8 << 20;
+                assert_true(needs.scratch_size > 0);
+                assert_in_range(needs.scratch_size, 0, half > little ? half : little);
+                assert_in_range(needs.scratch_size, 0, (uint64_t)64 << 20);
+            }
+            dj_attention_destroy(&plan);
+        }
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(tokens_around_tiles),
     HARNESS_TEST(head_dimensions),
@@ -485,6 +520,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(recorders_in_flight),
     HARNESS_TEST(barriers_order_calls),
     HARNESS_TEST(needs_depend_on_args_alone),
+    HARNESS_TEST(scratch_is_small),
 };
 
 HARNESS_MAIN(tests)

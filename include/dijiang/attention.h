@@ -207,7 +207,8 @@ struct dj_state_header {
 /* What recording args takes: scratch memory for all parts, dispatches and ring for any one; all in
  * one recording take at most needs.parts times as much. Pure: it follows from the plan, shapes,
  * strides, the host's spans, the pool's size, max_work and args->scratch.size (0: as much as is
- * useful) and changes nothing. With more than one part, scratch memory holds the states for
+ * useful: half of what q, k and v take, at least 8 MiB and at most 64 MiB, if the smallest piece needs
+ * no more) and changes nothing. With more than one part, scratch memory holds the states for
  * slots_out until the last part: about N * K * slot_size more (DJ_FAMILY_RESIDENT: for each query head
  * as for a key head, and half as much again), unless one part has all sequences
  * and heads and K is 1. slot_size and
