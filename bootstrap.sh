@@ -358,6 +358,7 @@ find_missing_tools()
     missing=
     command -v "${CC:-cc}" >/dev/null || lacks "a C compiler (cc)"
     command -v "${CXX:-c++}" >/dev/null || lacks "a C++ compiler (c++)"
+    command -v python3 >/dev/null || lacks "Python 3 (python3)"
     command -v meson >/dev/null || lacks "Meson >= 1.1 (meson)"
     command -v ninja >/dev/null || command -v ninja-build >/dev/null || lacks "Ninja (ninja)"
     command -v pkg-config >/dev/null || command -v pkgconf >/dev/null ||
@@ -376,7 +377,6 @@ find_missing_tools()
     [ -n "${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}" ] || has_vulkan_file icd.d '' ||
         lacks "a Vulkan driver (Mesa's lavapipe needs no GPU)"
     [ "$with_tests" = yes ] || return 0
-    command -v python3 >/dev/null || lacks "Python 3 (python3)"
     command -v cmake >/dev/null || lacks "CMake (cmake)"
     has_header cmocka.h || lacks "cmocka (cmocka.h)"
     has_vulkan_file explicit_layer.d khronos_validation ||

@@ -1,27 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Inputs that bite: near ties of large exponents, magnitudes that differ within a tile, long
  * histories, values at the edge of float32. */
-#include "problem.h"
+#include "magnitudes.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Multiplies the rows of token i by factor(i, tokens), in every sequence and head. */
-static void scale_tokens(const struct problem *p, float *x, double (*factor)(size_t i, size_t n))
-{
-    const struct twin_attention *t = &p->twin;
-    for (size_t b = 0; b < t->batch; b++) {
-        for (size_t i = 0; i < t->tokens; i++) {
-            const double f = factor(i, t->tokens);
-            float *row = x + (b * t->tokens + i) * t->heads * t->dim;
-            for (size_t c = 0; c < t->heads * t->dim; c++)
-                row[c] = (float)(row[c] * f);
-        }
-    }
-}
 
 /* k = K u + 0.5 g, q = 0.5 g with one direction u: large exponents, small differences. */
 static void make_near_ties(struct problem *p, double K)
@@ -160,34 +146,11 @@ static void near_ties_in_steps(void **state)
     }
 }
 
-static double any_magnitude(size_t i, size_t n)
-{
-    (void)i;
-    (void)n;
-    return pow(10, 6 * harness_uniform() - 3);
-}
-
-static double growing(size_t i, size_t n)
-{
-    return pow(10, 6 * (double)i / (double)n - 3);
-}
-
-static double shrinking(size_t i, size_t n)
-{
-    return growing(n - i, n);
-}
-
-static double huge_once_a_tile(size_t i, size_t n)
-{
-    (void)n;
-    return i % 32 == (17 + i / 32 * 11) % 32 ? 1000 : 1;
-}
-
 static void magnitudes_differ(void **state)
 {
     (void)state;
-    static double (*const factors[])(size_t, size_t) = {any_magnitude, growing, shrinking,
-                                                        huge_once_a_tile};
+    static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
+                                        magnitude_huge_once};
     const float decays[] = {1, 0.9f, 0.05f};
     static const int maps[] = {DJ_MAP_WDCF, DJ_MAP_SOFTMAX_DCT, DJ_MAP_PFF, DJ_MAP_PRF};
     for (int n = 0; n < 32; n++) {
@@ -196,9 +159,9 @@ static void magnitudes_differ(void **state)
                              SHAPE(1, 160, 3, n & 4 ? 12 : 64, 8), .map = maps[n / 8],
                              .normalise = true, .weighted = n / 8 != 1, .key_normalise = n / 8 > 1,
                              .decay = decays, .decay_count = n & 4 ? 3 : 0});
-        scale_tokens(&p, p.k, factors[n & 3]);
+        magnitude_scale_keys(&p, factors[n & 3]);
         if ((n & 3) == 0)
-            scale_tokens(&p, p.q, any_magnitude);
+            magnitude_scale_queries(&p, magnitude_any);
         problem_test(&p, LAYOUT_PLAIN, "magnitudes");
         problem_finish(&p);
     }
@@ -372,7 +335,7 @@ static void values_of_any_size(void **state)
                                                   .scale = 1, .decay = decays, .decay_count = 2});
         for (size_t i = 0; i < 160 * 2 * 8; i++)
             p.v[i] *= n & 1 ? 2e29f : 1e-14f;
-        scale_tokens(&p, p.k, growing);
+        magnitude_scale_keys(&p, magnitude_growing);
         for (size_t c = 0; c < 2 * 64; c++)
             p.k[3 * 2 * 64 + c] *= 2000;
         problem_solve(&p);
@@ -455,8 +418,8 @@ static void overflow_is_only_the_true_one(void **state)
         struct problem p;
         problem_init(&p, &(struct problem_params){SHAPE(1, 100, 2, 16, 8), .scale = 1,
                                                   .o_type = half ? DJ_FLOAT16 : DJ_FLOAT32});
-        scale_tokens(&p, p.q, growing); /* 1e-3 to 1e3 */
-        scale_tokens(&p, p.k, n & 1 ? growing : huge_once_a_tile);
+        magnitude_scale_queries(&p, magnitude_growing); /* 1e-3 to 1e3 */
+        magnitude_scale_keys(&p, n & 1 ? magnitude_growing : magnitude_huge_once);
         for (size_t i = 0; i < 100 * 2; i++)
             p.v[8 * i + 3] = 0;
         problem_solve(&p);

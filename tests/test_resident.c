@@ -2,6 +2,7 @@
 /* The resident kernels against the twin: every map they have, lengths around every block of lanes
  * and every span, exponents that grow from token to token, states, groups, spans, parts. Plans are
  * few and their calls many: what a driver compiles for one takes long. */
+#include "magnitudes.h"
 #include "pool.h"
 
 #include <math.h>
@@ -117,47 +118,13 @@ static void spans_and_groups(void **state)
     }
 }
 
-/* q and k times factor(token, tokens). */
-static void scale_keys(struct problem *p, double (*factor)(size_t i, size_t n))
-{
-    const size_t row = p->twin.key_heads * p->twin.dim;
-    for (size_t i = 0; i < p->twin.batch * p->twin.tokens; i++) {
-        const double f = factor(i % p->twin.tokens, p->twin.tokens);
-        for (size_t c = 0; c < row; c++)
-            p->k[i * row + c] = (float)(p->k[i * row + c] * f);
-    }
-}
-
-static double any_magnitude(size_t i, size_t n)
-{
-    (void)i;
-    (void)n;
-    return pow(10, 6 * harness_uniform() - 3);
-}
-
-static double growing(size_t i, size_t n)
-{
-    return pow(10, 6 * (double)i / (double)n - 3);
-}
-
-static double shrinking(size_t i, size_t n)
-{
-    return growing(n - i, n);
-}
-
-static double huge_once(size_t i, size_t n)
-{
-    (void)n;
-    return i % 32 == (17 + i / 32 * 11) % 32 ? 1000 : 1;
-}
-
 static void exponents_grow(void **state)
 {
     (void)state;
     if (!is_there())
         return;
-    static double (*const factors[])(size_t, size_t) = {any_magnitude, growing, shrinking,
-                                                        huge_once};
+    static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
+                                        magnitude_huge_once};
     static const float decays[] = {1, 0.9f, 0.05f, 0x1p-126f};
     for (int decay = 0; decay < 2; decay++) {
         const struct problem_params params = {SHAPE(1, 160, 4, 32, 8), .normalise = true,
@@ -168,7 +135,7 @@ static void exponents_grow(void **state)
         struct made made = problem_make(&p, 0);
         for (int n = 0; n < 4; n++) {
             problem_redraw(&p, &params);
-            scale_keys(&p, factors[n]);
+            magnitude_scale_keys(&p, factors[n]);
             problem_solve(&p);
             float *got = made_run(&made, &p, LAYOUT_PLAIN);
             problem_assert(&p, got, "magnitudes");

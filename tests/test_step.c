@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls of one token a row, which one dispatch does: every map and shape against the twin, states
  * that go on from prefills and to where they belong, and what is left to other kernels. */
+#include "magnitudes.h"
 #include "pool.h"
 
 #include <math.h>
@@ -117,30 +118,25 @@ static void many_sequences(void **state)
                         LAYOUT_PLAIN, "many sequences");
 }
 
-/* q and k of any magnitude: exponents far beyond float32's, growing, shrinking and to and fro. */
+/* Keys whose exponents grow, shrink and leap from step to step. */
 static void exponents(void **state)
 {
     (void)state;
     static const int32_t slots[] = {0, 1};
-    for (int way = 0; way < 3; way++) {
+    static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
+                                        magnitude_huge_once};
+    for (int way = 0; way < 4; way++) {
         struct pool pool;
         pool_init(&pool, harness_context(0),
-                  &(struct problem_params){SHAPE(2, STEPS, 2, 32, 8), .normalise = true, .scale = 1,
+                  &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 8), .normalise = true,
                                            .decay = decays, .decay_count = 4},
                   2);
-        const struct twin_attention *t = &pool.problem.twin;
-        const size_t width = t->heads * t->dim;
-        for (size_t i = 0; i < 2 * STEPS * width; i++) {
-            const size_t token = i / width % STEPS;
-            const double factor = way == 0   ? exp(0.2 * (double)token)
-                                  : way == 1 ? exp(-0.2 * (double)token) * 100
-                                             : (token % 3 ? 0.01 : 300);
-            pool.problem.k[i] = (float)(pool.problem.k[i] * factor);
-        }
-        HARNESS_OK(dj_buffer_write(pool.placed.args.k.buffer, pool.placed.args.k.offset,
-                                   pool.problem.k, 2 * STEPS * width * sizeof(float)));
+        const struct dj_tensor *const k = &pool.placed.args.k;
+        const size_t size = 2 * (size_t)TOKENS * 2 * 32 * sizeof(float);
+        magnitude_scale_keys(&pool.problem, factors[way]);
+        HARNESS_OK(dj_buffer_write(k->buffer, k->offset, pool.problem.k, size));
         problem_solve(&pool.problem);
-        for (uint64_t token = 0; token < STEPS; token++)
+        for (uint64_t token = 0; token < TOKENS; token++)
             pool_run(&pool, token, 1, token > 0 ? slots : NULL, slots);
         pool_assert_solved(&pool, "exponents");
         pool_finish(&pool);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Queries and keys whose sizes differ from token to token, as the kernels' exponents must follow.
+ */
+#ifndef DJ_TESTS_MAGNITUDES_H
+#define DJ_TESTS_MAGNITUDES_H
+
+#include "problem.h"
+
+/* A factor for token i of n. */
+typedef double (*magnitude)(size_t i, size_t n);
+double magnitude_any(size_t i, size_t n);       /* 1e-3 to 1e3, at random */
+double magnitude_growing(size_t i, size_t n);   /* 1e-3 to 1e3 */
+double magnitude_shrinking(size_t i, size_t n); /* 1e3 to 1e-3 */
+double magnitude_huge_once(size_t i, size_t n); /* 1, and 1000 in one token of 32 */
+
+/* Multiplies the rows of each token by its factor, in every sequence and head. */
+void magnitude_scale_queries(const struct problem *problem, magnitude factor);
+void magnitude_scale_keys(const struct problem *problem, magnitude factor);
+
+#endif
