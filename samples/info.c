@@ -191,8 +191,9 @@ static void print_use(const struct dj_device_info *info, bool no_cache)
     printf("    dijiang uses\n");
     printf(
         "    %-19s tiled: three passes over tiles of tokens (needs Vulkan 1.1 alone); resident:\n"
-        "    %-19s in registers, where whole subgroups and addresses are (default on CPUs)\n",
-        "  kernels", "");
+        "    %-19s in registers, where whole subgroups and addresses are (default on CPUs);\n"
+        "    %-19s one token a row: one dispatch\n",
+        "  kernels", "", "");
     print_switches(info);
     if (!no_cache)
         print_cache(context);

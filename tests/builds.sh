@@ -3,24 +3,11 @@
 # The library as other options build it, in folders of its own: TAP on standard output. Takes minutes.
 # usage: builds.sh [SOURCE]
 set -u
-source_dir=${1:-$(dirname -- "$0")/..}
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-count=0
 
-# check NAME COMMAND...: one case; what the command printed is shown if it fails.
-check()
-{
-    name=$1
-    shift
-    count=$((count + 1))
-    if "$@" >"$work/out" 2>&1 </dev/null; then
-        echo "ok $count - $name"
-    else
-        echo "not ok $count - $name"
-        tail -n 30 "$work/out" | sed 's/^/# /'
-    fi
-}
+tests=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+source_dir=${1:-$tests/..}
+# shellcheck source=tests/tap.sh
+. "$tests/tap.sh"
 
 # build FOLDER OPTION...: the library and dijiang-info.
 build()
@@ -33,16 +20,21 @@ build()
 
 generated() { "$1/samples/dijiang-info" --no-cache | grep 'transform.*VkFFT'; }
 dense() { "$1/samples/dijiang-info" --no-cache | grep 'transform.*dense matrix product (none'; }
-is_c() { ! readelf -d "$1" | grep -E 'NEEDED.*\+\+'; }
+is_c() { readelf -d "$1" | fails grep -E 'NEEDED.*\+\+'; }
+
+no_compiler()
+{
+    sh "$tests/prebuilt.sh" "$1/lib/libdijiang.so" "$1/build.ninja" | tee "$work/tap"
+    fails grep '^not ok' "$work/tap"
+}
 
 check "prebuilt builds" build prebuilt -Dvkfft=prebuilt
-check "prebuilt: no compiler inside" sh -c '
-    sh "$1" "$2" "$3"; sh "$1" "$2" "$3" | grep -c "^not ok" | grep -qx 0' sh \
-    "$source_dir/tests/prebuilt.sh" "$work/prebuilt/lib/libdijiang.so" "$work/prebuilt/build.ninja"
+check "prebuilt: no compiler inside" no_compiler "$work/prebuilt"
 check "prebuilt: its kernels run" generated "$work/prebuilt"
 check "a static library builds" build static --default-library=static
 check "static: prebuilt, without C++" is_c "$work/static/samples/dijiang-info"
 check "static: its kernels run" generated "$work/static"
 check "disabled builds" build disabled -Dvkfft=disabled
 check "disabled: matrix products" dense "$work/disabled"
-echo "1..$count"
+check_with doxygen "the API reference" ninja -C "$work/disabled" reference
+plan

@@ -66,9 +66,9 @@ struct dj_import_params {
     uint32_t instance_extension_count;
     const char *const *instance_extensions; /* enabled on the instance */
     const char *const *device_extensions;   /* enabled on the device */
-    const void *features; /* the pNext of VkDeviceCreateInfo, or any chain of VkPhysicalDevice..
-                           * Features structures with what was enabled; others are passed over.
-                           * NULL: no feature */
+    const void *features; /* the pNext of VkDeviceCreateInfo, or any chain of structures of
+                           * features with what was enabled; others are passed over. NULL: no
+                           * feature */
     uint32_t device_extension_count;
 
     uint32_t
