@@ -3,6 +3,7 @@
 #include "attention.h"
 
 #include "pipeline.h"
+#include "shaders.h"
 #include "size.h"
 
 #include <math.h>
@@ -201,7 +202,7 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
     if (made == NULL)
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "attention: no host memory");
     *made = describe(context, params);
-    result = dj_pipeline_share(context, DJ_SHARED_SPANS, &made->spans);
+    result = dj_pipeline_get(context, &dj_shader_spans, NULL, &made->spans);
     if (result == DJ_SUCCESS)
         result = made->family->create(made, params);
     if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
@@ -221,22 +222,6 @@ void dj_attention_destroy(dj_attention **plan)
     if (plan == NULL || *plan == NULL)
         return;
     struct dj_attention *const old = *plan;
-    struct dj_pipeline *const pipelines[] = {
-        &old->spans,
-        &old->tiled.query_features,
-        &old->tiled.key_features,
-        &old->tiled.sum,
-        &old->tiled.scan,
-        &old->tiled.output,
-        &old->resident.attend,
-        &old->step.attend,
-        &old->softmax.attend,
-        &old->softmax.attend_carried,
-        &old->softmax.project_keys,
-        &old->softmax.project_values,
-    };
-    for (size_t i = 0; i < sizeof pipelines / sizeof *pipelines; i++)
-        dj_pipeline_destroy(old->context, pipelines[i]);
     dj_buffer_destroy(&old->decay);
     dj_buffer_destroy(&old->step.table);
     dj_projection_destroy(&old->projection);

@@ -201,13 +201,13 @@ static dj_result create_projections(struct dj_attention *plan)
 {
     struct dj_constants constants = {.count = 3,
                                      .values = {plan->dim, plan->features, plan->k_type}};
-    dj_result result = dj_pipeline_create(plan->context, &dj_shader_rows_project, &constants,
-                                          &plan->softmax.project_keys);
+    dj_result result = dj_pipeline_get(plan->context, &dj_shader_rows_project, &constants,
+                                       &plan->softmax.project_keys);
     constants.values[0] = plan->value_dim;
     constants.values[2] = plan->v_type;
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(plan->context, &dj_shader_rows_project, &constants,
-                                    &plan->softmax.project_values);
+        result = dj_pipeline_get(plan->context, &dj_shader_rows_project, &constants,
+                                 &plan->softmax.project_values);
     return result;
 }
 
@@ -223,12 +223,12 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
         .values = {plan->dim, plan->value_dim, dj_softmax_blocks(plan) * DJ_TILE_THREADS,
                    plan->causal, plan->q_type, projected ? DJ_FLOAT32 : plan->k_type,
                    projected ? DJ_FLOAT32 : plan->v_type, plan->o_type, 0}};
-    dj_result result = dj_pipeline_create(context, shader, &constants, &plan->softmax.attend);
+    dj_result result = dj_pipeline_get(context, shader, &constants, &plan->softmax.attend);
     if (result == DJ_SUCCESS && projected)
         result = create_projections(plan);
     constants.values[8] = 1;
     if (result == DJ_SUCCESS && !projected)
-        result = dj_pipeline_create(context, shader, &constants, &plan->softmax.attend_carried);
+        result = dj_pipeline_get(context, shader, &constants, &plan->softmax.attend_carried);
     return result;
 }
 

@@ -86,8 +86,8 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     if (result != DJ_SUCCESS)
         return result;
     const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
-    return dj_pipeline_create(context, halves ? &dj_shader_step_16 : &dj_shader_step, &constants,
-                              &plan->step.attend);
+    return dj_pipeline_get(context, halves ? &dj_shader_step_16 : &dj_shader_step, &constants,
+                           &plan->step.attend);
 }
 
 /* Slots in and out are read by one binding: both are the host's, or lie in one buffer. */

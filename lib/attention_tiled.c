@@ -255,17 +255,16 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
     const uint32_t denominator = plan->normalise ? kind->denominator : DJ_DENOMINATOR_NONE;
     struct dj_constants tiles = {.count = 3, .values = {plan->features, plan->value_dim, decay}};
     dj_result result =
-        dj_pipeline_create(context, &dj_shader_features, &features, &plan->tiled.query_features);
+        dj_pipeline_get(context, &dj_shader_features, &features, &plan->tiled.query_features);
     features.values[3] = plan->key_normalise;
     if (result == DJ_SUCCESS && plan->key_normalise) {
         result =
-            dj_pipeline_create(context, &dj_shader_features, &features, &plan->tiled.key_features);
+            dj_pipeline_get(context, &dj_shader_features, &features, &plan->tiled.key_features);
     } else if (result == DJ_SUCCESS) {
         plan->tiled.key_features = plan->tiled.query_features;
-        plan->tiled.key_features.shared = true;
     }
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_tile_scan, &tiles, &plan->tiled.scan);
+        result = dj_pipeline_get(context, &dj_shader_tile_scan, &tiles, &plan->tiled.scan);
     tiles =
         (struct dj_constants){.count = 8,
                               .values = {plan->features, plan->value_dim, decay, plan->linear,
@@ -273,11 +272,11 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
     const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
     if (result == DJ_SUCCESS)
         result =
-            dj_pipeline_create(context, halves ? &dj_shader_tile_output_16 : &dj_shader_tile_output,
-                               &tiles, &plan->tiled.output);
+            dj_pipeline_get(context, halves ? &dj_shader_tile_output_16 : &dj_shader_tile_output,
+                            &tiles, &plan->tiled.output);
     tiles.count = 5;
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &dj_shader_tile_sum, &tiles, &plan->tiled.sum);
+        result = dj_pipeline_get(context, &dj_shader_tile_sum, &tiles, &plan->tiled.sum);
     return result;
 }
 

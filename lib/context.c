@@ -3,6 +3,7 @@
 #include "cache.h"
 #include "device.h"
 #include "instance.h"
+#include "pipeline.h"
 #include "quirks.h"
 #include "wants.h"
 
@@ -212,16 +213,12 @@ static dj_result layout_create(struct dj_context *context)
     return dj_context_result(context, code, "vkCreatePipelineCache");
 }
 
-/* What layout_create made, and the pipelines that plans shared; destroying NULL needs no function,
- * which an imported device may lack. */
+/* What layout_create made, and the pipelines that plans asked for; destroying NULL needs no
+ * function, which an imported device may lack. */
 static void layout_destroy(struct dj_context *context)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
-    for (int i = 0; i < DJ_SHARED_COUNT; i++) {
-        const VkPipeline pipeline = atomic_load(&context->shared[i]);
-        if (pipeline)
-            vk->vkDestroyPipeline(context->device, pipeline, context->allocator);
-    }
+    dj_pipelines_finish(context);
     if (context->pipeline_cache && !context->foreign_cache)
         vk->vkDestroyPipelineCache(context->device, context->pipeline_cache, context->allocator);
     if (context->pipeline_layout)

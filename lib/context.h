@@ -17,17 +17,10 @@ enum {
     DJ_MOST_FAMILIES = 16
 };
 
-/* The kernels without constants: a pipeline of each does for every plan (dj_pipeline_share). */
-enum dj_shared {
-    DJ_SHARED_ROWS_LOAD,
-    DJ_SHARED_ROWS_STORE,
-    DJ_SHARED_ROWS_DENSE,
-    DJ_SHARED_SPANS,
-    DJ_SHARED_COUNT
-};
+struct dj_kept_pipeline;
 
 /* Immutable after creation but for the counters, the queue (under its lock), the recipes (under
- * theirs), the shared pipelines (each set once) and the pipeline cache (which Vulkan synchronises
+ * theirs), the pipelines (a list that only grows) and the pipeline cache (which Vulkan synchronises
  * itself). */
 struct dj_context {
     struct dj_log log;
@@ -61,8 +54,8 @@ struct dj_context {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout pipeline_layout;
     VkPipelineCache pipeline_cache;
-    bool foreign_cache;                          /* it is the caller's */
-    _Atomic(VkPipeline) shared[DJ_SHARED_COUNT]; /* none until a plan first asks for it */
+    bool foreign_cache;                           /* it is the caller's */
+    _Atomic(struct dj_kept_pipeline *) pipelines; /* the newest one of all that plans asked for */
     struct dj_recipes recipes;
     bool trials; /* a recipe is tried on the device before it is first used, which submits */
 

@@ -2,6 +2,7 @@
 #include "kernels.h"
 #include "pipeline.h"
 #include "quirks.h"
+#include "shaders.h"
 #include "transform.h"
 
 #include <assert.h>
@@ -77,7 +78,7 @@ dj_result dj_dct_create(dj_context *context, const struct dj_dct_params *params,
     result =
         dj_transform_create(context, params->type, params->length, params->path, &made->transform);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_share(context, DJ_SHARED_ROWS_STORE, &made->store);
+        result = dj_pipeline_get(context, &dj_shader_rows_store, NULL, &made->store);
     if (result != DJ_SUCCESS)
         goto fail;
     if (dj_transform_max_rows(made->transform) == 0) {
@@ -99,7 +100,6 @@ void dj_dct_destroy(dj_dct **plan)
     if (plan == NULL || *plan == NULL)
         return;
     struct dj_dct *const dead = *plan;
-    dj_pipeline_destroy(dead->context, &dead->store);
     dj_transform_destroy(&dead->transform);
     free(dead);
     *plan = NULL;

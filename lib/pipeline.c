@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline.h"
 
-#include "shaders.h"
 #include "spirv.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
+
+struct dj_kept_pipeline {
+    struct dj_kept_pipeline *next;
+    const uint32_t *words; /* of its shader */
+    struct dj_constants constants;
+    VkPipeline handle;
+};
 
 /* The shader as a module; where the device keeps to IEEE 754's rules for NaN and Inf, it asks for
  * them. */
@@ -42,27 +49,18 @@ static dj_result create_module(struct dj_context *context, const struct dj_shade
     return result;
 }
 
-dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
-                             const struct dj_constants *constants, struct dj_pipeline *pipeline)
+static dj_result create(struct dj_context *context, const struct dj_shader *shader, bool addressed,
+                        const struct dj_constants *constants, VkPipeline *pipeline)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
-    *pipeline = (struct dj_pipeline){.handle = VK_NULL_HANDLE};
-    dj_result result = dj_context_check(context);
-    if (result != DJ_SUCCESS)
-        return result;
-
-    const bool addressed = context->device_addresses && shader->addressed_words;
     VkShaderModule module = VK_NULL_HANDLE;
-    result = create_module(context, shader, addressed, &module);
+    dj_result result = create_module(context, shader, addressed, &module);
     if (result != DJ_SUCCESS)
         return result;
 
-    enum {
-        MAX_CONSTANTS = sizeof(constants->values) / sizeof(constants->values[0])
-    };
-    VkSpecializationMapEntry entries[MAX_CONSTANTS];
-    const uint32_t count = constants ? constants->count : 0;
-    assert(count <= MAX_CONSTANTS);
+    VkSpecializationMapEntry entries[DJ_MOST_CONSTANTS];
+    const uint32_t count = constants->count;
+    assert(count <= DJ_MOST_CONSTANTS);
     for (uint32_t i = 0; i < count; i++)
         entries[i] = (VkSpecializationMapEntry){
             .constantID = i, .offset = 4 * i, .size = sizeof(constants->values[0])};
@@ -70,9 +68,9 @@ dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader 
         .mapEntryCount = count,
         .pMapEntries = entries,
         .dataSize = count * sizeof(constants->values[0]),
-        .pData = constants ? constants->values : NULL,
+        .pData = constants->values,
     };
-    const uint32_t subgroup = constants ? constants->subgroup : 0;
+    const uint32_t subgroup = constants->subgroup;
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo required = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = subgroup,
@@ -90,51 +88,92 @@ dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader 
         .layout = context->pipeline_layout,
         .basePipelineIndex = -1,
     };
-    VkPipeline made = VK_NULL_HANDLE;
+    *pipeline = VK_NULL_HANDLE;
     const VkResult code = vk->vkCreateComputePipelines(context->device, context->pipeline_cache, 1,
-                                                       &info, context->allocator, &made);
+                                                       &info, context->allocator, pipeline);
     result = dj_context_result(context, code, "vkCreateComputePipelines");
     vk->vkDestroyShaderModule(context->device, module, context->allocator);
-    if (result != DJ_SUCCESS)
-        return result;
-    dj_context_name(context, VK_OBJECT_TYPE_PIPELINE, (uint64_t)made, shader->name);
-    *pipeline = (struct dj_pipeline){.handle = made, .addressed = addressed};
-    return DJ_SUCCESS;
+    if (result == DJ_SUCCESS)
+        dj_context_name(context, VK_OBJECT_TYPE_PIPELINE, (uint64_t)*pipeline, shader->name);
+    return result;
 }
 
-dj_result dj_pipeline_share(struct dj_context *context, enum dj_shared kernel,
-                            struct dj_pipeline *pipeline)
+/* Whether a pipeline is of those words with those constants. */
+static bool is_of(const struct dj_kept_pipeline *kept, const uint32_t *words,
+                  const struct dj_constants *constants)
 {
-    static const struct dj_shader *const shaders[] = {
-        [DJ_SHARED_ROWS_LOAD] = &dj_shader_rows_load,
-        [DJ_SHARED_ROWS_STORE] = &dj_shader_rows_store,
-        [DJ_SHARED_ROWS_DENSE] = &dj_shader_rows_dense,
-        [DJ_SHARED_SPANS] = &dj_shader_spans,
-    };
-    const struct dj_shader *const shader = shaders[kernel];
+    return kept->words == words && kept->constants.count == constants->count &&
+           kept->constants.subgroup == constants->subgroup &&
+           memcmp(kept->constants.values, constants->values,
+                  constants->count * sizeof constants->values[0]) == 0;
+}
+
+/* Looks from one entry of the list to another, which is left out; NULL: it is not there. */
+static struct dj_kept_pipeline *find(struct dj_kept_pipeline *from,
+                                     const struct dj_kept_pipeline *to, const uint32_t *words,
+                                     const struct dj_constants *constants)
+{
+    while (from != to && !is_of(from, words, constants))
+        from = from->next;
+    return from != to ? from : NULL;
+}
+
+static dj_result make(struct dj_context *context, const struct dj_shader *shader, bool addressed,
+                      const struct dj_constants *constants, struct dj_kept_pipeline **made)
+{
+    *made = malloc(sizeof **made);
+    if (*made == NULL)
+        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for the kernel %s",
+                       shader->name);
+    **made = (struct dj_kept_pipeline){.words = addressed ? shader->addressed_words : shader->words,
+                                       .constants = *constants};
+    const dj_result result = create(context, shader, addressed, constants, &(*made)->handle);
+    if (result != DJ_SUCCESS)
+        free(*made);
+    return result;
+}
+
+dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *shader,
+                          const struct dj_constants *constants, struct dj_pipeline *pipeline)
+{
+    static const struct dj_constants none = {0};
     const bool addressed = context->device_addresses && shader->addressed_words;
-    VkPipeline handle = atomic_load(&context->shared[kernel]);
+    const uint32_t *const words = addressed ? shader->addressed_words : shader->words;
     *pipeline = (struct dj_pipeline){.handle = VK_NULL_HANDLE};
     dj_result result = dj_context_check(context);
     if (result != DJ_SUCCESS)
         return result;
-    if (!handle) {
-        struct dj_pipeline made;
-        result = dj_pipeline_create(context, shader, NULL, &made);
+    if (constants == NULL)
+        constants = &none;
+    struct dj_kept_pipeline *first = atomic_load(&context->pipelines), *looked = NULL, *made;
+    struct dj_kept_pipeline *kept = find(first, NULL, words, constants);
+    if (kept == NULL) {
+        result = make(context, shader, addressed, constants, &made);
         if (result != DJ_SUCCESS)
             return result;
-        if (atomic_compare_exchange_strong(&context->shared[kernel], &handle, made.handle))
-            handle = made.handle;
-        else /* another thread was faster */
-            dj_pipeline_destroy(context, &made);
+        do { /* others may have been faster */
+            kept = find(first, looked, words, constants);
+            looked = first;
+            made->next = first;
+        } while (kept == NULL && !atomic_compare_exchange_weak(&context->pipelines, &first, made));
+        if (kept != NULL) {
+            context->vk.device.vkDestroyPipeline(context->device, made->handle, context->allocator);
+            free(made);
+        } else {
+            kept = made;
+        }
     }
-    *pipeline = (struct dj_pipeline){.handle = handle, .addressed = addressed, .shared = true};
+    *pipeline = (struct dj_pipeline){.handle = kept->handle, .addressed = addressed};
     return DJ_SUCCESS;
 }
 
-void dj_pipeline_destroy(struct dj_context *context, struct dj_pipeline *pipeline)
+void dj_pipelines_finish(struct dj_context *context)
 {
-    if (pipeline->handle && !pipeline->shared)
-        context->vk.device.vkDestroyPipeline(context->device, pipeline->handle, context->allocator);
-    pipeline->handle = VK_NULL_HANDLE;
+    struct dj_kept_pipeline *kept = atomic_exchange(&context->pipelines, NULL);
+    while (kept != NULL) {
+        struct dj_kept_pipeline *const next = kept->next;
+        context->vk.device.vkDestroyPipeline(context->device, kept->handle, context->allocator);
+        free(kept);
+        kept = next;
+    }
 }

@@ -20,32 +20,30 @@ struct dj_shader {
 };
 
 struct dj_pipeline {
-    VkPipeline handle;
-    bool addressed; /* its bindings are device addresses */
-    bool shared;    /* not to be destroyed with this */
+    VkPipeline handle; /* the context's */
+    bool addressed;    /* its bindings are device addresses */
+};
+
+enum {
+    DJ_MOST_CONSTANTS = 12
 };
 
 /* Specialization constants 0 .. count-1, each 32 bits. */
 struct dj_constants {
     uint32_t count;
     uint32_t subgroup; /* not 0: the workgroup is one subgroup of so many invocations */
-    uint32_t values[12];
+    uint32_t values[DJ_MOST_CONSTANTS];
 };
 
-/* Creates a pipeline whose entry point is main, bound by device addresses where the context uses
- * them and the shader can. constants may be NULL. Holds no lock. With context->float_controls the
- * kernel, a generated one too, asks for SignedZeroInfNanPreserve. */
-dj_result dj_pipeline_create(struct dj_context *context, const struct dj_shader *shader,
-                             const struct dj_constants *constants, struct dj_pipeline *pipeline);
+/* The context's pipeline for a kernel with these constants (NULL: none), whose entry point is main:
+ * made by whoever asks first, and kept until the context goes, as the shader's words must be. Bound
+ * by device addresses where the context uses them and the shader can. With context->float_controls
+ * the kernel, a generated one too, asks for SignedZeroInfNanPreserve. Thread-safe; holds no lock:
+ * two that ask at once may both make it, and one is thrown away. */
+dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *shader,
+                          const struct dj_constants *constants, struct dj_pipeline *pipeline);
 
-/* As dj_pipeline_create, of a kernel without constants: the context's pipeline, made by whoever
- * asks first and kept until the context goes. Holds no lock: two that ask at once may both make it,
- * and one is thrown away. */
-dj_result dj_pipeline_share(struct dj_context *context, enum dj_shared kernel,
-                            struct dj_pipeline *pipeline);
-
-/* Destroys a pipeline, unless it is shared, and sets its handle to VK_NULL_HANDLE, which is
- * accepted. */
-void dj_pipeline_destroy(struct dj_context *context, struct dj_pipeline *pipeline);
+/* Destroys all of a context's pipelines. */
+void dj_pipelines_finish(struct dj_context *context);
 
 #endif

@@ -5,6 +5,7 @@
 #include "kernels.h"
 #include "pipeline.h"
 #include "random.h"
+#include "shaders.h"
 #include "size.h"
 
 #include <stdlib.h>
@@ -56,9 +57,9 @@ static dj_result create_kernels(struct dj_projection *projection, uint32_t path)
     struct dj_context *const context = projection->context;
     dj_result result = DJ_SUCCESS;
     if (projection->kind == DJ_PROJECTION_NONE)
-        return dj_pipeline_share(context, DJ_SHARED_ROWS_LOAD, &projection->kernel);
+        return dj_pipeline_get(context, &dj_shader_rows_load, NULL, &projection->kernel);
     if (projection->kind == DJ_PROJECTION_MATRIX)
-        return dj_pipeline_share(context, DJ_SHARED_ROWS_DENSE, &projection->kernel);
+        return dj_pipeline_get(context, &dj_shader_rows_dense, NULL, &projection->kernel);
     for (uint32_t b = 0; result == DJ_SUCCESS && b < projection->blocks && b < TRANSFORMS; b++)
         result = dj_transform_create(context, projection->first_transform + b, projection->dim,
                                      path, &projection->transforms[b]);
@@ -97,7 +98,6 @@ void dj_projection_destroy(struct dj_projection **projection)
     if (*projection == NULL)
         return;
     dj_buffer_destroy(&(*projection)->scale);
-    dj_pipeline_destroy((*projection)->context, &(*projection)->kernel);
     for (int b = 0; b < TRANSFORMS; b++)
         dj_transform_destroy(&(*projection)->transforms[b]);
     free(*projection);

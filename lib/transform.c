@@ -5,6 +5,7 @@
 #include "kernels.h"
 #include "pipeline.h"
 #include "quirks.h"
+#include "shaders.h"
 #include "transform_check.h"
 
 #include <assert.h>
@@ -82,9 +83,9 @@ static dj_result generated_create(struct dj_transform *transform, uint32_t level
     const struct dj_shader shader = {
         .name = "dct_generated", .words = recipe->words, .size = recipe->words_size};
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_create(context, &shader, NULL, &transform->kernel);
+        result = dj_pipeline_get(context, &shader, NULL, &transform->kernel);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_share(context, DJ_SHARED_ROWS_LOAD, &transform->load);
+        result = dj_pipeline_get(context, &dj_shader_rows_load, NULL, &transform->load);
     return result == DJ_SUCCESS ? judge(transform, entry, level) : result;
 }
 
@@ -104,16 +105,13 @@ static dj_result dense_create(struct dj_transform *transform)
         dj_log_line(&context->log, DJ_LOG_ERROR, "DCT tables: out of memory");
     free(matrix);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_share(context, DJ_SHARED_ROWS_DENSE, &transform->kernel);
+        result = dj_pipeline_get(context, &dj_shader_rows_dense, NULL, &transform->kernel);
     return result;
 }
 
 /* Everything but the handle itself. */
 static void reset(struct dj_transform *transform)
 {
-    struct dj_context *const context = transform->context;
-    dj_pipeline_destroy(context, &transform->kernel);
-    dj_pipeline_destroy(context, &transform->load);
     dj_buffer_destroy(&transform->tables);
     transform->table = (struct dj_binding){0};
     transform->recipe = NULL;

@@ -8,6 +8,7 @@
 
 #include "../lib/context.h"
 #include "../lib/dct_matrix.h"
+#include "../lib/pipeline.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -40,6 +41,32 @@ static void transform(const struct null_dispatch *dispatch)
     }
 }
 
+/* What the world's own plans use: put aside meanwhile, so that every operation makes its kernels
+ * anew. */
+static struct dj_kept_pipeline *put_aside[2];
+
+static void put_kernels_aside(struct world *world)
+{
+    dj_context *const contexts[] = {world->context, world->own};
+    for (int i = 0; i < 2 && contexts[i] != NULL; i++)
+        put_aside[i] = atomic_exchange(&contexts[i]->pipelines, NULL);
+}
+
+static void forget_kernels(struct world *world)
+{
+    dj_context *const contexts[] = {world->context, world->own};
+    for (int i = 0; i < 2 && contexts[i] != NULL; i++)
+        dj_pipelines_finish(contexts[i]);
+}
+
+static void put_kernels_back(struct world *world)
+{
+    dj_context *const contexts[] = {world->context, world->own};
+    forget_kernels(world);
+    for (int i = 0; i < 2 && contexts[i] != NULL; i++)
+        atomic_store(&contexts[i]->pipelines, put_aside[i]);
+}
+
 /* Counts that a failure must leave as they were. */
 struct counts {
     uint64_t objects;
@@ -70,6 +97,7 @@ static void assert_works(const struct operation *operation, struct world *world,
     if (result != DJ_SUCCESS || operation_errors > 0)
         fail_msg("%s after %s: %s, %u lines, the last %s", operation->name, after,
                  dj_result_name(result), operation_errors, operation_last_error);
+    forget_kernels(world);
     assert_counts(&before, operation->name, "without faults");
 }
 
@@ -96,6 +124,7 @@ static uint64_t fail_allocations(const struct operation *operation, struct world
         const dj_result result = operation->run(world);
         const bool failed = host_fault();
         host_fail_at(0, false);
+        forget_kernels(world);
         if (!failed)
             return n - 1;
         assert_failed(operation, what, result, DJ_ERROR_OUT_OF_HOST_MEMORY);
@@ -147,6 +176,7 @@ static uint64_t fail_calls(const struct operation *operation, struct world *worl
         const dj_result result = operation->run(world);
         const bool failed = null_fault(&function);
         null_fail_at(0, VK_SUCCESS, false);
+        forget_kernels(world);
         if (!failed)
             return n - 1;
         snprintf(what, sizeof what, "%s with VkResult %d%s", function, codes[code].code,
@@ -174,12 +204,14 @@ static void start(struct world *world, int variant)
     const struct null_settings settings = settings_of(variant);
     world_init(world, &settings);
     world_own(world);
+    put_kernels_aside(world);
     null_on_dispatch = transform;
 }
 
 static void finish(struct world *world)
 {
     null_on_dispatch = NULL;
+    put_kernels_back(world);
     world_finish(world);
 }
 
@@ -290,6 +322,7 @@ static void every_allocation_of_a_generation_fails(void **state)
     struct world world;
     start(&world, 0);
     operation_generate(world.context, 2 * OPERATION_LENGTH); /* glslang stays started */
+    forget_kernels(&world);
     assert_true(fail_allocations(&operation_generation, &world, false) > (DJ_HAVE_VKFFT ? 100 : 3));
     finish(&world);
 }
@@ -339,6 +372,7 @@ static uint64_t lose_device(const struct operation *operation, const struct null
         const bool begun = n % 2 == 0 && strcmp(operation->name, "record_again") != 0;
         if (begun)
             HARNESS_OK(dj_recorder_begin(world.recorder));
+        put_kernels_aside(&world);
         operation_errors = 0;
         null_fail_at(n, VK_ERROR_DEVICE_LOST, false);
         const dj_result result = operation->run(&world);
@@ -351,6 +385,7 @@ static uint64_t lose_device(const struct operation *operation, const struct null
         } else {
             assert_int_equal(result, DJ_SUCCESS);
         }
+        put_kernels_back(&world);
         world_finish(&world); /* nothing is left, and nothing was misused */
         if (!failed)
             return n - 1;

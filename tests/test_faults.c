@@ -224,7 +224,7 @@ static dj_result use_recorder(dj_context *context)
 {
     struct dj_pipeline pipeline = {.handle = VK_NULL_HANDLE};
     dj_recorder *recorder = NULL;
-    dj_result result = dj_pipeline_create(context, &shader, NULL, &pipeline);
+    dj_result result = dj_pipeline_get(context, &shader, NULL, &pipeline);
     if (result == DJ_SUCCESS)
         result = dj_recorder_create(context, &(struct dj_recorder_params){0}, &recorder);
     else
@@ -240,7 +240,6 @@ static dj_result use_recorder(dj_context *context)
     if (result == DJ_SUCCESS)
         result = dj_recorder_wait(recorder, UINT64_MAX);
     dj_recorder_destroy(&recorder);
-    dj_pipeline_destroy(context, &pipeline);
     return result;
 }
 

@@ -56,7 +56,7 @@ static int setup(void **state)
         if (result != DJ_SUCCESS)
             return -1;
         const struct dj_constants constants = {.count = 2, .values = {99, 5}};
-        if (dj_pipeline_create(benches[i].context, &shader, &constants, &benches[i].pipeline) !=
+        if (dj_pipeline_get(benches[i].context, &shader, &constants, &benches[i].pipeline) !=
             DJ_SUCCESS)
             return -1;
     }
@@ -68,7 +68,6 @@ static int teardown(void **state)
     (void)state;
     EACH_BENCH(b)
     {
-        dj_pipeline_destroy(b->context, &b->pipeline);
         dj_context_destroy(&b->context);
     }
     return 0;
