@@ -34,7 +34,7 @@ size()
 
 # shellcheck source=tests/tap.sh
 . "$tests/tap.sh"
-[ $# -gt 0 ] || set -- official resident state maps inputs softmax dct attention sweep
+[ $# -gt 0 ] || set -- official resident step state maps inputs softmax dct attention sweep
 cases=
 for width in 128 512; do
     check "$width bits: the device has them" size $width
