@@ -12,6 +12,14 @@ enum {
     TICK_TEXT = sizeof(((struct chart_tick *)0)->text),
 };
 
+/* Beyond, there is no room for sums: such values have no place. */
+static const double largest = 1e300, least_log = 1e-300;
+
+static bool has_place(bool log, double value)
+{
+    return fabs(value) <= largest && (!log || value >= least_log); /* false for NaN */
+}
+
 /* The values of one axis. */
 struct range {
     double low, high;
@@ -21,7 +29,7 @@ struct range {
 static void range_add(struct range *range, bool log, double value)
 {
     int exponent;
-    if (!isfinite(value) || (log && !(value > 0)))
+    if (!has_place(log, value))
         return;
     range->low = fmin(range->low, value);
     range->high = fmax(range->high, value);
@@ -49,7 +57,8 @@ static struct range range_of(const struct chart_lines *lines, bool vertical)
 static char *add_tick(struct chart_scale *scale, double value)
 {
     const double at = chart_scale_place(scale, value);
-    if (!(at >= -1e-9 && at <= 1 + 1e-9) || scale->tick_count == CHART_MAX_TICKS)
+    const double before = scale->tick_count > 0 ? scale->ticks[scale->tick_count - 1].at : -1;
+    if (!(at >= -1e-9 && at <= 1 + 1e-9 && at > before) || scale->tick_count == CHART_MAX_TICKS)
         return NULL;
     struct chart_tick *const tick = &scale->ticks[scale->tick_count++];
     tick->at = at;
@@ -70,8 +79,9 @@ static void add_even_ticks(struct chart_scale *scale, double low, double high)
     const double most = fmax(fabs(low), fabs(high));
     const int decimals = (int)fmax(0, -floor(log10(step) + 1e-9));
     const int digits = (int)fmax(1, ceil(log10(most / step) + 1));
-    for (double n = ceil(low / step - 1e-9); n * step <= high + 1e-9 * step; n++) {
-        const double value = n == 0 ? 0 : n * step; /* and not -0 */
+    const double first = ceil(low / step - 1e-9);
+    for (int i = 0; i < CHART_MAX_TICKS && (first + i) * step <= high + 1e-9 * step; i++) {
+        const double value = first + i == 0 ? 0 : (first + i) * step; /* and not -0 */
         char *const text = add_tick(scale, value);
         if (text && most < 1e6 && decimals <= 5)
             snprintf(text, TICK_TEXT, "%.*f", decimals, value);
@@ -113,7 +123,7 @@ static void add_thirds(struct chart_scale *scale, double low, double high)
 {
     static const int factors[] = {1, 2, 5};
     const bool plain = low >= 1e-4 && high < 1e6;
-    for (int e = (int)floor(log10(low)); pow(10, e) <= high; e++)
+    for (int e = (int)floor(log10(low)); e <= log10(high); e++)
         for (size_t i = 0; i < sizeof(factors) / sizeof(factors[0]); i++) {
             char *const text = add_tick(scale, factors[i] * pow(10, e));
             if (text && plain)
@@ -125,8 +135,9 @@ static void add_thirds(struct chart_scale *scale, double low, double high)
 
 static void add_log_ticks(struct chart_scale *scale, bool twos)
 {
-    const double low = exp2(scale->low), high = exp2(scale->high);
-    const int first = (int)ceil(log10(low) - 1e-9), last = (int)floor(log10(high) + 1e-9);
+    const double low = exp2(scale->low), high = exp2(scale->high), decade = log2(10);
+    const int first = (int)ceil(scale->low / decade - 1e-9);
+    const int last = (int)floor(scale->high / decade + 1e-9);
     if (twos)
         add_powers_of_two(scale, (int)ceil(scale->low - 1e-9), (int)floor(scale->high + 1e-9));
     else if (last - first >= 2)
@@ -146,7 +157,7 @@ struct chart_scale chart_scale_fit(const struct chart_lines *lines, bool vertica
     scale.low = scale.log ? log2(range.low) : range.low;
     scale.high = scale.log ? log2(range.high) : range.high;
     double pad = 0.04 * (scale.high - scale.low);
-    if (pad <= 1e-12 * fabs(scale.high)) /* one value alone */
+    if (pad <= 1e-9 * fmax(fabs(scale.low), fabs(scale.high))) /* one value alone */
         pad = scale.log ? 1 : fmax(fabs(scale.high) / 10, 1e-300);
     if (scale.high == 0 && scale.low == 0)
         pad = scale.log ? 1 : 0.5;
@@ -162,7 +173,7 @@ struct chart_scale chart_scale_fit(const struct chart_lines *lines, bool vertica
 
 double chart_scale_place(const struct chart_scale *scale, double value)
 {
-    if (scale->log && !(value > 0))
+    if (!has_place(scale->log, value))
         return NAN;
     return ((scale->log ? log2(value) : value) - scale->low) / (scale->high - scale->low);
 }
