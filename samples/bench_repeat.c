@@ -37,12 +37,12 @@ dj_result bench_repeat(const char *label, uint64_t repeat, uint64_t least,
     double seconds[BENCH_MAX_REPEATS], wall[BENCH_MAX_REPEATS], total = 0;
     uint64_t count = 0;
     dj_result result = DJ_SUCCESS;
+    struct bench_time time = {0};
     *times = (struct bench_times){0};
     while (result == DJ_SUCCESS && count < BENCH_MAX_REPEATS &&
            (repeat ? count < repeat : count < least || total < 1)) {
-        if (count % 16 == 0)
+        if (count % 16 == 0 || time.wall > 0.1)
             program_progress("%s: repetition %" PRIu64, label, count + 1);
-        struct bench_time time = {0};
         result = run(user, &time);
         times->stamped = time.device > 0;
         seconds[count] = time.device > 0 ? time.device : time.wall;
