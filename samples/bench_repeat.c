@@ -26,8 +26,10 @@ static void summarise(double *seconds, double *wall, uint64_t count, struct benc
     times->min = seconds[0];
     times->max = seconds[count - 1];
     times->wall = median(wall, count);
+    times->first = seconds[count / 4];
+    times->third = seconds[(3 * count - 1) / 4];
     if (times->median > 0)
-        times->spread = (seconds[(3 * count - 1) / 4] - seconds[count / 4]) / times->median;
+        times->spread = (times->third - times->first) / times->median;
 }
 
 dj_result bench_repeat(const char *label, uint64_t repeat, uint64_t least,

@@ -14,9 +14,10 @@ enum {
 
 struct bench_times {
     double median, min, max;
-    double spread; /* (third quartile - first) / median */
-    double wall;   /* median from submission to completion, by the host's clock */
-    bool stamped;  /* the others are of timestamps on the device, not of that clock */
+    double first, third; /* quartiles */
+    double spread;       /* (third - first) / median */
+    double wall;         /* median from submission to completion, by the host's clock */
+    bool stamped;        /* the others are of timestamps on the device, not of that clock */
     uint64_t count;
 };
 

@@ -139,8 +139,8 @@ static int write_table(const struct decode_run *run, const char *directory)
 
 /* The points of a system's lines; those left out are gaps. */
 struct curve {
-    double history[DECODE_MAX_POINTS], speed[DECODE_MAX_POINTS], slowest[DECODE_MAX_POINTS],
-        fastest[DECODE_MAX_POINTS], memory_bound[DECODE_MAX_POINTS], memory[DECODE_MAX_POINTS];
+    double history[DECODE_MAX_POINTS], speed[DECODE_MAX_POINTS], slower[DECODE_MAX_POINTS],
+        faster[DECODE_MAX_POINTS], memory_bound[DECODE_MAX_POINTS], memory[DECODE_MAX_POINTS];
 };
 
 static struct curve curve_of(const struct decode_run *run, enum decode_system system)
@@ -151,8 +151,8 @@ static struct curve curve_of(const struct decode_run *run, enum decode_system sy
         const bool measured = r->times.count > 0;
         curve.history[i] = (double)run->points[i].history;
         curve.speed[i] = measured ? speed(run, r->times.median) : NAN;
-        curve.slowest[i] = measured ? speed(run, r->times.max) : NAN;
-        curve.fastest[i] = measured ? speed(run, r->times.min) : NAN;
+        curve.slower[i] = measured ? speed(run, r->times.third) : NAN;
+        curve.faster[i] = measured ? speed(run, r->times.first) : NAN;
         curve.memory[i] = measured ? (double)r->bytes / mib : NAN;
         curve.memory_bound[i] = measured ? decode_memory_speed(run, run->points[i].history) : NAN;
     }
@@ -170,8 +170,8 @@ static int draw(const struct bench_gpu *gpu, const struct decode_run *run, const
                                           .x = c->history,
                                           .y = c->speed,
                                           .count = run->count,
-                                          .low = c->slowest,
-                                          .high = c->fastest};
+                                          .low = c->slower,
+                                          .high = c->faster};
         memories[s] = speeds[s];
         memories[s].y = c->memory;
         memories[s].low = memories[s].high = NULL;
