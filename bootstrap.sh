@@ -93,9 +93,11 @@ build libvulkan-volk-dev
 build glslang-dev
 build glslang-tools
 build libcjson-dev
+build libcairo2-dev
 build libvkfft-dev            1.3.4
 run   libvulkan1
 run   mesa-vulkan-drivers     25
+run   fonts-dejavu-core
 test  libcmocka-dev
 test  vulkan-validationlayers
 test  spirv-tools

@@ -294,7 +294,6 @@ static int attend(const struct settings *settings, struct problem *p)
 int main(int argc, char **argv)
 {
     static const char *const forms[] = {"paper", "reference", NULL};
-    static const char *const types[] = {"f32", "f16", "bf16", NULL};
     static const char *const layouts[] = {"bhtd", "bthd", "packed", NULL};
     const char *names[SYSTEM_COUNT + 1] = {NULL};
     for (int i = 0; i < SYSTEM_COUNT; i++)
@@ -313,7 +312,7 @@ int main(int argc, char **argv)
         {.name = "--key-normalise", .kind = PROGRAM_FLAG, .value = &s.key_normalise},
         {.name = "--no-decay", .kind = PROGRAM_FLAG, .value = &s.no_decay},
         {.name = "--scale", .kind = PROGRAM_FLOAT, .value = &s.scale},
-        {.name = "--dtype", .kind = PROGRAM_TEXT, .value = &s.dtype, .choices = types},
+        {.name = "--dtype", .kind = PROGRAM_TEXT, .value = &s.dtype, .choices = dtype_names},
         {.name = "--layout", .kind = PROGRAM_TEXT, .value = &s.layout, .choices = layouts},
         {.name = "--device", .kind = PROGRAM_TEXT, .value = &s.device},
         {.name = "--check", .kind = PROGRAM_FLAG, .value = &s.check},

@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+enum {
+    MIN_REPEATS = 5,
+};
+
 static const char help[] =
     "usage: dijiang-bench [options]\n"
     "\n"
@@ -105,6 +109,15 @@ static int measure(struct bench_gpu *gpu, uint64_t repeat, const struct bench_ce
     return code;
 }
 
+dj_result bench_repeat_case(const struct bench_case *c, uint64_t repeat,
+                            dj_result (*run)(void *user, struct bench_time *time), void *user,
+                            struct bench_times *times)
+{
+    char label[64];
+    snprintf(label, sizeof(label), "%s %" PRIu64, bench_kinds[c->kind], c->tokens);
+    return bench_repeat(label, repeat, MIN_REPEATS, run, user, times);
+}
+
 /* Measures the cases and prints the table's rows as they come. */
 static int measure_cases(struct bench_gpu *gpu, const struct settings *s,
                          const struct bench_ceilings *ceilings, struct bench_case *cases,
@@ -158,7 +171,7 @@ int main(int argc, char **argv)
         {.name = "--case", .kind = PROGRAM_TEXT, .value = &s.only, .choices = kinds},
         {.name = "--suite", .kind = PROGRAM_TEXT, .value = &s.suite, .choices = suites},
         {.name = "--features", .kind = PROGRAM_TEXT, .value = &s.features, .choices = names},
-        {.name = "--dtype", .kind = PROGRAM_TEXT, .value = &s.dtype, .choices = bench_types},
+        {.name = "--dtype", .kind = PROGRAM_TEXT, .value = &s.dtype, .choices = dtype_names},
         {.name = "--device", .kind = PROGRAM_TEXT, .value = &s.device},
         {.name = "--json", .kind = PROGRAM_FLAG, .value = &s.json},
         {.name = "--no-ceilings", .kind = PROGRAM_FLAG, .value = &s.no_ceilings},

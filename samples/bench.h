@@ -5,6 +5,8 @@
 
 #include "bench_ceilings.h"
 #include "bench_gpu.h"
+#include "bench_random.h"
+#include "bench_repeat.h"
 #include "systems.h"
 
 #include <dijiang/dijiang.h>
@@ -14,7 +16,6 @@
 
 enum {
     BENCH_CHECK_STEPS = 70, /* decoding is checked over these: more than any tile or fold of 64 */
-    BENCH_MAX_REPEATS = 1000,
     BENCH_MAX_CASES = 64,
     BENCH_SOFTMAX_SECONDS = 10, /* longer repetitions of softmax must be asked for */
 };
@@ -35,14 +36,6 @@ enum bench_kind {
 };
 extern const char *const bench_kinds[]; /* their names, NULL after the last */
 
-struct bench_times {
-    double median, min, max;
-    double spread; /* (third quartile - first) / median */
-    double wall;   /* median from submission to completion, by the host's clock */
-    bool stamped;  /* the others are of timestamps on the device, not of that clock */
-    uint64_t count;
-};
-
 struct bench_case {
     enum bench_kind kind;
     const struct system *system; /* NULL: none, of a DCT */
@@ -61,20 +54,14 @@ struct bench_case {
 /* The cases that were asked for, at most BENCH_MAX_CASES. Returns an enum program_exit. */
 int bench_choose(const struct settings *settings, struct bench_case *cases, size_t *count);
 
+/* Repeats a case as bench_repeat does, 0: at least 5 times and a second. */
+dj_result bench_repeat_case(const struct bench_case *c, uint64_t repeat,
+                            dj_result (*run)(void *user, struct bench_time *time), void *user,
+                            struct bench_times *times);
+
 /* Check a case, then time it. Return an enum program_exit, having said why. */
 int bench_measure_attention(struct bench_gpu *gpu, uint64_t repeat, struct bench_case *c);
 int bench_measure_dct(struct bench_gpu *gpu, uint64_t repeat, struct bench_case *c);
-
-/* Runs something again and again, `repeat` times, 0: at least 5 times and a second. */
-dj_result bench_repeat(const struct bench_case *c, uint64_t repeat,
-                       dj_result (*run)(void *user, struct bench_time *time), void *user,
-                       struct bench_times *times);
-
-/* Element i of a stream of random numbers, uniform with variance 1. That each follows from its
- * index alone lets a check recompute a part of a large tensor. */
-float bench_random(uint64_t stream, uint64_t i);
-dj_result bench_random_buffer(dj_context *context, uint64_t stream, uint32_t type, uint64_t count,
-                              dj_buffer **buffer);
 
 /* A result that strays from the host's: says so. */
 int bench_judge(const struct bench_case *c, double error, double bound);
@@ -83,8 +70,5 @@ void bench_print_header(const struct bench_gpu *gpu, const struct bench_ceilings
 void bench_print_row(const struct bench_case *c);
 int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
                      const struct bench_case *cases, size_t count);
-
-/* "f32" and so on, by enum dj_type; NULL after the last. */
-extern const char *const bench_types[];
 
 #endif

@@ -7,7 +7,6 @@
 #include <string.h>
 
 const char *const bench_kinds[] = {"prefill", "softmax", "decode", "dct", "features", NULL};
-const char *const bench_types[] = {"f32", "f16", "bf16", NULL};
 
 enum {
     MAX_LENGTHS = 6
@@ -58,7 +57,7 @@ static bool has(uint64_t given, uint64_t value)
 static bool passes(const struct settings *s, const struct row *row, uint64_t tokens)
 {
     return strcmp(s->suite, row->suite) == 0 && (!s->only || wants(s, row->kind)) &&
-           is(s->features, row->features) && is(s->dtype, bench_types[row->type]) &&
+           is(s->features, row->features) && is(s->dtype, dtype_names[row->type]) &&
            has(s->batch, row->batch) && has(s->heads, row->heads) &&
            has(s->key_heads, row->heads) && has(s->dim, row->dim) && has(s->value_dim, row->dim) &&
            has(s->tokens, tokens);
@@ -100,7 +99,7 @@ static int resolve(const struct settings *s, struct bench_case *c)
                              .dim = s->dim ? s->dim : 64};
     c->key_heads = s->key_heads ? s->key_heads : c->heads;
     c->value_dim = s->value_dim ? s->value_dim : c->dim;
-    while (s->dtype && strcmp(s->dtype, bench_types[c->type]) != 0)
+    while (s->dtype && strcmp(s->dtype, dtype_names[c->type]) != 0)
         c->type++;
     if (c->heads % c->key_heads != 0)
         return program_usage("--key-heads is %" PRIu64 ", must divide --heads %" PRIu64,

@@ -125,8 +125,9 @@ static dj_result time_copies(struct bench_gpu *gpu, const struct bench_kernel *k
     return same ? result : DJ_ERROR_COMPILER;
 }
 
-static int measure_copy(struct bench_gpu *gpu, double *rate)
+int bench_ceilings_copy(struct bench_gpu *gpu, double *rate)
 {
+    program_progress("the device: copying");
     const uint64_t size = copy_size(&gpu->info);
     const struct dj_buffer_params params = {.size = size};
     dj_buffer *buffers[2] = {NULL};
@@ -292,8 +293,7 @@ int bench_ceilings_measure(struct bench_gpu *gpu, struct bench_ceilings *ceiling
 {
     struct bench_matrix matrix;
     *ceilings = (struct bench_ceilings){0};
-    program_progress("the device: copying");
-    int code = measure_copy(gpu, &ceilings->copy);
+    int code = bench_ceilings_copy(gpu, &ceilings->copy);
     program_progress("the device: multiplying and adding");
     if (!code)
         code = measure_fma(gpu, &ceilings->fma);

@@ -12,6 +12,10 @@ struct bench_ceilings {
     const char *without; /* why none */
 };
 
+/* Bytes read and written per second by copies, the best of some. Returns an enum program_exit,
+ * having said why. */
+int bench_ceilings_copy(struct bench_gpu *gpu, double *rate);
+
 /* Measures each by a small kernel whose result was checked, and takes the best of some runs.
  * Returns an enum program_exit, having said why. */
 int bench_ceilings_measure(struct bench_gpu *gpu, struct bench_ceilings *ceilings);

@@ -103,7 +103,7 @@ static int create_instance(struct bench_gpu *gpu)
     if (portability)
         extensions[count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
     const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
-                                           .pApplicationName = "dijiang-bench",
+                                           .pApplicationName = "dijiang",
                                            .apiVersion = VK_API_VERSION_1_1};
     const VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dijiang-bench's device: made by plain Vulkan, with a context imported on it, so that timestamps
- * stand around what the library records. */
+/* The device that is measured: made by plain Vulkan, with a context imported on it, so that
+ * timestamps stand around what the library records. */
 #ifndef DJ_SAMPLES_BENCH_GPU_H
 #define DJ_SAMPLES_BENCH_GPU_H
 

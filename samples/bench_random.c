@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "bench.h"
+#include "bench_random.h"
+
 #include "element.h"
 
 #include <stdlib.h>

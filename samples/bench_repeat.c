@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "bench.h"
+#include "bench_repeat.h"
+
 #include "program.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-
-enum {
-    MIN_REPEATS = 5
-};
 
 static int compare_doubles(const void *a, const void *b)
 {
@@ -29,24 +26,25 @@ static void summarise(double *seconds, double *wall, uint64_t count, struct benc
     times->min = seconds[0];
     times->max = seconds[count - 1];
     times->wall = median(wall, count);
+    times->first = seconds[count / 4];
+    times->third = seconds[(3 * count - 1) / 4];
     if (times->median > 0)
-        times->spread = (seconds[(3 * count - 1) / 4] - seconds[count / 4]) / times->median;
+        times->spread = (times->third - times->first) / times->median;
 }
 
-dj_result bench_repeat(const struct bench_case *c, uint64_t repeat,
+dj_result bench_repeat(const char *label, uint64_t repeat, uint64_t least,
                        dj_result (*run)(void *user, struct bench_time *time), void *user,
                        struct bench_times *times)
 {
     double seconds[BENCH_MAX_REPEATS], wall[BENCH_MAX_REPEATS], total = 0;
     uint64_t count = 0;
     dj_result result = DJ_SUCCESS;
+    struct bench_time time = {0};
     *times = (struct bench_times){0};
     while (result == DJ_SUCCESS && count < BENCH_MAX_REPEATS &&
-           (repeat ? count < repeat : count < MIN_REPEATS || total < 1)) {
-        if (count % 16 == 0)
-            program_progress("%s %" PRIu64 ": repetition %" PRIu64, bench_kinds[c->kind], c->tokens,
-                             count + 1);
-        struct bench_time time = {0};
+           (repeat ? count < repeat : count < least || total < 1)) {
+        if (count % 16 == 0 || time.wall > 0.1)
+            program_progress("%s: repetition %" PRIu64, label, count + 1);
         result = run(user, &time);
         times->stamped = time.device > 0;
         seconds[count] = time.device > 0 ? time.device : time.wall;

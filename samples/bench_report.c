@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The table for people, and JSON for tools. */
 #include "bench.h"
+#include "json.h"
 #include "program.h"
-
-#include <cjson/cJSON.h>
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -58,7 +57,7 @@ void bench_print_row(const struct bench_case *c)
     const struct bench_times *const t = &c->times;
     printf("%-8s %-14s %-5s %5" PRIu64 " %5" PRIu64 " %5" PRIu64 " %4" PRIu64 " %5" PRIu64
            " %7" PRIu64,
-           bench_kinds[c->kind], system_name(c), bench_types[c->type], c->batch, c->heads,
+           bench_kinds[c->kind], system_name(c), dtype_names[c->type], c->batch, c->heads,
            c->key_heads, c->dim, c->value_dim, c->tokens);
     if (c->skipped > 0) {
         printf(" skipped: a repetition would take about %.0f s\n", c->skipped);
@@ -75,44 +74,28 @@ void bench_print_row(const struct bench_case *c)
     fflush(stdout);
 }
 
-/* A number with a few digits: cJSON would print all that a double has. */
-static void add_number(cJSON *object, const char *name, double value)
-{
-    char text[32];
-    snprintf(text, sizeof(text), "%.6g", value);
-    cJSON_AddRawToObject(object, name, text);
-}
-
-/* Counts are exact. */
-static void add_count(cJSON *object, const char *name, uint64_t value)
-{
-    char text[32];
-    snprintf(text, sizeof(text), "%" PRIu64, value);
-    cJSON_AddRawToObject(object, name, text);
-}
-
 static void add_times(cJSON *object, const struct bench_case *c)
 {
     const struct bench_times *const t = &c->times;
     cJSON_AddStringToObject(object, "clock", t->stamped ? "device" : "host");
-    add_number(object, "median_ms", 1e3 * t->median);
-    add_number(object, "min_ms", 1e3 * t->min);
-    add_number(object, "max_ms", 1e3 * t->max);
-    add_number(object, "spread", t->spread);
-    add_number(object, "wall_ms", 1e3 * t->wall);
-    add_count(object, "repetitions", t->count);
-    add_number(object, "tokens_per_s", per_second(c, tokens_of(c)));
-    add_count(object, "flops", c->flops);
-    add_count(object, "bytes", c->bytes);
-    add_number(object, "flops_per_s", per_second(c, (double)c->flops));
-    add_number(object, "bytes_per_s", per_second(c, (double)c->bytes));
+    json_number(object, "median_ms", 1e3 * t->median);
+    json_number(object, "min_ms", 1e3 * t->min);
+    json_number(object, "max_ms", 1e3 * t->max);
+    json_number(object, "spread", t->spread);
+    json_number(object, "wall_ms", 1e3 * t->wall);
+    json_count(object, "repetitions", t->count);
+    json_number(object, "tokens_per_s", per_second(c, tokens_of(c)));
+    json_count(object, "flops", c->flops);
+    json_count(object, "bytes", c->bytes);
+    json_number(object, "flops_per_s", per_second(c, (double)c->flops));
+    json_number(object, "bytes_per_s", per_second(c, (double)c->bytes));
     if (c->allowed > 0) {
-        add_number(object, "roofline_ms", 1e3 * c->allowed);
-        add_number(object, "roofline", per_second(c, c->allowed));
+        json_number(object, "roofline_ms", 1e3 * c->allowed);
+        json_number(object, "roofline", per_second(c, c->allowed));
         cJSON_AddStringToObject(object, "bound", c->arithmetic ? "flops" : "bytes");
     }
     if (c->ratio > 0)
-        add_number(object, "ratio_to_linear", c->ratio);
+        json_number(object, "ratio_to_linear", c->ratio);
 }
 
 static void add_case(cJSON *results, const struct bench_case *c)
@@ -121,23 +104,23 @@ static void add_case(cJSON *results, const struct bench_case *c)
     cJSON_AddItemToArray(results, object);
     cJSON_AddStringToObject(object, "case", bench_kinds[c->kind]);
     cJSON_AddStringToObject(object, "features", system_name(c));
-    cJSON_AddStringToObject(object, "dtype", bench_types[c->type]);
-    add_count(object, "batch", c->batch);
-    add_count(object, "heads", c->heads);
-    add_count(object, "key_heads", c->key_heads);
-    add_count(object, "dim", c->dim);
-    add_count(object, "value_dim", c->value_dim);
-    add_count(object, "tokens", c->tokens);
+    cJSON_AddStringToObject(object, "dtype", dtype_names[c->type]);
+    json_count(object, "batch", c->batch);
+    json_count(object, "heads", c->heads);
+    json_count(object, "key_heads", c->key_heads);
+    json_count(object, "dim", c->dim);
+    json_count(object, "value_dim", c->value_dim);
+    json_count(object, "tokens", c->tokens);
     add_times(object, c);
 }
 
 static void add_ceilings(cJSON *root, const struct bench_ceilings *ceilings)
 {
     cJSON *const object = cJSON_AddObjectToObject(root, "ceilings");
-    add_number(object, "copy_bytes_per_s", ceilings->copy);
-    add_number(object, "fma_flops_per_s", ceilings->fma);
+    json_number(object, "copy_bytes_per_s", ceilings->copy);
+    json_number(object, "fma_flops_per_s", ceilings->fma);
     if (ceilings->matrix > 0)
-        add_number(object, "matrix_flops_per_s", ceilings->matrix);
+        json_number(object, "matrix_flops_per_s", ceilings->matrix);
     else
         cJSON_AddNullToObject(object, "matrix_flops_per_s");
 }
@@ -145,7 +128,7 @@ static void add_ceilings(cJSON *root, const struct bench_ceilings *ceilings)
 int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
                      const struct bench_case *cases, size_t count)
 {
-    cJSON *const root = cJSON_CreateObject();
+    cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "device", gpu->info.name);
     cJSON_AddStringToObject(root, "type", program_device_type(gpu->info.type));
     cJSON_AddStringToObject(root, "driver", gpu->info.driver);
@@ -155,11 +138,9 @@ int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *c
     for (size_t i = 0; i < count; i++)
         if (cases[i].times.count > 0)
             add_case(results, &cases[i]);
-    char *const text = results ? cJSON_PrintUnformatted(root) : NULL;
-    cJSON_Delete(root);
-    if (!text)
-        return program_fail("out of memory");
-    printf("%s\n", text);
-    cJSON_free(text);
-    return PROGRAM_SUCCESS;
+    if (!results) {
+        cJSON_Delete(root);
+        root = NULL;
+    }
+    return json_print(root);
 }

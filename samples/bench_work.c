@@ -317,7 +317,7 @@ int bench_measure_attention(struct bench_gpu *gpu, uint64_t repeat, struct bench
     if (!code) {
         result = count_work(&w, c);
         if (result == DJ_SUCCESS) /* the check has warmed everything up */
-            result = bench_repeat(c, repeat, run_once, &w, &c->times);
+            result = bench_repeat_case(c, repeat, run_once, &w, &c->times);
         if (result != DJ_SUCCESS)
             code = program_fail_dj(name, result);
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,7 +103,8 @@ void program_progress(const char *format, ...)
         progress_shown = false;
         return;
     }
-    if (!isatty(STDERR_FILENO))
+    const char *const terminal = getenv("TERM");
+    if (!isatty(STDERR_FILENO) || (terminal && strcmp(terminal, "dumb") == 0))
         return;
     va_list args;
     va_start(args, format);
@@ -113,12 +115,35 @@ void program_progress(const char *format, ...)
     progress_shown = true;
 }
 
+static volatile sig_atomic_t interrupted; /* by that signal */
+
+static void keep_signal(int number)
+{
+    interrupted = number;
+}
+
+void program_catch_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = keep_signal, .sa_flags = SA_RESETHAND | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool program_interrupted(void)
+{
+    return interrupted != 0;
+}
+
 int program_finish(int code)
 {
     program_progress(NULL);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return program_fail("standard output cannot be written: %s", strerror(errno));
-    return code;
+    const bool flushed = fflush(stdout) == 0 && !ferror(stdout);
+    if (interrupted) {
+        signal(interrupted, SIG_DFL);
+        raise(interrupted);
+    }
+    return flushed ? code : program_fail("standard output cannot be written: %s", strerror(errno));
 }
 
 double program_seconds(void)

@@ -63,7 +63,13 @@ int program_validated(const dj_context *context, int code);
  * that is a terminal. NULL removes the line. */
 __attribute__((format(printf, 1, 2))) void program_progress(const char *format, ...);
 
-/* Flushes standard output. Returns code, or reports that it could not be written. */
+/* From now on the first SIGINT or SIGTERM only makes program_interrupted true, so that work stops
+ * where nothing is left half done. A second one ends the program at once. */
+void program_catch_interrupts(void);
+bool program_interrupted(void);
+
+/* Flushes standard output. Returns code, or reports that it could not be written. After an
+ * interrupt it ends the program by that signal. */
 int program_finish(int code);
 
 /* Seconds on a clock that never jumps. */

@@ -14,6 +14,8 @@ enum {
     EF = 1 << NUMBERS_KEY_PROJECTION | 1 << NUMBERS_VALUE_PROJECTION,
 };
 
+const char *const dtype_names[] = {"f32", "f16", "bf16", NULL};
+
 const struct system systems[SYSTEM_COUNT] = {
     {"wdcf", DJ_MAP_WDCF, T | D, false, false},
     {"wpff", DJ_MAP_PFF, T | V | D, false, true},

@@ -28,6 +28,9 @@ struct system {
     bool weighted;   /* weights are drawn where they are absent, and not 1 */
 };
 
+/* "f32" and so on, by enum dj_type; NULL after the last. */
+extern const char *const dtype_names[];
+
 /* All of them, in the order of the help texts. */
 #define SYSTEM_COUNT 13
 extern const struct system systems[SYSTEM_COUNT];

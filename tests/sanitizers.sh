@@ -48,10 +48,10 @@ verdict()
     grep -qE '"result": "(OK|SKIP)"' "$work/verdict"
 }
 
-# Mesa and LLVM keep some memory of the process: theirs.
+# Mesa, LLVM and fontconfig keep some memory of the process: theirs.
 leaks()
 {
-    printf 'leak:libvulkan_\nleak:libLLVM\n' >"$work/suppressions"
+    printf 'leak:libvulkan_\nleak:libLLVM\nleak:libfontconfig\n' >"$work/suppressions"
     ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 LSAN_OPTIONS="suppressions=$work/suppressions" \
         VK_LAYER_PATH=/nonexistent DIJIANG_TEST_VALIDATION=0 "$build/tests/test-$1"
 }

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* A file that appears whole or not at all: written beside its place and then renamed. */
+#ifndef DJ_SAMPLES_WHOLE_FILE_H
+#define DJ_SAMPLES_WHOLE_FILE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct whole_file {
+    FILE *stream;
+    char *path, *temporary;
+};
+
+/* Opens DIRECTORY/NAMEENDING. These two return false, and say why by program_fail. */
+bool whole_file_open(struct whole_file *file, const char *directory, const char *name,
+                     const char *ending);
+
+/* Puts it in its place; discards it where anything written to the stream was lost. */
+bool whole_file_close(struct whole_file *file);
+
+void whole_file_discard(struct whole_file *file);
+
+#endif
