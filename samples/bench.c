@@ -3,6 +3,7 @@
  * its results are right. */
 #include "bench.h"
 #include "program.h"
+#include "whole_file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,6 +66,10 @@ static const char help[] =
     "  --repeat N         repetitions; default at least 5 and at least a second\n"
     "  --device D         an index of dijiang-info, or part of a device's name\n"
     "  --json             prints JSON instead of a table\n"
+    "  --output DIR       writes the results there as bench.json and, where dijiang was built "
+    "with\n"
+    "                     cairo, time and share of the roofline against length as bench.png and\n"
+    "                     bench.svg\n"
     "  --no-ceilings      does not measure the device\n"
     "  --no-cache         neither reads nor writes what was compiled, ~/.cache/dijiang\n"
     "  --help, --version\n"
@@ -72,6 +77,7 @@ static const char help[] =
     "examples:\n"
     "  dijiang-bench\n"
     "  dijiang-bench --suite gpu --json\n"
+    "  dijiang-bench --suite cpu --output figures\n"
     "  dijiang-bench --suite cpu --case prefill --tokens 8192\n"
     "  dijiang-bench --case softmax --features performer --dtype f16 --heads 16 --value-dim 128\n"
     "\n"
@@ -155,7 +161,15 @@ static int measure_all(struct bench_gpu *gpu, const struct settings *s, struct b
     if (!code && !s->json)
         bench_print_header(gpu, &ceilings);
     code = code ? code : measure_cases(gpu, s, &ceilings, cases, count);
-    return !code && s->json ? bench_print_json(gpu, &ceilings, cases, count) : code;
+    if (!code && s->json)
+        code = bench_print_json(gpu, &ceilings, cases, count);
+    if (!code && s->output)
+        code = bench_write_json(gpu, &ceilings, cases, count, s->output);
+#if DJ_BENCH_CHARTS
+    if (!code && s->output)
+        code = bench_draw(gpu, cases, count, s->output);
+#endif
+    return code;
 }
 
 int main(int argc, char **argv)
@@ -174,6 +188,7 @@ int main(int argc, char **argv)
         {.name = "--dtype", .kind = PROGRAM_TEXT, .value = &s.dtype, .choices = dtype_names},
         {.name = "--device", .kind = PROGRAM_TEXT, .value = &s.device},
         {.name = "--json", .kind = PROGRAM_FLAG, .value = &s.json},
+        {.name = "--output", .kind = PROGRAM_TEXT, .value = &s.output},
         {.name = "--no-ceilings", .kind = PROGRAM_FLAG, .value = &s.no_ceilings},
         {.name = "--no-cache", .kind = PROGRAM_FLAG, .value = &s.no_cache},
         {"--batch", PROGRAM_NUMBER, &s.batch, NULL, 1, 65535, 1},
@@ -196,6 +211,8 @@ int main(int argc, char **argv)
 
     struct bench_gpu gpu;
     code = bench_gpu_create(s.device, &gpu);
+    if (!code && s.output)
+        code = whole_file_make_directory(s.output);
     if (!code && !s.no_cache)
         (void)program_cache_load(gpu.context);
     code = code ? code : measure_all(&gpu, &s, cases, count);

@@ -22,7 +22,7 @@ enum {
 
 /* What was asked for; NULL and 0: nothing said. */
 struct settings {
-    const char *suite, *only, *features, *dtype, *device;
+    const char *suite, *only, *features, *dtype, *device, *output;
     bool json, no_cache, no_ceilings;
     uint64_t batch, heads, key_heads, dim, value_dim, tokens, repeat;
 };
@@ -70,5 +70,11 @@ void bench_print_header(const struct bench_gpu *gpu, const struct bench_ceilings
 void bench_print_row(const struct bench_case *c);
 int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
                      const struct bench_case *cases, size_t count);
+
+/* bench.json in a directory, and where the program draws, bench.png and bench.svg. */
+int bench_write_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
+                     const struct bench_case *cases, size_t count, const char *directory);
+int bench_draw(const struct bench_gpu *gpu, const struct bench_case *cases, size_t count,
+               const char *directory);
 
 #endif

@@ -9,7 +9,7 @@
 const char *const bench_kinds[] = {"prefill", "softmax", "decode", "dct", "features", NULL};
 
 enum {
-    MAX_LENGTHS = 6
+    MAX_LENGTHS = 8
 };
 
 static const struct row {
@@ -19,8 +19,15 @@ static const struct row {
     uint64_t batch, heads, dim;
     uint64_t tokens[MAX_LENGTHS]; /* a case for each; 0 after the last */
 } rows[] = {
-    {"cpu", "wdcf", BENCH_PREFILL, DJ_FLOAT32, 1, 8, 64, {1024, 8192, 32768}},
-    {"cpu", "identity", BENCH_PREFILL, DJ_FLOAT32, 1, 8, 64, {1024, 8192, 32768}},
+    {"cpu",
+     "wdcf",
+     BENCH_PREFILL,
+     DJ_FLOAT32,
+     1,
+     8,
+     64,
+     {512, 1024, 2048, 4096, 8192, 32768, 131072}},
+    {"cpu", "identity", BENCH_PREFILL, DJ_FLOAT32, 1, 8, 64, {512, 1024, 2048, 4096, 8192, 32768}},
     {"cpu", "softmax", BENCH_SOFTMAX, DJ_FLOAT32, 1, 8, 64, {512, 1024, 2048, 4096, 8192}},
     {"cpu", "wdcf", BENCH_DECODE, DJ_FLOAT32, 1, 8, 64, {1}},
     {"cpu", "identity", BENCH_DECODE, DJ_FLOAT32, 1, 8, 64, {1}},

@@ -3,6 +3,7 @@
 #include "bench.h"
 #include "json.h"
 #include "program.h"
+#include "whole_file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -125,8 +126,9 @@ static void add_ceilings(cJSON *root, const struct bench_ceilings *ceilings)
         cJSON_AddNullToObject(object, "matrix_flops_per_s");
 }
 
-int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
-                     const struct bench_case *cases, size_t count)
+/* NULL without memory. */
+static cJSON *make_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
+                        const struct bench_case *cases, size_t count)
 {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "device", gpu->info.name);
@@ -142,5 +144,25 @@ int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *c
         cJSON_Delete(root);
         root = NULL;
     }
-    return json_print(root);
+    return root;
+}
+
+int bench_print_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
+                     const struct bench_case *cases, size_t count)
+{
+    return json_print(make_json(gpu, ceilings, cases, count), stdout);
+}
+
+int bench_write_json(const struct bench_gpu *gpu, const struct bench_ceilings *ceilings,
+                     const struct bench_case *cases, size_t count, const char *directory)
+{
+    struct whole_file file;
+    if (!whole_file_open(&file, directory, "bench", ".json"))
+        return PROGRAM_FAILURE;
+    const int code = json_print(make_json(gpu, ceilings, cases, count), file.stream);
+    if (code) {
+        whole_file_discard(&file);
+        return code;
+    }
+    return whole_file_close(&file) ? PROGRAM_SUCCESS : PROGRAM_FAILURE;
 }

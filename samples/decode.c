@@ -6,12 +6,11 @@
 #include "bench_ceilings.h"
 #include "program.h"
 #include "systems.h"
+#include "whole_file.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const char help[] =
     "usage: dijiang-decode [options]\n"
@@ -99,18 +98,6 @@ static int resolve(const struct options *o, struct decode_run *run)
     return PROGRAM_SUCCESS;
 }
 
-/* Before anything is measured. */
-static int make_directory(const char *directory)
-{
-    struct stat status;
-    if (!directory || mkdir(directory, 0777) == 0)
-        return PROGRAM_SUCCESS;
-    if (errno == EEXIST && stat(directory, &status) == 0 && S_ISDIR(status.st_mode))
-        return PROGRAM_SUCCESS;
-    return program_fail("%s cannot be made: %s", directory,
-                        errno == EEXIST ? "it is not a folder" : strerror(errno));
-}
-
 static int measure(struct bench_gpu *gpu, const struct options *o, struct decode_run *run)
 {
     int code = bench_ceilings_copy(gpu, &run->copy);
@@ -152,7 +139,8 @@ int main(int argc, char **argv)
     struct bench_gpu gpu = {0};
     program_catch_interrupts();
     code = bench_gpu_create(o.device, &gpu);
-    code = code ? code : make_directory(o.output);
+    if (!code && o.output)
+        code = whole_file_make_directory(o.output);
     if (!code && !o.no_cache)
         (void)program_cache_load(gpu.context);
     code = code ? code : measure(&gpu, &o, &run);

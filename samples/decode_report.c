@@ -107,7 +107,7 @@ int decode_print_json(const struct bench_gpu *gpu, const struct decode_run *run)
         cJSON_Delete(root);
         root = NULL;
     }
-    return json_print(root);
+    return json_print(root, stdout);
 }
 
 static void write_row(FILE *stream, const struct decode_run *run, uint64_t history,

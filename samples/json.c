@@ -20,13 +20,13 @@ void json_count(cJSON *object, const char *name, uint64_t value)
     cJSON_AddRawToObject(object, name, text);
 }
 
-int json_print(cJSON *root)
+int json_print(cJSON *root, FILE *stream)
 {
     char *const text = cJSON_PrintUnformatted(root);
     cJSON_Delete(root);
     if (!text)
         return program_fail("out of memory");
-    printf("%s\n", text);
+    fprintf(stream, "%s\n", text);
     cJSON_free(text);
     return PROGRAM_SUCCESS;
 }

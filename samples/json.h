@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 
 #include <stdint.h>
+#include <stdio.h>
 
 /* Adds a number with a few digits: cJSON would print all that a double has. */
 void json_number(cJSON *object, const char *name, double value);
@@ -15,6 +16,6 @@ void json_count(cJSON *object, const char *name, uint64_t value);
 
 /* Prints the whole as one line and frees it; root may be NULL, and lack what there was no memory
  * for. Returns an enum program_exit. */
-int json_print(cJSON *root);
+int json_print(cJSON *root, FILE *stream);
 
 #endif

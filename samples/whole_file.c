@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* With open and not mkstemp, since only that applies the process's umask. */
@@ -24,6 +25,17 @@ static int open_temporary(const char *path, char **temporary)
         *temporary = NULL;
     }
     return -1;
+}
+
+int whole_file_make_directory(const char *directory)
+{
+    struct stat status;
+    if (mkdir(directory, 0777) == 0)
+        return PROGRAM_SUCCESS;
+    if (errno == EEXIST && stat(directory, &status) == 0 && S_ISDIR(status.st_mode))
+        return PROGRAM_SUCCESS;
+    return program_fail("%s cannot be made: %s", directory,
+                        errno == EEXIST ? "it is not a folder" : strerror(errno));
 }
 
 static void release(struct whole_file *file)

@@ -258,7 +258,9 @@ static void sequences_do_not_see_each_other(void **state)
                                         .normalise = problem_may_normalise(map),
                                         .sequences = 6,
                                         .decay = decays,
-                                        .decay_count = !full && map < DJ_MAP_SOFTMAX ? 3 : 0};
+                                        .decay_count = !full && map < DJ_MAP_SOFTMAX ? 3 : 0,
+                                        /* the default is another one for one token alone */
+                                        .family = map < DJ_MAP_SOFTMAX ? DJ_FAMILY_TILED : 0};
         struct problem p;
         problem_init(&p, &params);
         for (uint32_t i = 0; i < harness_device_count(); i++) {
