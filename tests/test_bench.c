@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char bench[] = PROGRAM_BENCH;
 
@@ -237,6 +238,32 @@ static void test_bench_prints_a_table(void **state)
     assert_nothing_but(1, "allocates at once");
 }
 
+/* bench.json, and a figure where there are lines to draw, in a directory that is made. */
+static void test_bench_writes_its_results(void **state)
+{
+    (void)state;
+    RUN(bench, "--case=prefill", "--features=relu", "--heads=1", "--dim=4", "--repeat=1",
+        "--output", files_path("out"));
+    assert_success();
+    assert_printed("\nprefill ");
+    size_t size;
+    char *const text = files_read(files_path("out/bench.json"), &size);
+    cJSON *const root = cJSON_Parse(text);
+    assert_true(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(root, "results")) > 1);
+    cJSON_Delete(root);
+    free(text);
+    files_remove("out/bench.json");
+    for (int i = 0; i < 2; i++) {
+        const char *const figure = i ? "out/bench.svg" : "out/bench.png";
+        assert_int_equal(files_exists(figure), HAVE_CHARTS);
+        if (HAVE_CHARTS)
+            files_remove(figure);
+    }
+    assert_int_equal(rmdir(files_path("out")), 0); /* nothing else was left */
+    RUN(bench, "--case=decode", "--heads=1", "--dim=4", "--output", files_path("none/none"));
+    assert_nothing_but(1, "cannot be made: No such file or directory");
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_bench_prints_json),
     cmocka_unit_test(test_bench_prints_a_table),
@@ -246,6 +273,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_bench_filters_suites),
     cmocka_unit_test(test_bench_compares_with_softmax),
     cmocka_unit_test(test_bench_measures_every_system),
+    cmocka_unit_test(test_bench_writes_its_results),
 };
 
 PROGRAMS_MAIN(tests)
