@@ -4,6 +4,7 @@
 #include <cjson/cJSON.h>
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
