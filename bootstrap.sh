@@ -27,7 +27,7 @@ Usage: ./bootstrap.sh [--dry-run] COMMAND
   test    set up, build, and run all tests; the last line is
           "N passed, N failed" (", N skipped"); with --all: then also the slow
           proofs, which take hours (compilers, builds, sanitizers, tsan,
-          fuzz, widths, devices, aarch64, debian13: each is tests/NAME.sh)
+          fuzz, widths, devices, aarch64, bare: each is tests/NAME.sh)
   deps    install what is missing to build and run (with --test: and to test;
           with --all: and for the slow proofs)
   build   deps, then configure and compile in release mode
@@ -454,7 +454,7 @@ fuzz        files as nobody would write them
 widths      subgroups of 4 and 16
 devices     every optional feature off in turn, and limits at their least
 aarch64     64-bit Arm under qemu-user
-debian13    a bare Debian 13
+bare        the commands on a bare Debian 12 and 13
 END
 }
 

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# ./bootstrap.sh demo and test on a bare Debian 13, with Mesa of its backports, made by debootstrap in
-# a folder (build-debian13/) and run by chroot. TAP. Needs root.
-# usage: debian13.sh [COMMAND...]: of bootstrap.sh; else demo and test
-# Environment: DIJIANG_MIRROR, Debian's archive; DIJIANG_DEBIAN13, the folder.
+# ./bootstrap.sh demo and test on a bare Debian 12, and on a bare Debian 13 with Mesa of its backports,
+# each made by debootstrap in a folder (build-bare/) and run by chroot. TAP. Needs root.
+# usage: bare.sh [SYSTEMS [COMMAND...]]: bookworm, trixie, or both in one word; of bootstrap.sh
+# Environment: DIJIANG_MIRROR, Debian's archive; DIJIANG_BARE, the folder.
 set -u
 
 tests=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-folder=${DIJIANG_DEBIAN13:-$tests/../build-debian13}
+folder=${DIJIANG_BARE:-$tests/../build-bare}
 mirror=${DIJIANG_MIRROR:-http://deb.debian.org/debian}
 # shellcheck source=tests/tap.sh
 . "$tests/tap.sh"
@@ -31,14 +31,15 @@ make_system()
 {
     fails is_mounted
     rm -rf --one-file-system "$root"
-    if [ ! -e "$folder/base.tar" ]; then
-        debootstrap --variant=minbase --include=ca-certificates trixie "$root" "$mirror"
-        tar -C "$root" --one-file-system -cf "$folder/base.tar.new" .
-        mv "$folder/base.tar.new" "$folder/base.tar"
+    if [ ! -e "$folder/$1.tar" ]; then
+        debootstrap --variant=minbase --include=ca-certificates "$1" "$root" "$mirror"
+        tar -C "$root" --one-file-system -cf "$folder/$1.tar.new" .
+        mv "$folder/$1.tar.new" "$folder/$1.tar"
     else
         mkdir "$root"
-        tar -C "$root" -xpf "$folder/base.tar"
+        tar -C "$root" -xpf "$folder/$1.tar"
     fi
+    [ "$1" = trixie ] || return 0 # bootstrap.sh adds the other's backports itself
     mkdir -p "$root/etc/apt/sources.list.d" "$root/etc/apt/preferences.d"
     echo "deb $mirror trixie-backports main" >"$root/etc/apt/sources.list.d/backports.list"
     printf '%s\n' 'Package: src:mesa src:libdrm' 'Pin: release n=trixie-backports' \
@@ -62,6 +63,14 @@ run_command()
         TERM="${TERM:-dumb}" /dijiang/bootstrap.sh "$1"
 }
 
+# A second run has nothing to set up.
+runs_again()
+{
+    run_command "$1" >"$work/again" 2>&1
+    cat "$work/again"
+    fails grep -E 'installing|configuring' "$work/again"
+}
+
 backported() { chroot "$root" dpkg-query -W mesa-vulkan-drivers | grep 'bpo13'; }
 
 mkdir -p "$folder" || exit 1
@@ -69,14 +78,21 @@ folder=$(cd "$folder" && pwd)
 root=$folder/root
 unmount
 trap 'unmount; rm -rf --one-file-system "$work"' EXIT
+systems=${1:-bookworm trixie}
+[ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- demo test
-require "Debian 13 in a folder" make_system
-require "the tree is copied" copy_tree
-for command in "$@"; do
-    check "Debian 13: ./bootstrap.sh $command" run_command "$command"
+for system in $systems; do
+    check "$system in a folder" make_system "$system"
+    passed || continue
+    check "$system: the tree is copied" copy_tree
+    for command in "$@"; do
+        check "$system: ./bootstrap.sh $command" run_command "$command"
+        unmount
+        tail -n 1 "$work/log" | sed 's/^/# /'
+    done
+    check "$system: ./bootstrap.sh $1, the second time" runs_again "$1"
     unmount
-    tail -n 1 "$work/log" | sed 's/^/# /'
+    [ "$system" != trixie ] || check "trixie: its Mesa is that of the backports" backported
+    check "$system: nothing is left mounted" fails is_mounted
 done
-check "its Mesa is that of the backports" backported
-check "nothing is left mounted" fails is_mounted
 plan
