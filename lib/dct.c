@@ -105,7 +105,9 @@ void dj_dct_destroy(dj_dct **plan)
     *plan = NULL;
 }
 
-static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_args *args)
+/* placed: the buffers must be there. */
+static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_args *args,
+                               bool placed)
 {
     const struct dj_log *const log = &plan->context->log;
     if (!dj_reserved_is_zero(log, args->reserved, 4, "dj_dct_args"))
@@ -120,9 +122,9 @@ static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_ar
                        "dj_dct_args.barriers is %u, with bits that enum dj_barrier does not have",
                        args->barriers);
     dj_result result =
-        dj_tensor_check(plan->context, "input", &args->input, DJ_FLOAT32, false, true);
+        dj_tensor_check(plan->context, "input", &args->input, DJ_FLOAT32, false, placed);
     if (result == DJ_SUCCESS)
-        result = dj_tensor_check(plan->context, "output", &args->output, DJ_FLOAT32, true, true);
+        result = dj_tensor_check(plan->context, "output", &args->output, DJ_FLOAT32, true, placed);
     if (result != DJ_SUCCESS)
         return result;
     for (int i = 0; i < 4; i++) {
@@ -135,7 +137,8 @@ static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_ar
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "the last dimension is %" PRIu64 " and the plan's length %u",
                        args->input.shape[3], plan->length);
-    if (!dj_tensor_same(&args->input, &args->output) &&
+    const bool there = args->input.buffer != NULL && args->output.buffer != NULL;
+    if (there && !dj_tensor_same(&args->input, &args->output) &&
         dj_tensor_overlap(&args->input, &args->output))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "input and output overlap and are not the same view");
@@ -240,7 +243,7 @@ dj_result dj_dct_needs(const dj_dct *plan, const struct dj_dct_args *args, struc
                        args == NULL ? "args" : "needs");
     *needs = (struct dj_needs){0};
     struct call call;
-    dj_result result = tensors_check(plan, args);
+    dj_result result = tensors_check(plan, args, false);
     if (result == DJ_SUCCESS)
         result = plan_call(plan, args, call_budget(plan, args), &call);
     if (result != DJ_SUCCESS)
@@ -309,7 +312,7 @@ dj_result dj_dct_record(const dj_dct *plan, dj_recorder *recorder, const struct 
     if (dj_recorder_context(recorder) != plan->context)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "the recorder is another context's");
     struct call call;
-    dj_result result = tensors_check(plan, args);
+    dj_result result = tensors_check(plan, args, true);
     if (result == DJ_SUCCESS)
         result = scratch_check(plan, args);
     if (result == DJ_SUCCESS)
@@ -363,7 +366,7 @@ dj_result dj_dct_run(const dj_dct *plan, const struct dj_dct_args *args)
     struct call call;
     dj_result result = dj_context_check_queue(plan->context, "dj_dct_run");
     if (result == DJ_SUCCESS)
-        result = tensors_check(plan, &mine);
+        result = tensors_check(plan, &mine, true);
     if (result == DJ_SUCCESS && !own)
         result = scratch_check(plan, &mine);
     if (result == DJ_SUCCESS)

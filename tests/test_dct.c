@@ -281,6 +281,11 @@ static void test_in_place_in_boxes(void **state)
         HARNESS_OK(dj_dct_needs(plan, &one, &least));
         HARNESS_OK(dj_dct_needs(plan, &args, &whole));
         assert_true(whole.scratch_size >= (uint64_t)ROWS * D * 4);
+        struct dj_dct_args nowhere = args; /* before there is any buffer */
+        nowhere.input.buffer = nowhere.output.buffer = NULL;
+        HARNESS_OK(dj_dct_needs(plan, &nowhere, &needs));
+        assert_memory_equal(&needs, &whole, sizeof needs);
+        HARNESS_RESULT(dj_dct_run(plan, &nowhere), DJ_ERROR_INVALID_ARGUMENT);
         dj_buffer *scratch = harness_poisoned(context, whole.scratch_size);
         args.scratch = (struct dj_scratch){.buffer = scratch, .size = 3 * least.scratch_size};
         HARNESS_OK(dj_dct_needs(plan, &args, &needs));

@@ -74,7 +74,8 @@ struct dj_dct_args {
 };
 
 /* What recording args takes. Pure: depends on plan, shapes, strides and args->scratch.size alone
- * (0: as much as is useful). Returns DJ_SUCCESS or what dj_dct_record would say of the tensors. */
+ * (0: as much as is useful); buffers may be NULL, here alone. Returns DJ_SUCCESS or what
+ * dj_dct_record would say of the tensors that are there. */
 DJ_API dj_result dj_dct_needs(const dj_dct *plan, const struct dj_dct_args *args,
                               struct dj_needs *needs);
 
