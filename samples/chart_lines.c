@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 enum {
-    COLOURS = 7,
+    COLOURS = 8,
     SHAPES = 4,
     MOST_MARKERS = 40, /* points of a series that are marked each */
 };
@@ -17,7 +17,7 @@ enum {
 #define LABEL_LEAD 14.0 /* from the plot to the names */
 #define MARKER 2.1
 
-/* Okabe and Ito's colours, told apart by the colour-blind too; without yellow, which is too light
+/* Okabe and Ito's colours, told apart by the colour-blind too; grey for yellow, which is too light
  * for lines. */
 static const double colours[COLOURS][3] = {
     {0.000, 0.447, 0.698}, /* blue */
@@ -27,6 +27,7 @@ static const double colours[COLOURS][3] = {
     {0.902, 0.624, 0.000}, /* orange */
     {0.000, 0.000, 0.000}, /* black */
     {0.337, 0.706, 0.914}, /* sky blue */
+    {0.500, 0.500, 0.500}, /* grey */
 };
 
 static void set_colour(cairo_t *cr, uint32_t series, double alpha)

@@ -9,6 +9,7 @@
 #define PROGRAM_ATTEND TEST_PROGRAMS "/dijiang-attend"
 #define PROGRAM_INFO TEST_PROGRAMS "/dijiang-info"
 #define PROGRAM_BENCH TEST_PROGRAMS "/dijiang-bench"
+#define PROGRAM_STUDY TEST_PROGRAMS "/dijiang-study"
 #define PROGRAM_DECODE TEST_PROGRAMS "/dijiang-decode"
 
 /* What the last program did. */
