@@ -114,8 +114,10 @@ void dj_part_move(const struct dj_part *part, struct dj_scan_way way, uint32_t t
         .map = plan->map,
     };
     /* what the kernel will not touch is bound to something harmless all the same */
-    struct dj_binding bindings[8] = {part->records, part->carry, part->carry, part->carry,
-                                     part->decay,   part->carry, part->carry, part->carry};
+    struct dj_binding bindings[8] = {part->carry, part->carry, part->carry, part->carry,
+                                     part->decay, part->carry, part->carry, part->carry};
+    if (tiles > 0)
+        bindings[0] = part->records;
     if (way.read == DJ_SCAN_SLOTS || way.write_slots)
         bindings[1] = dj_call_slots(call, part->layout->slot_bound, way.slot, &push.slots_base,
                                     &push.slot_words);
