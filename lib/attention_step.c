@@ -14,21 +14,26 @@
 enum {
     CPU_THREADS = 8,
     FEWEST_THREADS = 64,
-    MOST_THREADS = 256,
-    MOST_MEMBERS = 16 /* of a group: their outputs are in registers */
+    MOST_THREADS = 128, /* what every device has along one axis */
+    MOST_MEMBERS = 16   /* of a group: their outputs are in registers */
 };
+
+static bool fits(const struct dj_attention *plan, uint32_t threads)
+{
+    const uint64_t floats =
+        DJ_STEP_SHARED(plan->dim, (uint64_t)plan->features, 1 + plan->group, threads);
+    return (floats + 1) * sizeof(float) <= plan->context->info.shared_memory;
+}
 
 /* Invocations of a workgroup, a power of two: a GPU wants many in flight, each with a few sums; a
  * CPU one vector, for which barriers cost nothing. */
 static uint32_t find_threads(const struct dj_attention *plan)
 {
-    const struct dj_device_info *const info = &plan->context->info;
     const uint32_t fours = plan->features * (plan->value_dim / 4);
     uint32_t threads = FEWEST_THREADS;
-    if (info->type == DJ_DEVICE_CPU)
+    if (plan->context->info.type == DJ_DEVICE_CPU)
         return CPU_THREADS;
-    while (2 * threads <= MOST_THREADS && 2 * threads <= info->max_invocations &&
-           8 * threads <= fours)
+    while (2 * threads <= MOST_THREADS && 8 * threads <= fours && fits(plan, 2 * threads))
         threads *= 2;
     return threads;
 }
@@ -62,13 +67,11 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     struct dj_context *const context = plan->context;
     const struct dj_map_kind *const kind = plan->kind;
     const uint32_t threads = find_threads(plan);
-    const uint64_t shared =
-        DJ_STEP_SHARED(plan->dim, (uint64_t)plan->features, 1 + plan->group, threads);
     const bool chosen =
         params->family != DJ_FAMILY_DEFAULT ||
         (kind->projection == DJ_PROJECTION_DCT && params->dct_path != DJ_DCT_PATH_DEFAULT);
     if (chosen || !plan->causal || kind->places || plan->group > MOST_MEMBERS || plan->heads == 0 ||
-        shared * sizeof(float) > context->info.shared_memory)
+        !fits(plan, threads))
         return DJ_SUCCESS;
     const bool plain = !plan->normalise && kind->plain_feature != 0;
     const uint32_t options = (params->decay != NULL ? DJ_STEP_DECAY : 0) |
@@ -110,11 +113,11 @@ bool dj_step_can(const struct dj_call *call)
     const struct dj_attention_args *const args = call->args;
     const struct dj_device_info *const info = &plan->context->info;
     return plan->step.attend.handle != VK_NULL_HANDLE && call->keys.longest == 1 &&
-           !dj_call_has_table(call, &call->keys) && call->max_work == 0 &&
-           args->query_scales.shape[3] == 0 && args->key_scales.shape[3] == 0 &&
-           !dj_indices_given(&args->accepted) && binds_indices(call) && dj_call_pool_fits(call) &&
-           dj_call_binds(call, &args->q) && dj_call_binds(call, &args->k) &&
-           dj_call_binds(call, &args->v) && dj_call_binds(call, &args->o) &&
+           !dj_call_has_table(call, &call->keys) && args->query_scales.shape[3] == 0 &&
+           args->key_scales.shape[3] == 0 && !dj_indices_given(&args->accepted) &&
+           binds_indices(call) && dj_call_pool_fits(call) && dj_call_binds(call, &args->q) &&
+           dj_call_binds(call, &args->k) && dj_call_binds(call, &args->v) &&
+           dj_call_binds(call, &args->o) &&
            call->keys.sequences * plan->key_heads <=
                (uint64_t)info->max_workgroups[0] * info->max_workgroups[1];
 }
@@ -123,7 +126,7 @@ static dj_result lay_out(const struct dj_call *call, uint64_t budget, struct dj_
 {
     (void)call;
     (void)budget;
-    *layout = (struct dj_layout){.pieces = 1};
+    *layout = (struct dj_layout){.pieces = 1, .work = UINT64_MAX}; /* it cannot be cut */
     return DJ_SUCCESS;
 }
 

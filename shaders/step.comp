@@ -19,9 +19,9 @@
  * its scale.
  *
  * The slot's header. Where state goes out to the slot that it came in from, all heads judge a header that
- * head 0 is about to write. Of a header that is right, it changes nothing that they look at; of zero
- * bytes its first word comes last, and until then and afterwards the others read the same zeros; one
- * that is wrong stays so.
+ * head 0 is about to write. Of a header that is right, it changes nothing that they look at; of a slot of
+ * zero bytes its first word comes last, and until then and afterwards the others read the same zeros;
+ * one that is wrong stays so, and one of zeros before a block that is not.
  *
  * Workgroup: sequence and key head. */
 #extension GL_GOOGLE_include_directive : require
@@ -74,6 +74,7 @@ shared float age[FEATURES];           /* factor of what came in, but for gamma's
 shared float rescale[FEATURES];       /* ... of what goes out */
 shared float peak[FEATURES], norm[FEATURES]; /* after the step */
 shared float partial[THREADS];
+shared uint spoiled; /* 1: behind a header of zeros there is something */
 shared vec4 shares[THREADS];
 
 uint t, sequence, head;
@@ -108,6 +109,8 @@ void load_rows()
 {
     const uint k = push.k_base + sequence * push.k_stride[0] + head * push.k_stride[1];
     const uint q = push.q_base + sequence * push.q_stride[0] + head * GROUP * push.q_stride[1];
+    if (t == 0)
+        spoiled = 0;
     for (uint n = t; n < DIM; n += THREADS) {
         rows[n] = ELEMENT(keys, K_TYPE, k + n) * push.factor;
         for (uint r = 1; r < ROWS; r++)
@@ -212,7 +215,7 @@ void find_features()
 
 /* State */
 
-const uint SLOT_EMPTY = 0, SLOT_STATE = 1, SLOT_ALIEN = 2;
+const uint SLOT_EMPTY = 0, SLOT_STATE = 1, SLOT_ALIEN = 2, SLOT_ZERO = 3;
 
 uint slot_start(int slot)
 {
@@ -233,14 +236,14 @@ uint header_word(uint i, uvec2 seen)
     return i < 8 ? words[i] : 0u;
 }
 
-/* What a slot holds, as in tile_scan.comp; a header of zeros counts as a state's, of zeros. */
+/* What a slot holds, by its header. */
 uint slot_content(int slot)
 {
     if (slot < 0)
         return SLOT_EMPTY;
     const uint start = slot_start(slot);
     if (headers.data[start] == 0)
-        return SLOT_STATE;
+        return SLOT_ZERO;
     memoryBarrierBuffer();
     bool same = true;
     for (uint i = 0; i < 8; i++)
@@ -251,7 +254,7 @@ uint slot_content(int slot)
 void write_header(int in_slot, int out_slot, uint content)
 {
     const uint from = slot_start(in_slot), to = slot_start(out_slot);
-    if (in_slot == out_slot && content == SLOT_ALIEN)
+    if (in_slot == out_slot && (content == SLOT_ALIEN || spoiled != 0))
         return;
     uvec2 seen = uvec2(0);
     if (in_slot >= 0 && content == SLOT_STATE)
@@ -289,12 +292,16 @@ void step_norms(int in_slot, int out_slot, uint content)
     const vec3 gamma = decay();
     for (uint f = t; f < FEATURES; f += THREADS) {
         float high = content == SLOT_ALIEN ? nan() : 0.0, low = 0.0, old = EMPTY;
+        if (content == SLOT_ZERO && WORD(from + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f) != 0.0) {
+            high = nan();
+            atomicOr(spoiled, 1u);
+        }
         if (content == SLOT_STATE) {
             high = WORD(from + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f);
             low = WORD(from + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + f);
             old = WORD(from + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + f);
         }
-        old = high == 0.0 ? EMPTY : content == SLOT_ALIEN ? 0.0 : old + gamma.y;
+        old = high == 0.0 ? EMPTY : content == SLOT_STATE ? old + gamma.y : 0.0;
         const float key = weight[f];
         float now = max(old, exponent_for_max(key));
         const float aged = exp2i(old - now), of_key = scaled_feature(key, 0.0, now);
@@ -369,7 +376,7 @@ void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nu
     for (uint n = 0; n < 4; n++)
         value[n] = ELEMENT(values, V_TYPE, at + n);
     [[dont_unroll]] for (uint f = t / LANES; f < FEATURES; f += PARTS) {
-        vec4 high = vec4(content == SLOT_ALIEN ? nan() : 0.0), low = vec4(0.0);
+        vec4 high = vec4(is_finite(norm[f]) || content == SLOT_STATE ? 0.0 : nan()), low = vec4(0.0);
         if (content == SLOT_STATE) {
             high = slots.data[(from + f * VALUE_DIM) / 4];
             low = slots.data[(from + low_words + f * VALUE_DIM) / 4];

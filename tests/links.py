@@ -44,6 +44,8 @@ def complaints(root, document):
 def main():
     root = pathlib.Path(sys.argv[1])
     documents = sorted(root.glob('*.md')) + sorted(root.glob('docs/**/*.md'))
+    if not documents:
+        sys.exit(f'links.py: no documents in {root}')
     print(f'1..{len(documents)}')
     for number, document in enumerate(documents, 1):
         wrong = list(complaints(root, document))

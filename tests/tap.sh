@@ -51,6 +51,7 @@ check_each()
 {
     tap_folder=$1
     shift
+    [ $# -gt 0 ] || return 0
     mkdir -p "$tap_folder" || exit 1
     # each prints once, so that cases do not mix
     # shellcheck disable=SC2016

@@ -25,6 +25,16 @@ static bool is_step(const dj_attention *plan, const struct dj_attention_args *ar
     return needs.dispatches == 1 && needs.scratch_size == 0 && needs.parts == 1;
 }
 
+/* pool_run of one token, which must be a step. */
+static void run_step(const struct pool *pool, uint64_t token, const int32_t *in, const int32_t *out)
+{
+    struct dj_attention_args step = placed_range(&pool->placed, token, 1);
+    step.slots_in.host = in;
+    step.slots_out.host = out;
+    assert_true(is_step(pool->placed.plan, &step));
+    pool_run(pool, token, 1, in, out);
+}
+
 /* Every map, denominator and option; groups; columns that fill no row of invocations; the largest
  * d, m and group. */
 static const struct problem_params variants[] = {
@@ -43,6 +53,7 @@ static const struct problem_params variants[] = {
     {SHAPE(2, TOKENS, 4, 36, 36), .map = DJ_MAP_ELU, .normalise = true, .key_heads = 2, DECAYS},
     {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_ELU},
     {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_RELU, .normalise = true},
+    {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_RELU, .normalise = true, .sigma = 1e-5}, /* 0 */
     {SHAPE(2, TOKENS, 4, 128, 128), .map = DJ_MAP_IDENTITY, .key_heads = 2, DECAYS},
     {SHAPE(2, TOKENS, 4, 16, 8), .map = DJ_MAP_ELU, .normalise = true, .q_type = DJ_FLOAT16,
      .k_type = DJ_BFLOAT16, .v_type = DJ_FLOAT16, .o_type = DJ_BFLOAT16},
@@ -65,11 +76,8 @@ static void steps_go_on(void **state)
             pool_run(&pool, 0, TOKENS, NULL, whole);
             placed_poison(&pool.placed);
             pool_run(&pool, 0, PREFIX, NULL, split);
-            struct dj_attention_args step = placed_range(&pool.placed, PREFIX, 1);
-            step.slots_in.host = step.slots_out.host = split;
-            assert_true(is_step(pool.placed.plan, &step));
             for (uint64_t token = PREFIX; token < TOKENS; token++)
-                pool_run(&pool, token, 1, split, split);
+                run_step(&pool, token, split, split);
             pool_assert_solved(&pool, "steps");
             for (uint32_t b = 0; b < batch; b++) {
                 pool_assert_tokens(&pool, 2 + b, TOKENS);
@@ -110,12 +118,70 @@ static void first_tokens(void **state)
     }
 }
 
-/* More sequences and heads than one axis of a dispatch may have workgroups, mostly. */
+/* More workgroups than an axis of a dispatch need have. */
 static void many_sequences(void **state)
 {
     (void)state;
-    problem_test_random(&(struct problem_params){SHAPE(40000, 1, 2, 4, 4), .map = DJ_MAP_IDENTITY},
-                        LAYOUT_PLAIN, "many sequences");
+    struct problem p;
+    struct placed placed;
+    problem_init(&p, &(struct problem_params){SHAPE(40000, 1, 2, 4, 4), .map = DJ_MAP_IDENTITY});
+    problem_solve(&p);
+    problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+    assert_true(is_step(placed.plan, &placed.args));
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *got = placed_output(&placed);
+    problem_assert(&p, got, "many sequences");
+    /* whatever a part may take, it is one, and the same bits */
+    placed_poison(&placed);
+    placed.args.max_work = 1;
+    assert_true(is_step(placed.plan, &placed.args));
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *again = placed_output(&placed);
+    assert_memory_equal(got, again, problem_output_size(&p) * sizeof *got);
+    free(got);
+    free(again);
+    placed_finish(&placed);
+    problem_finish(&p);
+}
+
+/* Large sums come, swallow small ones for a thousand steps, and go again: what their low parts kept
+ * is there. */
+static void small_sums_outlast_large_ones(void **state)
+{
+    (void)state;
+    enum {
+        LENGTH = 1002,
+        DIM = 16,
+        VALUES = 8
+    };
+    static const int32_t slot[] = {0};
+    struct pool pool;
+    pool_init(&pool, harness_context(0),
+              &(struct problem_params){SHAPE(1, LENGTH, 1, DIM, VALUES), .map = DJ_MAP_IDENTITY},
+              1);
+    struct problem *const p = &pool.problem;
+    for (size_t c = 0; c < DIM; c++) {
+        p->k[c] = 1024;
+        p->k[(LENGTH - 2) * DIM + c] = -1024;
+    }
+    for (size_t c = 0; c < VALUES; c++)
+        p->v[c] = p->v[(LENGTH - 2) * VALUES + c] = 1024;
+    const struct dj_attention_args *const args = &pool.placed.args;
+    HARNESS_OK(dj_buffer_write(args->k.buffer, args->k.offset, p->k, LENGTH * DIM * sizeof(float)));
+    HARNESS_OK(
+        dj_buffer_write(args->v.buffer, args->v.offset, p->v, LENGTH * VALUES * sizeof(float)));
+    problem_solve(p);
+    for (uint64_t token = 0; token < LENGTH; token++)
+        run_step(&pool, token, token > 0 ? slot : NULL, slot);
+    float *got = placed_output(&pool.placed);
+    double difference = 0, size = 0;
+    for (size_t i = (LENGTH - 2) * VALUES; i < LENGTH * VALUES; i++) {
+        difference += pow((double)got[i] - p->want[i], 2);
+        size += pow(p->want[i], 2);
+    }
+    assert_true(sqrt(difference) <= 1e-5 * sqrt(size));
+    free(got);
+    pool_finish(&pool);
 }
 
 /* Keys whose exponents grow, shrink and leap from step to step. */
@@ -137,7 +203,7 @@ static void exponents(void **state)
         HARNESS_OK(dj_buffer_write(k->buffer, k->offset, pool.problem.k, size));
         problem_solve(&pool.problem);
         for (uint64_t token = 0; token < TOKENS; token++)
-            pool_run(&pool, token, 1, token > 0 ? slots : NULL, slots);
+            run_step(&pool, token, token > 0 ? slots : NULL, slots);
         pool_assert_solved(&pool, "exponents");
         pool_finish(&pool);
     }
@@ -151,7 +217,7 @@ static void slots_are_numbers(void **state)
     pool_init(&pool, harness_context(0),
               &(struct problem_params){SHAPE(2, TOKENS, 3, 16, 24), .normalise = true, DECAYS}, 6);
     pool_zero(&pool, 0);
-    pool_run(&pool, 0, 1, (const int32_t[]){0, -1}, (const int32_t[]){0, 1});
+    run_step(&pool, 0, (const int32_t[]){0, -1}, (const int32_t[]){0, 1});
     pool_assert_tokens(&pool, 0, 1);
     pool_assert_tokens(&pool, 1, 1);
     void *before = pool_read(&pool, 0);
@@ -167,7 +233,7 @@ static void slots_are_numbers(void **state)
     pool_assert_tokens(&pool, 2, TOKENS);
     pool_assert_untouched(&pool, 5);
     /* two continue from one, and a third leaves no state */
-    pool_run(&pool, 1, 1, (const int32_t[]){0, 0}, (const int32_t[]){5, -1});
+    run_step(&pool, 1, (const int32_t[]){0, 0}, (const int32_t[]){5, -1});
     void *after = pool_read(&pool, 0);
     assert_memory_equal(before, after, pool.needs.slot_size);
     pool_assert_tokens(&pool, 5, 2);
@@ -215,7 +281,7 @@ static void strange_slots(void **state)
         {{0, 1}, {0, 1}}, {{0, 1}, {0, 1}}, {{0, 1}, {2, 3}}, {{2, 3}, {2, 3}}, {{2, 3}, {-1, -1}}};
     for (size_t n = 0; n < sizeof ways / sizeof *ways; n++) {
         placed_poison(&pool.placed);
-        pool_run(&pool, n, 1, ways[n][0], ways[n][1]);
+        run_step(&pool, n, ways[n][0], ways[n][1]);
         struct placed row = pool.placed;
         row.args = placed_range(&pool.placed, n, 1);
         float *got = placed_output(&row);
@@ -223,10 +289,55 @@ static void strange_slots(void **state)
             assert_true(isnan(got[i]));
         free(got);
     }
-    pool_run(&pool, 0, 1, NULL, (const int32_t[]){0, 1}); /* it can be begun anew */
+    run_step(&pool, 0, NULL, (const int32_t[]){0, 1}); /* it can be begun anew */
     for (uint64_t token = 1; token < TOKENS; token++)
-        pool_run(&pool, token, 1, (const int32_t[]){0, 1}, (const int32_t[]){0, 1});
+        run_step(&pool, token, (const int32_t[]){0, 1}, (const int32_t[]){0, 1});
     pool_assert_solved(&pool, "begun anew");
+    pool_finish(&pool);
+}
+
+/* Numbers of a buffer that name no slot count as none, and nothing but slots is written. */
+static void wild_slots(void **state)
+{
+    (void)state;
+    static const int32_t wild[] = {4, -2, INT32_MAX, INT32_MIN, 5, -1, 1 << 24, 4};
+    struct pool pool;
+    pool_init(&pool, harness_context(0),
+              &(struct problem_params){SHAPE(4, 1, 2, 16, 8), .normalise = true}, 4);
+    dj_buffer *indices = harness_buffer(pool.context, wild, sizeof wild);
+    struct dj_attention_args step = pool.placed.args;
+    step.slots_in = (struct dj_indices){.buffer = indices};
+    step.slots_out = (struct dj_indices){.buffer = indices, .offset = 16};
+    assert_true(is_step(pool.placed.plan, &step));
+    HARNESS_OK(dj_attention_run(pool.placed.plan, &step));
+    pool_assert_solved(&pool, "wild slots");
+    harness_assert_poisoned(pool.state, 0, dj_buffer_size(pool.state));
+    dj_buffer_destroy(&indices);
+    pool_finish(&pool);
+}
+
+/* Zeros in the header alone make no empty state of what another sequence left. */
+static void cleared_headers(void **state)
+{
+    (void)state;
+    static const int32_t slots[] = {0, 1};
+    struct pool pool;
+    pool_init(&pool, harness_context(0),
+              &(struct problem_params){SHAPE(2, TOKENS, 24, 16, 8), .normalise = true}, 2);
+    pool_run(&pool, 0, PREFIX, NULL, slots);
+    const struct dj_state_header zero = {0};
+    for (uint32_t n = 0; n < 2; n++)
+        HARNESS_OK(dj_buffer_write(pool.state, pool_offset(&pool, n), &zero, sizeof zero));
+    for (uint64_t token = PREFIX; token < PREFIX + 2; token++) {
+        placed_poison(&pool.placed);
+        run_step(&pool, token, slots, slots);
+        struct placed row = pool.placed;
+        row.args = placed_range(&pool.placed, token, 1);
+        float *got = placed_output(&row);
+        for (size_t i = 0; i < 2 * 24 * 8; i++)
+            assert_true(isnan(got[i]));
+        free(got);
+    }
     pool_finish(&pool);
 }
 
@@ -260,7 +371,7 @@ static void not_numbers(void **state)
                                        &bad[n % 3], sizeof kept));
         }
         for (uint64_t token = 0; token < 3; token++)
-            pool_run(&pool, token, 1, token > 0 ? slot : NULL, slot);
+            run_step(&pool, token, token > 0 ? slot : NULL, slot);
         if (tensor != NULL)
             HARNESS_OK(dj_buffer_write(tensor->buffer, tensor->offset + at * sizeof kept, &kept,
                                        sizeof kept));
@@ -312,9 +423,18 @@ static void left_to_others(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(steps_go_on),   HARNESS_TEST(first_tokens),      HARNESS_TEST(many_sequences),
-    HARNESS_TEST(exponents),     HARNESS_TEST(slots_are_numbers), HARNESS_TEST(slots_in_buffers),
-    HARNESS_TEST(strange_slots), HARNESS_TEST(not_numbers),       HARNESS_TEST(left_to_others),
+    HARNESS_TEST(steps_go_on),
+    HARNESS_TEST(first_tokens),
+    HARNESS_TEST(many_sequences),
+    HARNESS_TEST(exponents),
+    HARNESS_TEST(slots_are_numbers),
+    HARNESS_TEST(slots_in_buffers),
+    HARNESS_TEST(small_sums_outlast_large_ones),
+    HARNESS_TEST(wild_slots),
+    HARNESS_TEST(cleared_headers),
+    HARNESS_TEST(strange_slots),
+    HARNESS_TEST(not_numbers),
+    HARNESS_TEST(left_to_others),
 };
 
 HARNESS_MAIN(tests)

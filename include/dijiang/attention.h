@@ -16,12 +16,16 @@ extern "C" {
 typedef struct dj_attention dj_attention;
 
 /* Which kernels do the work. The result's bits depend on the family, and within one a sequence's
- * result does not depend on the rest of the batch. */
+ * result does not depend on the rest of the batch.
+ *
+ * By default it is chosen by device and call. Causal calls of one token a row, as decoding makes
+ * them, take one dispatch and no scratch memory, and are one part whatever max_work; but for
+ * COSFORMER, a dct_path that was chosen, groups of more than 16 heads or shapes beyond the device's
+ * shared memory, and calls with spans, position scales, `accepted`, more than one snapshot,
+ * tensors or a pool beyond the binding range, or slots_in and slots_out in two places (one the
+ * host's, or two buffers). */
 enum dj_family {
-    DJ_FAMILY_DEFAULT = 0, /* by device and shape. Causal calls of one token a row, as decoding makes
-                            * them, take one dispatch; but for COSFORMER, groups of more than 16
-                            * heads, spans, position scales, `accepted`, a max_work that they exceed,
-                            * slots_in and slots_out in two buffers */
+    DJ_FAMILY_DEFAULT = 0,
     DJ_FAMILY_TILED = 1,   /* tiles of 32 tokens: sums of all at once, a scan, outputs */
     DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers: causal attention of maps with
                              * no projection (m at most 128) or one DCT of 32, 64, 80, 96 or 128,
@@ -189,8 +193,9 @@ struct dj_attention_args {
     uint64_t reserved[4]; /* 0 */
 };
 
-/* The start of a state slot. A slot of zero bytes is the empty state; from one that was never
- * written and is not zero, or that another map or shape wrote, a sequence continues with NaN.
+/* The start of a state slot. A slot of zero bytes is the empty state (its header alone is not
+ * enough); from one that was never written and is not zero, or that another map or shape wrote, a
+ * sequence continues with NaN, and where that slot is also its slots_out it may stay so.
  * (Other numbers of the map, another scale or decay cannot be told.) After the header, for each key
  * head, float32 arrays: sum[m][e], its low parts[m][e], norm[m], its low parts[m] and exponent[m].
  * Feature f's true sum is (sum[f] + low[f]) * 2^exponent[f], the exponent a whole number; norm is
@@ -207,9 +212,9 @@ struct dj_state_header {
 
 /* What recording args takes: scratch memory for all parts, dispatches and ring for any one; all in
  * one recording take at most needs.parts times as much. Pure: it follows from the plan, shapes,
- * strides, the host's spans, the pool's size, max_work and args->scratch.size (0: as much as is
- * useful: half of what q, k and v take, at least 8 MiB and at most 64 MiB, if the smallest piece needs
- * no more) and changes nothing. With more than one part, scratch memory holds the states for
+ * strides, the host's spans, the pool's size, where indices lie, max_work and args->scratch.size (0:
+ * as much as is useful; in tiles half of what q, k and v take, at least 8 MiB and at most 64 MiB, if
+ * the smallest piece needs no more) and changes nothing. With more than one part, scratch memory holds the states for
  * slots_out until the last part: about N * K * slot_size more (DJ_FAMILY_RESIDENT: for each query head
  * as for a key head, and half as much again), unless one part has all sequences
  * and heads and K is 1. slot_size and
