@@ -540,6 +540,8 @@ static void budgets_change_no_bits(void **state)
             continue;
         struct dj_attention_args args = subject.args;
         args.max_work = subject.needs.flops / 12;
+        struct dj_needs needs;
+        HARNESS_OK(dj_attention_needs(subject.placed.plan, &args, &needs));
         for (size_t i = 0; i < 3; i++) {
             struct watch watch = {.stop_at = 0};
             HARNESS_OK(run_watched(&subject, &args, budgets[i], &watch));
@@ -549,8 +551,11 @@ static void budgets_change_no_bits(void **state)
             subject_restore(&subject);
             calls[i] = watch.calls;
         }
-        assert_true(calls[0] > 5 && calls[1] <= calls[0]);
-        assert_true(calls[2] < calls[0]); /* 1, 2, 4 .. units against one at a time */
+        assert_true(calls[1] <= calls[0]);
+        if (needs.parts > 8) { /* drawn spans may be almost empty */
+            assert_true(calls[0] > 5);
+            assert_true(calls[2] < calls[0]); /* 1, 2, 4 .. units against one at a time */
+        }
         const struct dj_run_params params = {.budget_ns = 1}; /* no max_work, no progress */
         HARNESS_OK(dj_attention_run_with(subject.placed.plan, &subject.args, &params));
         if (subject.problem.twin.map != DJ_MAP_SOFTMAX)
