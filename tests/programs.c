@@ -3,8 +3,8 @@
 
 #include "safetensors.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,18 +141,30 @@ const char *programs_cache(void)
     return path;
 }
 
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+/* With what others keep there: the validation layer, say. */
 static void remove_cache(void)
 {
-    char path[600];
-    DIR *directory = opendir(programs_cache());
-    for (struct dirent *entry; directory && (entry = readdir(directory));) {
-        snprintf(path, sizeof(path), "%s/%.500s", programs_cache(), entry->d_name);
-        unlink(path); /* not the folder's own entries, which it refuses */
-    }
-    if (directory)
-        closedir(directory);
-    rmdir(programs_cache());
-    rmdir(cache);
+    nftw(cache, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Mesa's own cache stays the user's: what it compiled once need not be compiled for every program.
+ */
+static void keep_shader_cache(void)
+{
+    char path[512];
+    const char *const base = getenv("XDG_CACHE_HOME"), *const home = getenv("HOME");
+    if (base)
+        setenv("MESA_SHADER_CACHE_DIR", base, 0);
+    else if (home && snprintf(path, sizeof path, "%s/.cache", home) < (int)sizeof path)
+        setenv("MESA_SHADER_CACHE_DIR", path, 0);
 }
 
 int programs_setup(void **state)
@@ -161,6 +173,7 @@ int programs_setup(void **state)
     const struct dj_context_params params = {.validation = DJ_ON};
     if (!mkdtemp(cache))
         return -1;
+    keep_shader_cache();
     setenv("XDG_CACHE_HOME", cache, 1); /* not the user's own */
     if (dj_device_list(&params, NULL, &count) == DJ_SUCCESS)
         setenv("DIJIANG_VALIDATION", "1", 1);

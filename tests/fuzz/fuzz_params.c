@@ -28,28 +28,24 @@ static float *numbers;
 static float decay[65536];
 static uint8_t data[MOST_DATA];
 
-/* The pipelines that plans share stay until the context goes. */
-static void make_shared(void)
-{
-    const struct dj_attention_params plain = {.map = DJ_MAP_ELU, .heads = 1, .dim = 4};
-    const struct dj_dct_params dense = {.type = DJ_DCT_2, .length = 4, .path = DJ_DCT_PATH_DENSE};
-    dj_attention *attention;
-    dj_dct *dct;
-    FUZZ_ASSERT(dj_attention_create(context, &plain, &attention) == DJ_SUCCESS);
-    FUZZ_ASSERT(dj_dct_create(context, &dense, &dct) == DJ_SUCCESS);
-    dj_attention_destroy(&attention);
-    dj_dct_destroy(&dct);
-}
-
 static void start(void)
 {
-    static const uint64_t sizes[BUFFERS] = {0, 4096, 1 << 16, 1 << 22};
-    if (context != NULL)
+    if (numbers != NULL)
         return;
     struct null_settings settings = null_least();
     settings.push_descriptors = settings.storage_16bit = true;
     null_device_set(&settings);
     null_engine_init(&engine);
+    numbers = calloc(MOST_NUMBERS, sizeof *numbers);
+    FUZZ_ASSERT(numbers != NULL);
+    for (int i = 0; i < 65536; i++)
+        decay[i] = 0.9f;
+}
+
+/* A context for each input: it keeps the kernels of all its plans. */
+static void make_context(void)
+{
+    static const uint64_t sizes[BUFFERS] = {0, 4096, 1 << 16, 1 << 22};
     const struct dj_import_params params = null_engine_params(&engine);
     FUZZ_ASSERT(dj_context_import(&params, &context) == DJ_SUCCESS);
     FUZZ_ASSERT(dj_recorder_create(context, &(struct dj_recorder_params){.dispatches = 1024},
@@ -57,11 +53,14 @@ static void start(void)
     for (int i = 0; i < BUFFERS; i++)
         FUZZ_ASSERT(dj_buffer_create(context, &(struct dj_buffer_params){.size = sizes[i]},
                                      &buffers[i]) == DJ_SUCCESS);
-    make_shared();
-    numbers = calloc(MOST_NUMBERS, sizeof *numbers);
-    FUZZ_ASSERT(numbers != NULL);
-    for (int i = 0; i < 65536; i++)
-        decay[i] = 0.9f;
+}
+
+static void destroy_context(void)
+{
+    for (int i = 0; i < BUFFERS; i++)
+        dj_buffer_destroy(&buffers[i]);
+    dj_recorder_destroy(&recorder);
+    dj_context_destroy(&context);
 }
 
 /* Mostly 0 .. most, else anything. */
@@ -411,6 +410,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     start();
     struct fuzz_bytes bytes = {input, size};
     const uint64_t objects = null_objects();
+    make_context();
     switch (fuzz_byte(&bytes) % 8) {
     case 0:
         transform(&bytes);
@@ -425,6 +425,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         attend(&bytes);
         break;
     }
+    destroy_context();
     FUZZ_ASSERT(null_objects() == objects);
     FUZZ_ASSERT(null_misuses() == 0);
     return 0;
