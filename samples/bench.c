@@ -81,6 +81,9 @@ static const char help[] =
     "  dijiang-bench --suite cpu --case prefill --tokens 8192\n"
     "  dijiang-bench --case softmax --features performer --dtype f16 --heads 16 --value-dim 128\n"
     "\n"
+    "environment: DIJIANG_DEVICE, as --device; DIJIANG_VALIDATION=1 turns the Vulkan validation\n"
+    "layer on\n"
+    "\n"
     "exit codes: 0 success, 1 failure, 2 wrong usage, 3 a result was wrong\n";
 
 /* One tensor is one buffer. */
@@ -169,6 +172,11 @@ static int measure_all(struct bench_gpu *gpu, const struct settings *s, struct b
     if (!code && s->output)
         code = bench_draw(gpu, cases, count, s->output);
 #endif
+    if (!code && s->output && !s->json)
+        printf("\nwritten to %s: bench.json%s\n", s->output,
+               DJ_BENCH_CHARTS ? ", and the figure where whole sequences of several lengths were "
+                                 "measured"
+                               : "");
     return code;
 }
 

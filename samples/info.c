@@ -26,8 +26,8 @@ static const char help[] =
     "  DIJIANG_DEVICE=radeon dijiang-info\n"
     "  DIJIANG_QUIRKS=none dijiang-info\n"
     "\n"
-    "environment: DIJIANG_QUIRKS, items between commas: \"none\" drops all quirks of the device,\n"
-    "\"+NAME\" adds one, \"-NAME\" drops one.\n"
+    "environment: DIJIANG_DEVICE, as --device; DIJIANG_QUIRKS, items between commas: \"none\"\n"
+    "drops all quirks of the device, \"+NAME\" adds one, \"-NAME\" drops one.\n"
     "\n"
     "exit codes: 0 success, 1 no usable device, 2 wrong usage\n";
 

@@ -4,6 +4,7 @@
 #include "program.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -97,6 +98,25 @@ static int write_all(const struct study_settings *settings, const struct study_d
     return code;
 }
 
+/* What was asked for and could not be had, and what the numbers may then suffer from. */
+static void print_notes(const struct study_settings *settings, const struct study_data *data)
+{
+    enum {
+        FEW = 512 /* tokens to fit to */
+    };
+    if (data->tokens < settings->tokens)
+        printf("note         %u tokens are measured, not %" PRIu64
+               ": there are no more besides those "
+               "to fit to\n",
+               data->tokens, settings->tokens);
+    if (settings->features > 4 * data->dim)
+        printf("note         %u features at most, not %" PRIu64 ": four times the dimension\n",
+               4 * data->dim, settings->features);
+    if (data->sample_count < FEW)
+        printf("note         %u tokens to fit to are few: more of them would calibrate better\n",
+               data->sample_count);
+}
+
 static int study(const struct study_settings *settings, const struct study_data *data)
 {
     dj_context *context = NULL;
@@ -122,6 +142,7 @@ static int study(const struct study_settings *settings, const struct study_data 
         printf("data         %s; %u tokens, scale %g\n", data->source, data->tokens,
                (double)data->scale);
         printf("fitted to    %s\n", data->samples);
+        print_notes(settings, data);
         study_maps_print(&maps);
         fflush(stdout);
     }
