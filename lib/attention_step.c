@@ -4,7 +4,6 @@
 
 #include "feature_map.h"
 #include "kernels.h"
-#include "part.h"
 #include "shaders.h"
 #include "size.h"
 
@@ -20,9 +19,9 @@ enum {
 
 static bool fits(const struct dj_attention *plan, uint32_t threads)
 {
-    const uint64_t floats =
+    const uint64_t words =
         DJ_STEP_SHARED(plan->dim, (uint64_t)plan->features, 1 + plan->group, threads);
-    return (floats + 1) * sizeof(float) <= plan->context->info.shared_memory;
+    return words * sizeof(uint32_t) <= plan->context->info.shared_memory;
 }
 
 /* Invocations of a workgroup, a power of two: a GPU wants many in flight, each with a few sums; a

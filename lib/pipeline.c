@@ -145,16 +145,15 @@ dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *sh
         return result;
     if (constants == NULL)
         constants = &none;
-    struct dj_kept_pipeline *first = atomic_load(&context->pipelines), *looked = NULL, *made;
+    struct dj_kept_pipeline *first = atomic_load(&context->pipelines), *looked = first, *made;
     struct dj_kept_pipeline *kept = find(first, NULL, words, constants);
     if (kept == NULL) {
         result = make(context, shader, addressed, constants, &made);
         if (result != DJ_SUCCESS)
             return result;
-        do { /* others may have been faster */
+        do { /* what others were faster to add is looked at, too */
             kept = find(first, looked, words, constants);
-            looked = first;
-            made->next = first;
+            looked = made->next = first;
         } while (kept == NULL && !atomic_compare_exchange_weak(&context->pipelines, &first, made));
         if (kept != NULL) {
             context->vk.device.vkDestroyPipeline(context->device, made->handle, context->allocator);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     MIN_REPEATS = 5,
@@ -219,13 +220,16 @@ int main(int argc, char **argv)
 
     struct bench_gpu gpu;
     code = bench_gpu_create(s.device, &gpu);
+    bool made = false;
     if (!code && s.output)
-        code = whole_file_make_directory(s.output);
+        code = whole_file_make_directory(s.output, &made);
     if (!code && !s.no_cache)
         (void)program_cache_load(gpu.context);
     code = code ? code : measure_all(&gpu, &s, cases, count);
     if (!code && !s.no_cache)
         (void)program_cache_save(gpu.context);
+    if (code && made)
+        (void)rmdir(s.output); /* if there is nothing in it */
     code = bench_gpu_validated(&gpu, code);
     bench_gpu_destroy(&gpu);
     return program_finish(code);

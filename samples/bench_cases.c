@@ -19,14 +19,10 @@ static const struct row {
     uint64_t batch, heads, dim;
     uint64_t tokens[MAX_LENGTHS]; /* a case for each; 0 after the last */
 } rows[] = {
-    {"cpu",
-     "wdcf",
-     BENCH_PREFILL,
-     DJ_FLOAT32,
-     1,
-     8,
-     64,
+    /* clang-format off */
+    {"cpu", "wdcf", BENCH_PREFILL, DJ_FLOAT32, 1, 8, 64,
      {512, 1024, 2048, 4096, 8192, 32768, 131072}},
+    /* clang-format on */
     {"cpu", "identity", BENCH_PREFILL, DJ_FLOAT32, 1, 8, 64, {512, 1024, 2048, 4096, 8192, 32768}},
     {"cpu", "softmax", BENCH_SOFTMAX, DJ_FLOAT32, 1, 8, 64, {512, 1024, 2048, 4096, 8192}},
     {"cpu", "wdcf", BENCH_DECODE, DJ_FLOAT32, 1, 8, 64, {1}},

@@ -64,7 +64,7 @@ int bench_draw(const struct bench_gpu *gpu, const struct bench_case *cases, size
     struct chart_series times[BENCH_MAX_CASES], shares[BENCH_MAX_CASES];
     const uint32_t lines = find_curves(cases, count, curves);
     if (lines == 0)
-        return PROGRAM_SUCCESS; /* bench.json says it all */
+        return PROGRAM_SUCCESS;
     bool rooflines = false;
     for (uint32_t n = 0; n < lines; n++) {
         const struct curve *const c = &curves[n];

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char help[] =
     "usage: dijiang-decode [options]\n"
@@ -139,8 +140,9 @@ int main(int argc, char **argv)
     struct bench_gpu gpu = {0};
     program_catch_interrupts();
     code = bench_gpu_create(o.device, &gpu);
+    bool made = false;
     if (!code && o.output)
-        code = whole_file_make_directory(o.output);
+        code = whole_file_make_directory(o.output, &made);
     if (!code && !o.no_cache)
         (void)program_cache_load(gpu.context);
     code = code ? code : measure(&gpu, &o, &run);
@@ -148,6 +150,8 @@ int main(int argc, char **argv)
         (void)program_cache_save(gpu.context);
     if (!code && o.output && !program_interrupted())
         code = decode_write(&gpu, &run, o.output);
+    if (made && (code || program_interrupted()))
+        (void)rmdir(o.output); /* if there is nothing in it */
     code = bench_gpu_validated(&gpu, code);
     bench_gpu_destroy(&gpu);
     return program_finish(code);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* dijiang-study: how well linear attention stands for softmax attention on given data. */
 #include "study.h"
-#include "program.h"
 
-#include <errno.h>
+#include "program.h"
+#include "whole_file.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char help[] =
@@ -71,20 +71,6 @@ static const char help[] =
     "layer on\n"
     "\n"
     "exit codes: 0 success, 1 failure, 2 wrong usage\n";
-
-/* Makes the folder, before work is done in vain. *made says whether it was not there. */
-static int make_directory(const char *path, bool *made)
-{
-    struct stat status;
-    *made = mkdir(path, 0777) == 0;
-    if (!*made && errno != EEXIST)
-        return program_fail("%s cannot be made: %s", path, strerror(errno));
-    if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode))
-        return program_fail("%s is not a folder", path);
-    if (access(path, W_OK | X_OK) != 0)
-        return program_fail("%s cannot be written to: %s", path, strerror(errno));
-    return PROGRAM_SUCCESS;
-}
 
 static int write_all(const struct study_settings *settings, const struct study_data *data,
                      const struct study_maps *maps, const struct study_errors *errors)
@@ -187,7 +173,7 @@ int main(int argc, char **argv)
     bool made = false;
     program_catch_interrupts();
     code = study_data_open(&s, &data);
-    code = code ? code : make_directory(s.output, &made);
+    code = code ? code : whole_file_make_directory(s.output, &made);
     code = code ? code : study(&s, &data);
     if (code && made)
         (void)rmdir(s.output); /* where nothing is in it */

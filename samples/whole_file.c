@@ -27,15 +27,17 @@ static int open_temporary(const char *path, char **temporary)
     return -1;
 }
 
-int whole_file_make_directory(const char *directory)
+int whole_file_make_directory(const char *directory, bool *made)
 {
     struct stat status;
-    if (mkdir(directory, 0777) == 0)
-        return PROGRAM_SUCCESS;
-    if (errno == EEXIST && stat(directory, &status) == 0 && S_ISDIR(status.st_mode))
-        return PROGRAM_SUCCESS;
-    return program_fail("%s cannot be made: %s", directory,
-                        errno == EEXIST ? "it is not a folder" : strerror(errno));
+    *made = mkdir(directory, 0777) == 0;
+    if (!*made && errno != EEXIST)
+        return program_fail("%s cannot be made: %s", directory, strerror(errno));
+    if (stat(directory, &status) != 0 || !S_ISDIR(status.st_mode))
+        return program_fail("%s cannot be made: it is not a folder", directory);
+    if (access(directory, W_OK | X_OK) != 0)
+        return program_fail("%s cannot be written to: %s", directory, strerror(errno));
+    return PROGRAM_SUCCESS;
 }
 
 static void release(struct whole_file *file)

@@ -11,8 +11,9 @@ struct whole_file {
     char *path, *temporary;
 };
 
-/* Makes a directory for files, unless it is there. Returns an enum program_exit. */
-int whole_file_make_directory(const char *directory);
+/* Makes a directory for files, before work is done in vain. *made says whether it was not there:
+ * who fails later may remove it. Returns an enum program_exit. */
+int whole_file_make_directory(const char *directory, bool *made);
 
 /* Opens DIRECTORY/NAMEENDING. These two return false, and say why by program_fail. */
 bool whole_file_open(struct whole_file *file, const char *directory, const char *name,

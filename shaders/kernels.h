@@ -286,8 +286,8 @@ DJ_PUSH(step_push,
 #define DJ_STEP_TRANSFORM 8   /* the map works on transforms of a row */
 #define DJ_STEP_DIRECTIONS 16 /* ... on products with directions */
 
-/* Floats of shared memory for d, m, r rows (the key's and its queries') and t invocations. */
-#define DJ_STEP_SHARED(d, m, r, t) ((r) * ((d) + (m)) + 4 * (m) + 5 * (t))
+/* Words of shared memory for d, m, r rows (the key's and its queries') and t invocations. */
+#define DJ_STEP_SHARED(d, m, r, t) ((r) * ((d) + (m)) + 4 * (m) + 5 * (t) + 1)
 
 DJ_PUSH(spans_push,
     uint kind;        /* DJ_KERNEL_SPANS_* */

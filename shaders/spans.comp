@@ -20,6 +20,7 @@ BUFFER(3, readonly, SlotsIn, int, slots_in)
 BUFFER(4, readonly, Accepted, int, accepted)
 
 #include "slots.glsl"
+#include "slot_in.glsl"
 
 const uint MOST_SEEN = 0x40000000u; /* beyond any place that matters; sums with it do not overflow */
 

@@ -47,14 +47,19 @@ PUSH(step_push)
 BUFFER(0, readonly, Queries, uint, queries)
 BUFFER(1, readonly, Keys, uint, keys)
 BUFFER(2, readonly, Values, uint, values)
-BUFFER(4, , Slots, vec4, slots)
-BUFFER(4, coherent, Headers, uint, headers)
+BUFFER(4, coherent, Slots, uint, slots)       /* the headers */
+BUFFER(4, , Blocks, vec4, blocks)             /* ... and what is behind them */
 BUFFER(5, readonly, Numbers, float, numbers)  /* t, ln D, V of dj_features */
 BUFFER(6, readonly, Indices, int, indices)    /* slots in and out */
 BUFFER(7, readonly, Own, float, own)          /* gamma of each head, then the transforms' matrix */
 #define OUTPUTS 3
+#define HEADER_HEADS push.heads
+#define HEADER_DIM DIM
+#include "denominator.glsl"
 #include "elements.glsl"
 #include "outputs.glsl"
+#include "slots.glsl"
+#include "slot_header.glsl"
 
 const bool DECAY = (OPTIONS & DJ_STEP_DECAY) != 0, LINEAR = (OPTIONS & DJ_STEP_LINEAR) != 0;
 const bool KEY_NORMALISE = (OPTIONS & DJ_STEP_KEY_NORMALISE) != 0;
@@ -215,68 +220,27 @@ void find_features()
 
 /* State */
 
-const uint SLOT_EMPTY = 0, SLOT_STATE = 1, SLOT_ALIEN = 2, SLOT_ZERO = 3;
-
-uint slot_start(int slot)
-{
-    return push.slots_base + uint(slot) * push.slot_words;
-}
-
-/* A number that names no slot counts as none. */
 int find_slot(uint base)
 {
-    const int slot = base == DJ_STEP_NO_SLOTS ? -1 : indices.data[base + sequence];
-    return slot >= 0 && uint(slot) < push.slot_count ? slot : -1;
-}
-
-uint header_word(uint i, uvec2 seen)
-{
-    const uint words[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, seen.x, seen.y, push.heads, DIM,
-                                  VALUE_DIM, FEATURES);
-    return i < 8 ? words[i] : 0u;
-}
-
-/* What a slot holds, by its header. */
-uint slot_content(int slot)
-{
-    if (slot < 0)
-        return SLOT_EMPTY;
-    const uint start = slot_start(slot);
-    if (headers.data[start] == 0)
-        return SLOT_ZERO;
-    memoryBarrierBuffer();
-    bool same = true;
-    for (uint i = 0; i < 8; i++)
-        same = same && (i == 2 || i == 3 || headers.data[start + i] == header_word(i, uvec2(0)));
-    return same ? SLOT_STATE : SLOT_ALIEN;
+    return base == DJ_STEP_NO_SLOTS ? -1 : checked_slot(indices.data[base + sequence]);
 }
 
 void write_header(int in_slot, int out_slot, uint content)
 {
-    const uint from = slot_start(in_slot), to = slot_start(out_slot);
+    const uint to = slot_start(out_slot);
     if (in_slot == out_slot && (content == SLOT_ALIEN || spoiled != 0))
         return;
-    uvec2 seen = uvec2(0);
-    if (in_slot >= 0 && content == SLOT_STATE)
-        seen = uvec2(headers.data[from + 2], headers.data[from + 3]);
-    const bool right = in_slot == out_slot && headers.data[to] != 0;
-    uint carry_bit;
-    seen.x = uaddCarry(seen.x, 1u, carry_bit);
-    seen.y += carry_bit;
+    const uvec2 seen = add_tokens(content == SLOT_STATE ? slot_tokens(in_slot) : uvec2(0), 1);
+    const bool right = in_slot == out_slot && content == SLOT_STATE;
     for (uint i = right ? 2 : 1; i < (right ? 4 : DJ_STATE_HEADER_WORDS); i++)
-        headers.data[to + i] = header_word(i, seen);
+        slots.data[to + i] = header_word(i, seen);
     memoryBarrierBuffer();
     if (!right)
-        headers.data[to] = header_word(0, seen);
-}
-
-uint block_of(int slot)
-{
-    return slot_start(slot) + DJ_STATE_HEADER_WORDS + head * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
+        slots.data[to] = header_word(0, seen);
 }
 
 /* A word of the slots, by its place. */
-#define WORD(at) slots.data[(at) / 4][(at) % 4]
+#define WORD(at) blocks.data[(at) / 4][(at) % 4]
 
 /* gamma: mantissa, exponent, low part of the mantissa */
 vec3 decay()
@@ -288,7 +252,7 @@ vec3 decay()
 /* The norms' step, and from it the factors that the sums take; the key's features become weights. */
 void step_norms(int in_slot, int out_slot, uint content)
 {
-    const uint from = block_of(in_slot), to = block_of(out_slot);
+    const uint from = slot_block(in_slot, head), to = slot_block(out_slot, head);
     const vec3 gamma = decay();
     for (uint f = t; f < FEATURES; f += THREADS) {
         float high = content == SLOT_ALIEN ? nan() : 0.0, low = 0.0, old = EMPTY;
@@ -343,29 +307,11 @@ vec2 weigh_query(uint row)
     return vec2(largest, DENOMINATOR == DJ_DENOMINATOR_NONE ? 1.0 : find_sum(sum));
 }
 
-vec4 unscaled(vec4 x, float centre)
-{
-    const vec2 halves = exp2_halves(centre);
-    return x * halves.x * halves.y;
-}
-
-/* num, up to its 2^c, to what is asked for. */
-vec4 finish(vec4 num, float centre, float den)
-{
-    if (DENOMINATOR == DJ_DENOMINATOR_NONE)
-        return unscaled(num, centre);
-    if (den == 0.0) /* no key was seen */
-        return vec4(0.0);
-    if (DENOMINATOR != DJ_DENOMINATOR_PLAIN && unscaled(vec4(den), centre).x < 1e-6)
-        return DENOMINATOR == DJ_DENOMINATOR_ZERO ? vec4(0.0) : unscaled(num, centre) * 1e6;
-    return num / den;
-}
-
 /* The step of four columns' sums, and the shares of the outputs of this invocation's features. */
 void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nums[GROUP])
 {
     const uint low_words = DJ_STATE_LOW(FEATURES, VALUE_DIM);
-    const uint from = block_of(in_slot) + column, to = block_of(out_slot) + column;
+    const uint from = slot_block(in_slot, head) + column, to = slot_block(out_slot, head) + column;
     const uint at = push.v_base + sequence * push.v_stride[0] + head * push.v_stride[1] + column;
     const vec3 gamma = decay();
     for (uint g = 0; g < GROUP; g++)
@@ -378,8 +324,8 @@ void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nu
     [[dont_unroll]] for (uint f = t / LANES; f < FEATURES; f += PARTS) {
         vec4 high = vec4(is_finite(norm[f]) || content == SLOT_STATE ? 0.0 : nan()), low = vec4(0.0);
         if (content == SLOT_STATE) {
-            high = slots.data[(from + f * VALUE_DIM) / 4];
-            low = slots.data[(from + low_words + f * VALUE_DIM) / 4];
+            high = blocks.data[(from + f * VALUE_DIM) / 4];
+            low = blocks.data[(from + low_words + f * VALUE_DIM) / 4];
         }
         for (uint n = 0; n < 4; n++) {
             float a = high[n], b = low[n], error;
@@ -391,8 +337,8 @@ void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nu
             low[n] = b * rescale[f];
         }
         if (out_slot >= 0) {
-            slots.data[(to + f * VALUE_DIM) / 4] = high;
-            slots.data[(to + low_words + f * VALUE_DIM) / 4] = low;
+            blocks.data[(to + f * VALUE_DIM) / 4] = high;
+            blocks.data[(to + low_words + f * VALUE_DIM) / 4] = low;
         }
         for (uint g = 0; g < GROUP; g++)
             nums[g] += weight[(1 + g) * FEATURES + f] * (high + low);
@@ -441,7 +387,7 @@ void main()
             const vec4 num = add_parts(nums[g]);
             if (t < LANES && column < VALUE_DIM)
                 store_four(outputs_base + g * push.o_stride[1] + column,
-                           finish(num, scales[g].x, scales[g].y));
+                           finish(num, scales[g].y, vec3(1.0, exp2_halves(scales[g].x))));
         }
     }
     if (head == 0 && t == 0 && out_slot >= 0)

@@ -44,6 +44,7 @@ BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
 #define SPANS 7
 #include "decay.glsl"
+#include "denominator.glsl"
 #include "elements.glsl"
 #include "feature.glsl"
 #include "outputs.glsl"
@@ -301,25 +302,11 @@ vec4 load_value(uint base, uint j, uint c)
     return value;
 }
 
-/* x 2^c gamma^i */
-vec4 unscaled(vec4 x, uint row)
+/* 2^c gamma^i, as factors. */
+vec3 scale_of(uint row)
 {
     const vec3 power = decay_power(head, row);
-    const vec2 halves = exp2_halves(centre[row] + power.y);
-    return x * power.x * halves.x * halves.y;
-}
-
-/* num, up to its 2^c and gamma^i, to what is asked for. */
-vec4 finish(vec4 num, uint row)
-{
-    if (DENOMINATOR == DJ_DENOMINATOR_NONE)
-        return unscaled(num, row);
-    const float den = partial[0][row] + partial[1][row];
-    if (den == 0.0) /* no key was seen */
-        return vec4(0.0);
-    if (DENOMINATOR != DJ_DENOMINATOR_PLAIN && unscaled(vec4(den), row).x < 1e-6)
-        return DENOMINATOR == DJ_DENOMINATOR_ZERO ? vec4(0.0) : unscaled(num, row) * 1e6;
-    return num / den;
+    return vec3(power.x, exp2_halves(centre[row] + power.y));
 }
 
 void write_columns(uint values_base, uint outputs_base, uint c0)
@@ -374,7 +361,8 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
         }
     }
     for (uint i = 0; i < 8 && row + i < count; i++) {
-        const vec4 result = finish(sums[i], row + i);
+        const float den = partial[0][row + i] + partial[1][row + i];
+        const vec4 result = finish(sums[i], den, scale_of(row + i));
         const uint at = outputs_base + (row + i) * push.o_stride[2] + c;
         store_four(at, result);
     }

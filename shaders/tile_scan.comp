@@ -29,7 +29,11 @@ BUFFER(6, readonly, SlotsOut, int, slots_out)
 BUFFER(7, readonly, Accepted, int, accepted)
 #define SPANS 5
 #include "decay.glsl"
+#define HEADER_HEADS push.plan_heads
+#define HEADER_DIM push.dim
 #include "slots.glsl"
+#include "slot_in.glsl"
+#include "slot_header.glsl"
 #include "spans.glsl"
 
 const uint COLUMNS = (VALUE_DIM + DJ_TILE_THREADS - 1) / DJ_TILE_THREADS;
@@ -46,27 +50,6 @@ uint column(uint i)
 int slot_out(uint n)
 {
     return checked_slot(slots_out.data[push.out_base + n * push.snapshots + push.snapshot]);
-}
-
-uint slot_block(int slot, uint head)
-{
-    return slot_start(slot) + DJ_STATE_HEADER_WORDS + head * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
-}
-
-/* What a slot holds. Memory of zero bytes is the empty state; what another map or shape left, or
- * nothing ever wrote, is no state at all. */
-const uint SLOT_EMPTY = 0, SLOT_STATE = 1, SLOT_ALIEN = 2;
-
-uint slot_content(int slot)
-{
-    if (slot < 0 || slots.data[slot_start(slot)] == 0)
-        return SLOT_EMPTY;
-    const uint expected[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, 0u, 0u, push.plan_heads,
-                                     push.dim, VALUE_DIM, FEATURES);
-    bool same = true;
-    for (uint i = 0; i < 8; i++)
-        same = same && (i == 2 || i == 3 || slots.data[slot_start(slot) + i] == expected[i]);
-    return same ? SLOT_STATE : SLOT_ALIEN;
 }
 
 /* Whatever is computed from it is NaN. */
@@ -182,26 +165,22 @@ uvec2 read_tokens(uint sequence, int slot)
         return uvec2(carry.data[at], carry.data[at + 1]);
     }
     if (push.read == DJ_SCAN_SLOTS && slot >= 0)
-        return uvec2(slots.data[slot_start(slot) + 2], slots.data[slot_start(slot) + 3]);
+        return slot_tokens(slot);
     return uvec2(0);
 }
 
 void write_tokens(uint sequence, int slot, uvec2 seen)
 {
-    uint carry_bit;
-    const uint added = push.tiles > 0 ? span_tokens(sequence) : 0;
-    const uint total = uaddCarry(seen.x, added, carry_bit);
+    const uvec2 total = add_tokens(seen, push.tiles > 0 ? span_tokens(sequence) : 0);
     if (push.write_carry != 0) {
         const uint at = push.carry_out + push.carry_tokens + 2 * sequence;
-        carry.data[at] = total;
-        carry.data[at + 1] = seen.y + carry_bit;
+        carry.data[at] = total.x;
+        carry.data[at + 1] = total.y;
     }
     if ((push.write_slots & DJ_WRITE_HEADER) == 0 || slot < 0)
         return;
-    const uint words[8] = uint[8](DJ_KERNEL_STATE_LAYOUT, push.map, total, seen.y + carry_bit,
-                                  push.plan_heads, push.dim, VALUE_DIM, FEATURES);
     for (uint i = 0; i < DJ_STATE_HEADER_WORDS; i++)
-        slots.data[slot_start(slot) + i] = i < 8 ? words[i] : 0u;
+        slots.data[slot_start(slot) + i] = header_word(i, total);
 }
 
 void main()

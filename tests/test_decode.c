@@ -205,7 +205,7 @@ static void test_decode_is_interrupted(void **state)
     close(ends[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
-    assert_int_equal(rmdir(files_path("out")), 0); /* it was made, and is empty */
+    assert_false(files_exists("out")); /* it was made, and nothing is left */
 }
 
 /* 1, 2, 4 and 8 tokens of 2 layers with 2 heads of dimension 4: a cache of 128 bytes per token. */

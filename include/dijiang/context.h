@@ -113,8 +113,8 @@ struct dj_device_info {
     uint8_t signed_zero_inf_nan;   /* the driver can promise IEEE 754's rules for NaN and Inf in
                                     * float32 (shaderSignedZeroInfNanPreserveFloat32) */
     uint8_t mappable;              /* some device-local memory can be mapped by the host */
-    uint8_t whole_subgroups;       /* a workgroup can be made one subgroup, whose invocations vote and
-                                    * exchange values: what DJ_FAMILY_RESIDENT needs */
+    uint8_t whole_subgroups;       /* a workgroup can be made one subgroup, whose invocations vote
+                                    * and exchange values: what DJ_FAMILY_RESIDENT needs */
     uint8_t padding[6];
     uint64_t quirks;      /* bit 1 << i: row i of dj_quirk_get is worked around, whatever the
                            * device offers above */

@@ -35,8 +35,8 @@ struct dj_device_wants {
     const char *extensions[16]; /* the supported ones, for VkDeviceCreateInfo */
     void *features; /* chain of VkPhysicalDevice...Features with the supported members set, to be
                      * put before the pNext of VkDeviceCreateInfo; NULL: empty. A caller whose own
-                     * chain has VkPhysicalDeviceVulkan11Features, ..12 or ..13Features sets those members
-                     * there instead: the chain may not hold both */
+                     * chain has VkPhysicalDeviceVulkan11Features, ..12 or ..13Features sets those
+                     * members there instead: the chain may not hold both */
     VkBufferUsageFlags buffer_usage; /* that dj_buffer_wrap needs if all of this is enabled */
     uint32_t padding;                /* 0 */
     uint64_t storage[64];            /* of the chain */
