@@ -83,7 +83,10 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     plan->resident.decay = params->decay != NULL;
     plan->resident.each = each;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, each * context->subgroups);
-    return dj_pipeline_get(context, shader, &constants, &plan->resident.attend);
+    if (forced)
+        return dj_pipeline_get(context, shader, &constants, &plan->resident.attend);
+    const dj_result result = dj_pipeline_try(context, shader, &constants, &plan->resident.attend);
+    return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
 }
 
 /* Outputs of 2 bytes are stored in pairs, as whole words. */

@@ -84,12 +84,13 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                    plain ? kind->plain_feature : kind->feature,
                    plan->normalise ? kind->denominator : DJ_DENOMINATOR_NONE, options, plan->q_type,
                    plan->k_type, plan->v_type, plan->o_type}};
-    const dj_result result = create_table(plan, params->decay);
+    dj_result result = create_table(plan, params->decay);
     if (result != DJ_SUCCESS)
         return result;
     const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
-    return dj_pipeline_get(context, halves ? &dj_shader_step_16 : &dj_shader_step, &constants,
-                           &plan->step.attend);
+    result = dj_pipeline_try(context, halves ? &dj_shader_step_16 : &dj_shader_step, &constants,
+                             &plan->step.attend);
+    return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
 }
 
 /* Slots in and out are read by one binding: both are the host's, or lie in one buffer. */

@@ -243,6 +243,68 @@ static dj_result create_decay(struct dj_attention *plan, const float *decay)
     return result;
 }
 
+/* The kernels of a sum and of an output. */
+struct products {
+    const struct dj_shader *sum, *output;
+};
+
+static struct products plain_products(bool halves)
+{
+    return (struct products){&dj_shader_tile_sum,
+                             halves ? &dj_shader_tile_output_16 : &dj_shader_tile_output};
+}
+
+/* Those of cooperative matrices, for tensors whose rounding is as coarse as float16's. */
+static bool find_matrix_products(const struct dj_attention *plan, bool halves,
+                                 struct products *products)
+{
+    const struct dj_context *const context = plan->context;
+    if (context->matrices == 0 || plan->q_type == DJ_FLOAT32 || plan->k_type == DJ_FLOAT32 ||
+        plan->v_type == DJ_FLOAT32 || plan->o_type == DJ_FLOAT32)
+        return false;
+#if DJ_HAVE_MATRICES
+    *products =
+        (struct products){&dj_shader_tile_sum_matrix, halves ? &dj_shader_tile_output_matrix_16
+                                                             : &dj_shader_tile_output_matrix};
+    return true;
+#else
+    (void)halves;
+    (void)products;
+    return false;
+#endif
+}
+
+static dj_result create_products(struct dj_attention *plan, bool decay)
+{
+    struct dj_context *const context = plan->context;
+    const struct dj_device_info *const info = &context->info;
+    const uint32_t denominator = plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE;
+    const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
+    struct dj_constants constants = {
+        .count = 12,
+        .subgroup = context->matrices,
+        .values = {plan->features, plan->value_dim, decay, plan->linear, plan->v_type, plan->o_type,
+                   plan->causal, denominator, context->matrices, info->matrix_rows,
+                   info->matrix_columns, info->matrix_terms}};
+    struct products products;
+    if (find_matrix_products(plan, halves, &products)) {
+        dj_result result =
+            dj_pipeline_try(context, products.output, &constants, &plan->tiled.output);
+        if (result == DJ_SUCCESS)
+            result = dj_pipeline_try(context, products.sum, &constants, &plan->tiled.sum);
+        if (result != DJ_ERROR_UNSUPPORTED)
+            return result;
+    }
+    products = plain_products(halves);
+    constants.count = 8;
+    constants.subgroup = 0;
+    dj_result result = dj_pipeline_get(context, products.output, &constants, &plan->tiled.output);
+    constants.count = 5;
+    if (result == DJ_SUCCESS)
+        result = dj_pipeline_get(context, products.sum, &constants, &plan->tiled.sum);
+    return result;
+}
+
 static dj_result create_pipelines(struct dj_attention *plan, bool decay)
 {
     struct dj_context *const context = plan->context;
@@ -252,8 +314,8 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
                                     .values = {dj_projection_width(plan->projection),
                                                plan->features,
                                                plain ? kind->plain_feature : kind->feature, 0}};
-    const uint32_t denominator = plan->normalise ? kind->denominator : DJ_DENOMINATOR_NONE;
-    struct dj_constants tiles = {.count = 3, .values = {plan->features, plan->value_dim, decay}};
+    const struct dj_constants scan = {.count = 3,
+                                      .values = {plan->features, plan->value_dim, decay}};
     dj_result result =
         dj_pipeline_get(context, &dj_shader_features, &features, &plan->tiled.query_features);
     features.values[3] = plan->key_normalise;
@@ -264,20 +326,8 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
         plan->tiled.key_features = plan->tiled.query_features;
     }
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_get(context, &dj_shader_tile_scan, &tiles, &plan->tiled.scan);
-    tiles =
-        (struct dj_constants){.count = 8,
-                              .values = {plan->features, plan->value_dim, decay, plan->linear,
-                                         plan->v_type, plan->o_type, plan->causal, denominator}};
-    const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
-    if (result == DJ_SUCCESS)
-        result =
-            dj_pipeline_get(context, halves ? &dj_shader_tile_output_16 : &dj_shader_tile_output,
-                            &tiles, &plan->tiled.output);
-    tiles.count = 5;
-    if (result == DJ_SUCCESS)
-        result = dj_pipeline_get(context, &dj_shader_tile_sum, &tiles, &plan->tiled.sum);
-    return result;
+        result = dj_pipeline_get(context, &dj_shader_tile_scan, &scan, &plan->tiled.scan);
+    return result == DJ_SUCCESS ? create_products(plan, decay) : result;
 }
 
 static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)

@@ -115,6 +115,11 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     if (chosen->info.whole_subgroups &&
         dj_switch_resolve(params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS", "0"))
         context->subgroups = chosen->info.subgroup_size;
+    const bool processor = chosen->info.type == DJ_DEVICE_CPU;
+    if (chosen->matrix_lanes > 0 &&
+        dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, !processor, "DIJIANG_MATRICES",
+                          processor ? "1" : "0"))
+        context->matrices = chosen->matrix_lanes;
     context->float_controls = chosen->info.signed_zero_inf_nan;
     dj_quirks_apply(context);
     struct dj_device_wants wants;
@@ -123,7 +128,8 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
                       (context->push_descriptors ? DJ_WANT_PUSH_DESCRIPTOR : 0) |
                       (context->device_addresses ? DJ_WANT_DEVICE_ADDRESS : 0) |
                       (context->storage_16bit ? DJ_WANT_STORAGE_16BIT : 0) |
-                      (context->subgroups > 0 ? DJ_WANT_SUBGROUPS : 0),
+                      (context->subgroups > 0 || context->matrices > 0 ? DJ_WANT_SUBGROUPS : 0) |
+                      (context->matrices > 0 ? DJ_WANT_MATRICES : 0),
                   &wants);
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {
@@ -289,7 +295,7 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s%s%s",
+    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s%s%s%s",
                 info->index, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
                 context->device_addresses ? ", device addresses" : "",
@@ -297,6 +303,7 @@ static void announce(const struct dj_context *context)
                 context->storage_16bit ? ", 16-bit storage" : "",
                 context->float_controls ? ", float controls" : "",
                 context->subgroups > 0 ? ", whole subgroups" : "",
+                context->matrices > 0 ? ", cooperative matrices" : "",
                 context->imported ? ", imported" : "", context->messenger ? ", validation" : "");
     dj_quirks_log(context);
 }
@@ -367,7 +374,8 @@ uint32_t dj_context_uses(const dj_context *context)
            (context->device_addresses ? DJ_USE_DEVICE_ADDRESSES : 0) |
            (context->storage_16bit ? DJ_USE_STORAGE_16BIT : 0) |
            (context->float_controls ? DJ_USE_FLOAT_CONTROLS : 0) |
-           (context->subgroups > 0 ? DJ_USE_SUBGROUPS : 0);
+           (context->subgroups > 0 ? DJ_USE_SUBGROUPS : 0) |
+           (context->matrices > 0 ? DJ_USE_MATRICES : 0);
 }
 
 uint64_t dj_context_validation_count(const dj_context *context)

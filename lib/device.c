@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "device.h"
 #include "instance.h"
+#include "matrix.h"
 #include "quirks.h"
 
 #include <stdarg.h>
@@ -18,7 +19,7 @@ enum {
 /* The extensions that matter here, by name: some are younger than the headers. */
 struct device_extensions {
     bool push_descriptor, portability_subset, subgroup_size_control, buffer_device_address;
-    bool float16_int8, float_controls, driver_properties, cooperative_matrix;
+    bool float16_int8, float_controls, driver_properties, cooperative_matrix, memory_model;
 };
 
 static void extension_note(struct device_extensions *have, const char *name)
@@ -35,6 +36,7 @@ static void extension_note(struct device_extensions *have, const char *name)
         {"VK_KHR_shader_float_controls", &have->float_controls},
         {"VK_KHR_driver_properties", &have->driver_properties},
         {"VK_KHR_cooperative_matrix", &have->cooperative_matrix},
+        {"VK_KHR_vulkan_memory_model", &have->memory_model},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (strcmp(name, table[i].name) == 0)
@@ -155,8 +157,9 @@ static void describe_features(const struct dj_context *context, struct dj_device
         info->subgroup_size_control && size_control.subgroupSizeControl == VK_TRUE;
     if (!info->subgroup_size_control)
         info->subgroup_size_min = info->subgroup_size_max = info->subgroup_size;
-    info->whole_subgroups = info->whole_subgroups && info->subgroup_size_control &&
-                            size_control.computeFullSubgroups == VK_TRUE;
+    device->full_subgroups =
+        info->subgroup_size_control && size_control.computeFullSubgroups == VK_TRUE;
+    info->whole_subgroups = info->whole_subgroups && device->full_subgroups;
     info->push_descriptor = have->push_descriptor;
     info->buffer_device_address = address.bufferDeviceAddress == VK_TRUE;
     info->storage_16bit = storage.storageBuffer16BitAccess == VK_TRUE;
@@ -267,6 +270,8 @@ dj_result dj_device_describe(const struct dj_context *context, struct dj_device 
     describe_properties(context, device, &have);
     describe_features(context, device, &have);
     judge(device);
+    if (have.cooperative_matrix && have.memory_model && have.float16_int8)
+        dj_matrix_describe(context, device);
     device->info.quirks = dj_quirks_match(device);
     return DJ_SUCCESS;
 }

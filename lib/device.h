@@ -10,6 +10,8 @@ struct dj_device {
     struct dj_device_info info;
     uint32_t queue_family;   /* the first with compute */
     uint32_t driver_id;      /* VkDriverId; 0: the driver does not say */
+    uint32_t matrix_lanes;   /* of the subgroups that multiply matrices; 0: none do */
+    bool full_subgroups;     /* of a size that is asked for */
     bool portability_subset; /* VK_KHR_portability_subset is there and must be enabled */
 };
 

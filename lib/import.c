@@ -42,6 +42,8 @@ static dj_result check_members(const struct dj_log *log, const struct dj_import_
         result = dj_switch_check(log, "dj_import_params.storage_16bit", params->storage_16bit);
     if (result == DJ_SUCCESS)
         result = dj_switch_check(log, "dj_import_params.subgroups", params->subgroups);
+    if (result == DJ_SUCCESS)
+        result = dj_switch_check(log, "dj_import_params.matrices", params->matrices);
     return result;
 }
 
@@ -125,8 +127,13 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
         (enabled & DJ_WANT_DEVICE_ADDRESS) && params->device_addresses != DJ_OFF;
     context->storage_16bit = (enabled & DJ_WANT_STORAGE_16BIT) && params->storage_16bit != DJ_OFF;
     context->float_controls = (enabled & DJ_WANT_FLOAT_CONTROLS) != 0;
-    if ((enabled & DJ_WANT_SUBGROUPS) && params->subgroups != DJ_OFF)
+    if ((enabled & DJ_WANT_SUBGROUPS) && device.info.whole_subgroups && params->subgroups != DJ_OFF)
         context->subgroups = device.info.subgroup_size;
+    const uint32_t matrices = DJ_WANT_SUBGROUPS | DJ_WANT_MATRICES;
+    const bool wanted = params->matrices == DJ_DEFAULT ? device.info.type != DJ_DEVICE_CPU
+                                                       : params->matrices == DJ_ON;
+    if ((enabled & matrices) == matrices && wanted)
+        context->matrices = device.matrix_lanes;
     const struct VolkDeviceTable *const vk = &context->vk.device;
     if ((context->push_descriptors && !vk->vkCmdPushDescriptorSetKHR) ||
         (context->device_addresses && !vk->vkGetBufferDeviceAddressKHR &&
@@ -184,6 +191,9 @@ dj_result dj_context_import(const struct dj_import_params *params, dj_context **
     };
     if (!dj_reserved_is_zero(&log, params->reserved, 4, "dj_import_params"))
         return DJ_ERROR_VERSION;
+    if (params->padding != 0)
+        return dj_fail(&log, DJ_ERROR_VERSION, "dj_import_params.padding is %u and must be 0",
+                       params->padding);
     if (context == NULL)
         return dj_fail(&log, DJ_ERROR_INVALID_ARGUMENT, "dj_context_import: context is NULL");
     dj_result result = check_members(&log, params);

@@ -49,8 +49,23 @@ static dj_result create_module(struct dj_context *context, const struct dj_shade
     return result;
 }
 
+/* That a driver cannot compile a kernel, as drivers say it, is no failure where others stand in for
+ * it. */
+static dj_result pipeline_result(struct dj_context *context, const struct dj_shader *shader,
+                                 VkResult code, bool optional)
+{
+    const bool refused = code == VK_ERROR_INITIALIZATION_FAILED || code == VK_ERROR_UNKNOWN ||
+                         code == VK_ERROR_FEATURE_NOT_PRESENT || code == VK_ERROR_INVALID_SHADER_NV;
+    if (!optional || !refused)
+        return dj_context_result(context, code, "vkCreateComputePipelines");
+    dj_log_line(&context->log, DJ_LOG_WARNING,
+                "the driver cannot make the kernel %s (VkResult %d): others are used", shader->name,
+                (int)code);
+    return DJ_ERROR_UNSUPPORTED;
+}
+
 static dj_result create(struct dj_context *context, const struct dj_shader *shader, bool addressed,
-                        const struct dj_constants *constants, VkPipeline *pipeline)
+                        const struct dj_constants *constants, bool optional, VkPipeline *pipeline)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
     VkShaderModule module = VK_NULL_HANDLE;
@@ -91,7 +106,7 @@ static dj_result create(struct dj_context *context, const struct dj_shader *shad
     *pipeline = VK_NULL_HANDLE;
     const VkResult code = vk->vkCreateComputePipelines(context->device, context->pipeline_cache, 1,
                                                        &info, context->allocator, pipeline);
-    result = dj_context_result(context, code, "vkCreateComputePipelines");
+    result = pipeline_result(context, shader, code, optional);
     vk->vkDestroyShaderModule(context->device, module, context->allocator);
     if (result == DJ_SUCCESS)
         dj_context_name(context, VK_OBJECT_TYPE_PIPELINE, (uint64_t)*pipeline, shader->name);
@@ -119,7 +134,8 @@ static struct dj_kept_pipeline *find(struct dj_kept_pipeline *from,
 }
 
 static dj_result make(struct dj_context *context, const struct dj_shader *shader, bool addressed,
-                      const struct dj_constants *constants, struct dj_kept_pipeline **made)
+                      const struct dj_constants *constants, bool optional,
+                      struct dj_kept_pipeline **made)
 {
     *made = malloc(sizeof **made);
     if (*made == NULL)
@@ -127,14 +143,16 @@ static dj_result make(struct dj_context *context, const struct dj_shader *shader
                        shader->name);
     **made = (struct dj_kept_pipeline){.words = addressed ? shader->addressed_words : shader->words,
                                        .constants = *constants};
-    const dj_result result = create(context, shader, addressed, constants, &(*made)->handle);
+    const dj_result result =
+        create(context, shader, addressed, constants, optional, &(*made)->handle);
     if (result != DJ_SUCCESS)
         free(*made);
     return result;
 }
 
-dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *shader,
-                          const struct dj_constants *constants, struct dj_pipeline *pipeline)
+static dj_result get(struct dj_context *context, const struct dj_shader *shader,
+                     const struct dj_constants *constants, bool optional,
+                     struct dj_pipeline *pipeline)
 {
     static const struct dj_constants none = {0};
     const bool addressed = context->device_addresses && shader->addressed_words;
@@ -148,7 +166,7 @@ dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *sh
     struct dj_kept_pipeline *first = atomic_load(&context->pipelines), *looked = first, *made;
     struct dj_kept_pipeline *kept = find(first, NULL, words, constants);
     if (kept == NULL) {
-        result = make(context, shader, addressed, constants, &made);
+        result = make(context, shader, addressed, constants, optional, &made);
         if (result != DJ_SUCCESS)
             return result;
         do { /* what others were faster to add is looked at, too */
@@ -164,6 +182,18 @@ dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *sh
     }
     *pipeline = (struct dj_pipeline){.handle = kept->handle, .addressed = addressed};
     return DJ_SUCCESS;
+}
+
+dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *shader,
+                          const struct dj_constants *constants, struct dj_pipeline *pipeline)
+{
+    return get(context, shader, constants, false, pipeline);
+}
+
+dj_result dj_pipeline_try(struct dj_context *context, const struct dj_shader *shader,
+                          const struct dj_constants *constants, struct dj_pipeline *pipeline)
+{
+    return get(context, shader, constants, true, pipeline);
 }
 
 void dj_pipelines_finish(struct dj_context *context)

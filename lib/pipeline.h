@@ -31,7 +31,7 @@ enum {
 /* Specialization constants 0 .. count-1, each 32 bits. */
 struct dj_constants {
     uint32_t count;
-    uint32_t subgroup; /* not 0: the workgroup is one subgroup of so many invocations */
+    uint32_t subgroup; /* not 0: the workgroup is of whole subgroups of so many invocations */
     uint32_t values[DJ_MOST_CONSTANTS];
 };
 
@@ -41,6 +41,12 @@ struct dj_constants {
  * the kernel, a generated one too, asks for SignedZeroInfNanPreserve. Thread-safe; holds no lock:
  * two that ask at once may both make it, and one is thrown away. */
 dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *shader,
+                          const struct dj_constants *constants, struct dj_pipeline *pipeline);
+
+/* The same for a kernel that others can stand in for: DJ_ERROR_UNSUPPORTED, with a line at
+ * DJ_LOG_WARNING, where the driver cannot make it though memory and device are well; the pipeline's
+ * handle is then VK_NULL_HANDLE. */
+dj_result dj_pipeline_try(struct dj_context *context, const struct dj_shader *shader,
                           const struct dj_constants *constants, struct dj_pipeline *pipeline);
 
 /* Destroys all of a context's pipelines. */

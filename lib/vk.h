@@ -30,6 +30,7 @@ struct dj_vk {
     DJ_VK_INSTANCE_FUNCTIONS(DJ_VK_MEMBER)
     DJ_VK_OPTIONAL_INSTANCE_FUNCTIONS(DJ_VK_MEMBER) /* NULL without VK_EXT_debug_utils */
 #undef DJ_VK_MEMBER
+    PFN_vkGetInstanceProcAddr vkGetInstanceProcAddr; /* for what is younger than volk may be */
     struct VolkDeviceTable device;
 };
 

@@ -34,6 +34,7 @@ bool dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_instanc
     /* another thread may have pointed volk at another loader meanwhile */
     volkInitializeCustom(get_instance_proc_addr);
     volkLoadInstanceOnly(instance);
+    vk->vkGetInstanceProcAddr = get_instance_proc_addr;
 #define COPY(name) vk->name = name;
     DJ_VK_INSTANCE_FUNCTIONS(COPY)
     DJ_VK_OPTIONAL_INSTANCE_FUNCTIONS(COPY)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "wants.h"
 
+#include "matrix.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -17,10 +19,17 @@ static const struct {
      VK_API_VERSION_1_1},
     {"float controls", "IEEE 754's rules for NaN and Inf", "VK_KHR_shader_float_controls", NULL,
      VK_API_VERSION_1_2},
-    {"whole subgroups", "kernels that hold sums in registers", "VK_EXT_subgroup_size_control",
-     "subgroupSizeControl, computeFullSubgroups", VK_API_VERSION_1_3},
+    {"whole subgroups", "kernels that hold sums in registers, and cooperative matrices",
+     "VK_EXT_subgroup_size_control", "subgroupSizeControl, computeFullSubgroups",
+     VK_API_VERSION_1_3},
     {"portability subset", "must be enabled where it is offered", "VK_KHR_portability_subset", NULL,
      UINT32_MAX},
+    {"16-bit floats", "cooperative matrices", "VK_KHR_shader_float16_int8", "shaderFloat16",
+     VK_API_VERSION_1_2},
+    {"memory model", "cooperative matrices", "VK_KHR_vulkan_memory_model", "vulkanMemoryModel",
+     VK_API_VERSION_1_2},
+    {"cooperative matrices", "faster products of 2-byte tensors", "VK_KHR_cooperative_matrix",
+     "cooperativeMatrix", UINT32_MAX},
 };
 enum {
     WANTS = sizeof table / sizeof *table
@@ -34,7 +43,8 @@ static uint32_t supported(const struct dj_device *device)
            (info->buffer_device_address ? DJ_WANT_DEVICE_ADDRESS : 0) |
            (info->storage_16bit ? DJ_WANT_STORAGE_16BIT : 0) |
            (info->signed_zero_inf_nan ? DJ_WANT_FLOAT_CONTROLS : 0) |
-           (info->whole_subgroups ? DJ_WANT_SUBGROUPS : 0) |
+           (info->whole_subgroups || device->matrix_lanes > 0 ? DJ_WANT_SUBGROUPS : 0) |
+           (device->matrix_lanes > 0 ? DJ_WANT_MATRICES : 0) |
            (device->portability_subset ? DJ_WANT_PORTABILITY_SUBSET : 0);
 }
 
@@ -73,6 +83,23 @@ static void fill_chain(struct dj_device_wants *wants, uint32_t set)
                       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
         control->subgroupSizeControl = control->computeFullSubgroups = VK_TRUE;
     }
+    if (set & DJ_WANT_FLOAT16) {
+        VkPhysicalDeviceShaderFloat16Int8Features *const half =
+            chain_add(wants, &used, sizeof *half,
+                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES);
+        half->shaderFloat16 = VK_TRUE;
+    }
+    if (set & DJ_WANT_MEMORY_MODEL) {
+        VkPhysicalDeviceVulkanMemoryModelFeatures *const model =
+            chain_add(wants, &used, sizeof *model,
+                      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES);
+        model->vulkanMemoryModel = VK_TRUE;
+    }
+    if (set & DJ_WANT_MATRIX) {
+        struct dj_matrix_features *const matrix =
+            chain_add(wants, &used, sizeof *matrix, (VkStructureType)DJ_MATRIX_FEATURES);
+        matrix->cooperativeMatrix = VK_TRUE;
+    }
 }
 
 void dj_wants_fill(const struct dj_device *device, uint32_t set, struct dj_device_wants *wants)
@@ -102,7 +129,8 @@ static uint32_t read_chain(const void *features)
 {
     uint32_t set = 0;
     for (const VkBaseInStructure *node = features; node != NULL; node = node->pNext) {
-        VkBool32 storage = VK_FALSE, address = VK_FALSE, subgroups = VK_FALSE;
+        VkBool32 storage = VK_FALSE, address = VK_FALSE, subgroups = VK_FALSE, half = VK_FALSE;
+        VkBool32 model = VK_FALSE, matrix = VK_FALSE;
         switch ((uint32_t)node->sType) {
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES:
             storage =
@@ -115,9 +143,20 @@ static uint32_t read_chain(const void *features)
             address =
                 ((const VkPhysicalDeviceBufferDeviceAddressFeatures *)node)->bufferDeviceAddress;
             break;
-        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES:
-            address = ((const VkPhysicalDeviceVulkan12Features *)node)->bufferDeviceAddress;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES:
+            half = ((const VkPhysicalDeviceShaderFloat16Int8Features *)node)->shaderFloat16;
             break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES:
+            model = ((const VkPhysicalDeviceVulkanMemoryModelFeatures *)node)->vulkanMemoryModel;
+            break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES: {
+            const VkPhysicalDeviceVulkan12Features *const core =
+                (const VkPhysicalDeviceVulkan12Features *)node;
+            address = core->bufferDeviceAddress;
+            half = core->shaderFloat16;
+            model = core->vulkanMemoryModel;
+            break;
+        }
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES: {
             const VkPhysicalDeviceSubgroupSizeControlFeatures *const control =
                 (const VkPhysicalDeviceSubgroupSizeControlFeatures *)node;
@@ -130,11 +169,15 @@ static uint32_t read_chain(const void *features)
             subgroups = core->subgroupSizeControl && core->computeFullSubgroups;
             break;
         }
+        case DJ_MATRIX_FEATURES:
+            matrix = ((const struct dj_matrix_features *)(const void *)node)->cooperativeMatrix;
+            break;
         default:
             break;
         }
         set |= (storage ? DJ_WANT_STORAGE_16BIT : 0) | (address ? DJ_WANT_DEVICE_ADDRESS : 0) |
-               (subgroups ? DJ_WANT_SUBGROUPS : 0);
+               (subgroups ? DJ_WANT_SUBGROUPS : 0) | (half ? DJ_WANT_FLOAT16 : 0) |
+               (model ? DJ_WANT_MEMORY_MODEL : 0) | (matrix ? DJ_WANT_MATRIX : 0);
     }
     return set;
 }

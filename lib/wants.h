@@ -15,7 +15,12 @@ enum dj_want_bit {
     DJ_WANT_FLOAT_CONTROLS = 1 << 3,     /* SignedZeroInfNanPreserve */
     DJ_WANT_SUBGROUPS = 1 << 4,          /* of a size that is asked for, and full ones */
     DJ_WANT_PORTABILITY_SUBSET = 1 << 5, /* not a choice where the device has it */
-    DJ_WANT_ALL = (1 << 6) - 1,
+    DJ_WANT_FLOAT16 = 1 << 6,
+    DJ_WANT_MEMORY_MODEL = 1 << 7,
+    DJ_WANT_MATRIX = 1 << 8,
+    DJ_WANT_ALL = (1 << 9) - 1,
+    DJ_WANT_MATRICES = DJ_WANT_FLOAT16 | DJ_WANT_MEMORY_MODEL | DJ_WANT_MATRIX, /* each is of no
+                                                                                 * use alone */
 };
 
 /* Fills in all that a described device supports of a set of wants. */

@@ -4,8 +4,10 @@
 #include "bench_copy.spv.h"
 #include "bench_fma.spv.h"
 #include "bench_kernel.h"
-#include "bench_matrix.h"
 #include "program.h"
+#if DJ_HAVE_MATRICES
+#include "bench_matrix.spv.h"
+#endif
 
 #include <math.h>
 #include <stdlib.h>
@@ -173,6 +175,7 @@ static double fma_want(const struct arithmetic *arithmetic, uint32_t rounds, uin
     return power * (12 * (i % GROUP) + 66) + 12 * y * (1 - power) / (1 - x);
 }
 
+#if DJ_HAVE_MATRICES
 /* 8 chains that began with 0 .. 7; the 16 products' factors are 1 to 4 times those given. */
 static double matrix_want(const struct arithmetic *arithmetic, uint32_t rounds, uint32_t i)
 {
@@ -180,6 +183,7 @@ static double matrix_want(const struct arithmetic *arithmetic, uint32_t rounds, 
     return 28 + 100.0 * rounds * arithmetic->constants[3] * (double)arithmetic->factor *
                     (double)arithmetic->term;
 }
+#endif
 
 static dj_result run_rounds(struct bench_gpu *gpu, const struct arithmetic *arithmetic,
                             const struct bench_kernel *kernel, uint32_t rounds, double *seconds)
@@ -276,35 +280,46 @@ static int measure_fma(struct bench_gpu *gpu, double *rate)
     return measure_arithmetic(gpu, &fma, rate);
 }
 
-static int measure_matrix(struct bench_gpu *gpu, const struct bench_matrix *matrix, double *rate)
+#if DJ_HAVE_MATRICES
+static int measure_matrix(struct bench_gpu *gpu, double *rate)
 {
     const uint32_t groups = groups_of(gpu);
-    const struct arithmetic product = {
-        .name = "matrix product",
-        .code = matrix->code,
-        .size = matrix->size,
-        .constants = {gpu->info.subgroup_size, matrix->m, matrix->n, matrix->k},
-        .constant_count = 4,
-        .groups = groups,
-        .outputs = matrix->m * matrix->n,
-        .flops = 2.0 * MATRIX_ROUND * matrix->m * matrix->n * matrix->k * groups,
-        .factor = 1.0f / 64,
-        .term = 1.0f / 64,
-        .want = matrix_want};
+    const uint32_t m = gpu->info.matrix_rows, n = gpu->info.matrix_columns;
+    const uint32_t k = gpu->info.matrix_terms;
+    const struct arithmetic product = {.name = "matrix product",
+                                       .code = bench_matrix_spirv,
+                                       .size = sizeof(bench_matrix_spirv),
+                                       .constants = {gpu->info.subgroup_size, m, n, k},
+                                       .constant_count = 4,
+                                       .groups = groups,
+                                       .outputs = m * n,
+                                       .flops = 2.0 * MATRIX_ROUND * m * n * k * groups,
+                                       .factor = 1.0f / 64,
+                                       .term = 1.0f / 64,
+                                       .want = matrix_want};
     return measure_arithmetic(gpu, &product, rate);
 }
+#else
+static int measure_matrix(struct bench_gpu *gpu, double *rate)
+{
+    (void)gpu;
+    *rate = 0;
+    return PROGRAM_SUCCESS;
+}
+#endif
 
 int bench_ceilings_measure(struct bench_gpu *gpu, struct bench_ceilings *ceilings)
 {
-    struct bench_matrix matrix;
     *ceilings = (struct bench_ceilings){0};
     int code = bench_ceilings_copy(gpu, &ceilings->copy);
     program_progress("the device: multiplying and adding");
     if (!code)
         code = measure_fma(gpu, &ceilings->fma);
-    if (!code && !bench_matrix_find(gpu, &matrix))
-        ceilings->without = bench_matrix_reason(gpu);
-    else if (!code && measure_matrix(gpu, &matrix, &ceilings->matrix))
+    if (!code && gpu->info.matrix_rows == 0)
+        ceilings->without = gpu->info.cooperative_matrix
+                                ? "this build knows none, or the device none that it could use"
+                                : "the device has no cooperative matrices";
+    else if (!code && measure_matrix(gpu, &ceilings->matrix))
         ceilings->without = "its kernel failed"; /* as was said; the rest can do without */
     program_progress(NULL);
     return code;

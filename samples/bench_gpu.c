@@ -2,7 +2,6 @@
 #define VOLK_IMPLEMENTATION
 #include "bench_gpu.h"
 
-#include "bench_matrix.h"
 #include "program.h"
 
 #include <stdio.h>
@@ -14,7 +13,6 @@
 enum {
     MAX_DEVICES = 64,
     MAX_FAMILIES = 16,
-    MAX_EXTENSIONS = 32,
 };
 
 static char spoken[512]; /* the validation layer's last words */
@@ -152,7 +150,9 @@ static int find_physical(struct bench_gpu *gpu)
 static uint32_t switch_of(const char *variable)
 {
     const char *const value = getenv(variable);
-    return value && strcmp(value, "0") == 0 ? DJ_OFF : DJ_DEFAULT;
+    return value && strcmp(value, "0") == 0   ? DJ_OFF
+           : value && strcmp(value, "1") == 0 ? DJ_ON
+                                              : DJ_DEFAULT;
 }
 
 static int import_context(struct bench_gpu *gpu, const struct dj_device_wants *wants)
@@ -172,6 +172,8 @@ static int import_context(struct bench_gpu *gpu, const struct dj_device_wants *w
         .push_descriptors = switch_of("DIJIANG_PUSH_DESCRIPTORS"),
         .device_addresses = switch_of("DIJIANG_DEVICE_ADDRESSES"),
         .storage_16bit = switch_of("DIJIANG_16BIT_STORAGE"),
+        .subgroups = switch_of("DIJIANG_SUBGROUPS"),
+        .matrices = switch_of("DIJIANG_MATRICES"),
         .quirks = getenv("DIJIANG_QUIRKS"),
         .log = own.log,
         .log_level = own.log_level};
@@ -190,23 +192,17 @@ static int create_device(struct bench_gpu *gpu)
         dj_device_wants(vkGetInstanceProcAddr, gpu->instance, gpu->physical, &wants);
     if (result != DJ_SUCCESS)
         return program_fail_dj("dj_device_wants", result);
-    const char *extensions[MAX_EXTENSIONS];
-    uint32_t count = wants.extension_count;
-    memcpy(extensions, wants.extensions, count * sizeof(extensions[0]));
-    const void *const features =
-        bench_matrix_enable(gpu->physical, extensions, &count, wants.features);
-    gpu->matrices = features != wants.features;
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                            .queueFamilyIndex = gpu->family,
                                            .queueCount = 1,
                                            .pQueuePriorities = &priority};
     const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                     .pNext = features,
+                                     .pNext = wants.features,
                                      .queueCreateInfoCount = 1,
                                      .pQueueCreateInfos = &queue,
-                                     .enabledExtensionCount = count,
-                                     .ppEnabledExtensionNames = extensions};
+                                     .enabledExtensionCount = wants.extension_count,
+                                     .ppEnabledExtensionNames = wants.extensions};
     const int code =
         check_vk("vkCreateDevice", vkCreateDevice(gpu->physical, &info, NULL, &gpu->device));
     if (code)

@@ -24,7 +24,6 @@ struct bench_gpu {
     VkQueryPool queries;
     double tick;     /* seconds; 0: the queue has no timestamps */
     uint64_t mask;   /* of a timestamp's valid bits */
-    bool matrices;   /* cooperative matrices are enabled */
     uint64_t spoken; /* messages of the validation layer */
     struct dj_device_info info;
     dj_context *context;

@@ -84,6 +84,12 @@ static bool avoided(const struct dj_device_info *info, const char *what)
     return found;
 }
 
+static bool is_on(const char *variable)
+{
+    const char *const value = getenv(variable);
+    return value && strcmp(value, "1") == 0;
+}
+
 /* A choice that the device allows or not, and that a quirk or an environment variable takes back.
  */
 static void print_switch(const char *label, const char *variable, uint8_t offered, bool quirk,
@@ -115,6 +121,14 @@ static void print_switches(const struct dj_device_info *info)
     print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit, false,
                  "one by one", "in pairs, as 32-bit words: even strides and offsets only",
                  "16-bit storage");
+    char matrices[96];
+    snprintf(matrices, sizeof(matrices), "%u x %u by %u x %u, for attention of 2-byte types",
+             info->matrix_rows, info->matrix_terms, info->matrix_terms, info->matrix_columns);
+    if (info->matrix_rows > 0 && info->type == DJ_DEVICE_CPU && !is_on("DIJIANG_MATRICES"))
+        printf("    %-19s not used (slower on CPUs; DIJIANG_MATRICES=1)\n", "  matrices");
+    else
+        print_switch("  matrices", "DIJIANG_MATRICES", info->matrix_rows, false, matrices,
+                     "not used", "cooperative matrices, or this build");
 }
 
 /* Whether a transform can be generated is best told by generating one. */

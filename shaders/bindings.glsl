@@ -2,9 +2,21 @@
 /* How a kernel finds its buffers and its push constants:
  *   PUSH(struct)                                  `push`, a struct of kernels.h
  *   BUFFER(binding, access, Block, type, name)    `name.data[]`, elements of that type
+ * and how its invocations agree.
  * The same text binds by descriptors or, with ADDRESSES, by a table of device addresses whose own
  * address lies behind the push constants. References promise no more than whole words: a caller's
  * memory may begin at any. */
+#extension GL_KHR_memory_scope_semantics : require
+
+/* Order and atomics within a workgroup. GLSL's own are of the device's scope, which a device with the
+ * Vulkan memory model has as a feature of its own. */
+#define WORKGROUP_BUFFERS() \
+    memoryBarrier(gl_ScopeWorkgroup, gl_StorageSemanticsBuffer, gl_SemanticsAcquireRelease)
+#define RAISE(shared_maximum, bits) \
+    atomicMax(shared_maximum, bits, gl_ScopeWorkgroup, gl_StorageSemanticsShared, gl_SemanticsRelaxed)
+#define FLAG(shared_flag) \
+    atomicOr(shared_flag, 1u, gl_ScopeWorkgroup, gl_StorageSemanticsShared, gl_SemanticsRelaxed)
+
 #ifdef ADDRESSES
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require

@@ -33,6 +33,9 @@ typedef uint32_t uint;
 #define DJ_TILE_VALUES 64
 #define DJ_TILE_THREADS 64
 
+/* Shared memory of those that multiply cooperative matrices. */
+#define DJ_MATRIX_SHARED (24 * 1024)
+
 /* Powers of a head's decay: gamma^0 .. gamma^32, then gamma^0 .. gamma^-32, each as vec4(mantissa,
  * exponent, what the mantissa lacks, 0). */
 #define DJ_DECAY_POWERS (2 * (DJ_TILE_TOKENS + 1))

@@ -22,7 +22,7 @@ uint slot_content(int slot)
         return SLOT_EMPTY;
     if (slots.data[slot_start(slot)] == 0)
         return SLOT_ZERO;
-    memoryBarrierBuffer();
+    WORKGROUP_BUFFERS();
     bool same = true;
     for (uint i = 0; i < 8; i++)
         same = same && (i == 2 || i == 3 || slots.data[slot_start(slot) + i] == header_word(i, uvec2(0)));

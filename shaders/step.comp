@@ -234,7 +234,7 @@ void write_header(int in_slot, int out_slot, uint content)
     const bool right = in_slot == out_slot && content == SLOT_STATE;
     for (uint i = right ? 2 : 1; i < (right ? 4 : DJ_STATE_HEADER_WORDS); i++)
         slots.data[to + i] = header_word(i, seen);
-    memoryBarrierBuffer();
+    WORKGROUP_BUFFERS();
     if (!right)
         slots.data[to] = header_word(0, seen);
 }
@@ -258,7 +258,7 @@ void step_norms(int in_slot, int out_slot, uint content)
         float high = content == SLOT_ALIEN ? nan() : 0.0, low = 0.0, old = EMPTY;
         if (content == SLOT_ZERO && WORD(from + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f) != 0.0) {
             high = nan();
-            atomicOr(spoiled, 1u);
+            FLAG(spoiled);
         }
         if (content == SLOT_STATE) {
             high = WORD(from + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f);

@@ -12,11 +12,12 @@
  * from all keys of the tile, and a row sees only those up to itself. Every row sees the state and the
  * tile's first key; if they alone would give it a c_i smaller by more than GROWTH bits, the tile is
  * evaluated pair by pair instead, with c_i from what row i sees; both forms then lose nothing above
- * 2^-60 of a row's largest term.
+ * 2^-60 of a row's largest term. (Of float16 factors: GROWTH is tile_matrix.glsl's.)
  *
  * Workgroup (x, y, z): tile, sequence and query head, share of the column blocks (64 each).
- * A: invocation t computes rows 4 (t / 8) .., keys 4 (t % 8) .. of a 32 x 32 block.
- * Outputs: invocation t computes rows 8 (t / 16) .., columns 4 (t % 16) ..
+ * A: invocation t has rows 4 (t / 8) .., keys 4 (t % 8) .. of a 32 x 32 block.
+ * Outputs: invocation t has rows 8 (t / 16) .., columns 4 (t % 16) ..
+ * The products are tile_plain.glsl's or, with MATRIX, those of cooperative matrices in tile_matrix.glsl.
  * Without CAUSAL all tokens are in the state, and there is no A. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -50,12 +51,9 @@ BUFFER(6, readonly, Decay, vec4, decay)
 #include "outputs.glsl"
 #include "spans.glsl"
 
-const float GROWTH = 57.0; /* bits: e^40 */
 const uint HALF = DJ_TILE_FEATURES / 2;
 
 shared float peak_before[DJ_TILE_FEATURES], peak_tile[DJ_TILE_FEATURES]; /* of one block of features */
-shared vec4 row_weight[DJ_TILE_FEATURES][DJ_TILE_TOKENS / 4];
-shared vec4 key_weight[DJ_TILE_FEATURES][DJ_TILE_TOKENS / 4];
 shared vec4 score[DJ_TILE_TOKENS][DJ_TILE_TOKENS / 4]; /* [key][row / 4][row % 4] */
 shared float centre[DJ_TILE_TOKENS];
 shared float partial[2][DJ_TILE_TOKENS], partial_seen[2][DJ_TILE_TOKENS];
@@ -96,6 +94,36 @@ float exponent_of_tile(uint f)
     return CAUSAL ? tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] : EMPTY;
 }
 
+/* Without CAUSAL what is before is the carry, which keeps its low parts apart. */
+float norm_before(uint f)
+{
+    const uint at = before_base + push.before_norm + f;
+    return CAUSAL ? before.data[at] : before.data[at] + before.data[at + FEATURES];
+}
+
+float sum_before(uint f, uint c)
+{
+    const uint at = before_base + f * VALUE_DIM + c;
+    if (CAUSAL)
+        return before.data[at];
+    return before.data[at] + before.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
+}
+
+vec4 load_value(uint base, uint j, uint c)
+{
+    const uint at = base + j * push.v_stride[2] + c;
+    vec4 value;
+    for (uint n = 0; n < 4; n++)
+        value[n] = ELEMENT(values, V_TYPE, at + n);
+    return value;
+}
+
+#ifdef MATRIX
+#include "tile_matrix.glsl"
+#else
+#include "tile_plain.glsl"
+#endif
+
 /* M and P of 32 features from f0; others read them after a barrier. */
 void load_peaks(uint f0)
 {
@@ -127,7 +155,7 @@ void find_centres()
         centre[row] = max(partial[0][row], partial[1][row]);
         seen = max(partial_seen[0][row], partial_seen[1][row]);
         if (CAUSAL && row < count && centre[row] - seen > GROWTH)
-            atomicOr(pairwise, 1u);
+            FLAG(pairwise);
     }
     barrier();
 }
@@ -153,7 +181,7 @@ void find_visible_centres()
     barrier();
 }
 
-/* row_weight = phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile. */
+/* A row's weights phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile. */
 void load_row_weights(uint f0, bool of_tile)
 {
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
@@ -161,7 +189,7 @@ void load_row_weights(uint f0, bool of_tile)
         const uint row = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
         const float peak = of_tile ? peak_tile[f] : peak_before[f];
         const float weight = f0 + f < FEATURES ? scaled_feature(query(row, f0 + f), peak, centre[row]) : 0.0;
-        row_weight[f][row / 4][row % 4] = weight;
+        set_row(f, row, weight);
     }
 }
 
@@ -171,8 +199,7 @@ void load_key_weights(uint f0)
          i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
         const vec2 growth = decay_growth(head, j);
-        key_weight[f][j / 4][j % 4] =
-            growth.x * scaled_feature(key(j, f0 + f), growth.y, peak_tile[f]);
+        set_key(f, j, growth.x * scaled_feature(key(j, f0 + f), growth.y, peak_tile[f]));
     }
 }
 
@@ -182,8 +209,8 @@ void load_features(uint f0)
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
-        row_weight[f][j / 4][j % 4] = query(j, f0 + f);
-        key_weight[f][j / 4][j % 4] = key(j, f0 + f);
+        ROW_FEATURE(f, j) = query(j, f0 + f);
+        KEY_FEATURE(f, j) = key(j, f0 + f);
     }
 }
 
@@ -202,8 +229,8 @@ float pair_weight(float q, float k, vec2 growth, float c)
     return mq * mk * growth.x * exp2i(exponent);
 }
 
-/* Adds 32 features' share to a 4 x 4 block of scores, pair by pair. */
-void add_pairs(inout vec4 sums[4], uint features, uint row, uint key_block)
+/* Adds 32 features' share to the invocation's block, pair by pair. */
+void add_pairs(uint features, uint row, uint key_block)
 {
     [[dont_unroll]]
     for (uint f = 0; f < features; f++) {
@@ -211,9 +238,8 @@ void add_pairs(inout vec4 sums[4], uint features, uint row, uint key_block)
         for (uint i = 0; i < 16; i++) {
             const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
             if (j <= r)
-                sums[i / 4][i % 4] +=
-                    pair_weight(row_weight[f][row][i % 4], key_weight[f][key_block][i / 4],
-                                decay_growth(head, j), centre[r]);
+                block[i / 4][i % 4] += pair_weight(ROW_FEATURE(f, r), KEY_FEATURE(f, j),
+                                                   decay_growth(head, j), centre[r]);
         }
     }
 }
@@ -221,9 +247,9 @@ void add_pairs(inout vec4 sums[4], uint features, uint row, uint key_block)
 void find_scores()
 {
     const uint row = gl_LocalInvocationID.x / 8, key_block = gl_LocalInvocationID.x % 8;
-    vec4 sums[4]; /* [key][row] */
     for (uint i = 0; i < 4; i++)
-        sums[i] = vec4(0.0);
+        block[i] = vec4(0.0);
+    start_scores();
     for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         if (pairwise != 0) {
             load_features(f0);
@@ -235,39 +261,20 @@ void find_scores()
         }
         barrier();
         const uint features = min(FEATURES - f0, DJ_TILE_FEATURES);
-        if (key_block > row) {
-            /* no row of the block sees any of its keys */
-        } else if (pairwise == 0) {
-            for (uint f = 0; f < features; f++) {
-                const vec4 w = row_weight[f][row], k = key_weight[f][key_block];
-                for (uint i = 0; i < 4; i++)
-                    sums[i] += w * k[i];
-            }
-        } else {
-            add_pairs(sums, features, row, key_block);
-        }
+        if (pairwise == 0)
+            add_scores(features, row, key_block);
+        else if (key_block <= row) /* else no row of the block sees any of its keys */
+            add_pairs(features, row, key_block);
         barrier();
     }
+    if (pairwise == 0)
+        take_scores(row, key_block);
     for (uint i = 0; i < 16; i++) {
         const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
-        score[j][row][i % 4] = j <= r ? sums[i / 4][i % 4] : 0.0;
+        score[j][row][i % 4] = j <= r ? block[i / 4][i % 4] : 0.0;
     }
     barrier();
-}
-
-/* Without CAUSAL what is before is the carry, which keeps its low parts apart. */
-float norm_before(uint f)
-{
-    const uint at = before_base + push.before_norm + f;
-    return CAUSAL ? before.data[at] : before.data[at] + before.data[at + FEATURES];
-}
-
-float sum_before(uint f, uint c)
-{
-    const uint at = before_base + f * VALUE_DIM + c;
-    if (CAUSAL)
-        return before.data[at];
-    return before.data[at] + before.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
+    round_scores();
 }
 
 /* Adds 32 features' share to the denominators; two invocations share a row. */
@@ -277,7 +284,7 @@ void add_norms(uint f0)
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float sum = 0.0;
     for (uint f = part * HALF; f < (part + 1) * HALF && f0 + f < FEATURES; f++)
-        sum += row_weight[f][row / 4][row % 4] * norm_before(f0 + f);
+        sum += row_weight(f, row) * norm_before(f0 + f);
     partial[part][row] += sum;
 }
 
@@ -293,15 +300,6 @@ void start_denominators()
     partial[part][row] = sum;
 }
 
-vec4 load_value(uint base, uint j, uint c)
-{
-    const uint at = base + j * push.v_stride[2] + c;
-    vec4 value;
-    for (uint n = 0; n < 4; n++)
-        value[n] = ELEMENT(values, V_TYPE, at + n);
-    return value;
-}
-
 /* 2^c gamma^i, as factors. */
 vec3 scale_of(uint row)
 {
@@ -313,53 +311,28 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
 {
     const uint row = gl_LocalInvocationID.x / 16 * 8;
     const uint c = c0 + gl_LocalInvocationID.x % 16 * 4;
-    const bool inside = c < VALUE_DIM;
     vec4 sums[8];
     for (uint i = 0; i < 8; i++)
         sums[i] = vec4(0.0);
 
     start_denominators();
+    start_states(c0);
     for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         barrier();
         load_peaks(f0);
         barrier();
         load_row_weights(f0, false);
+        load_states(f0, c0);
         barrier();
         add_norms(f0);
-        const uint features = min(FEATURES - f0, DJ_TILE_FEATURES);
-        for (uint f = 0; inside && f < features; f++) {
-            const vec4 s = vec4(sum_before(f0 + f, c), sum_before(f0 + f, c + 1),
-                                sum_before(f0 + f, c + 2), sum_before(f0 + f, c + 3));
-            const vec4 low = row_weight[f][row / 4], high = row_weight[f][row / 4 + 1];
-            for (uint i = 0; i < 4; i++) {
-                sums[i] += low[i] * s;
-                sums[4 + i] += high[i] * s;
-            }
-        }
+        add_states(f0, row, c, sums);
     }
+    take_states(row, sums);
     barrier();
-    if (!inside)
+    if (CAUSAL)
+        add_values(values_base, c0, row, c, sums);
+    if (c >= VALUE_DIM)
         return;
-
-    if (CAUSAL) {
-        const uint full = min(row, count);
-        for (uint j = 0; j < full; j++) {
-            const vec4 v = load_value(values_base, j, c);
-            const vec4 low = score[j][row / 4], high = score[j][row / 4 + 1];
-            for (uint i = 0; i < 4; i++) {
-                sums[i] += low[i] * v;
-                sums[4 + i] += high[i] * v;
-            }
-        }
-        /* by selection: a NaN in v_j must not reach the rows before j */
-        for (uint j = row; j < min(row + 8, count); j++) {
-            const vec4 v = load_value(values_base, j, c);
-            for (uint i = 0; i < 8; i++) {
-                if (j <= row + i)
-                    sums[i] += score[j][(row + i) / 4][i % 4] * v;
-            }
-        }
-    }
     for (uint i = 0; i < 8 && row + i < count; i++) {
         const float den = partial[0][row + i] + partial[1][row + i];
         const vec4 result = finish(sums[i], den, scale_of(row + i));

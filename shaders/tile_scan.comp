@@ -209,7 +209,7 @@ void main()
         spoil_state();
     }
     /* state may go out where it came in: all have read norm and exponent before one writes them */
-    memoryBarrierBuffer();
+    WORKGROUP_BUFFERS();
     barrier();
 
     const uint tokens = push.tiles > 0 ? span_tokens(sequence) : 0;

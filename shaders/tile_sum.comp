@@ -8,7 +8,8 @@
  * exponents absorb at any strength.
  *
  * Workgroup (x, y, z): tile, sequence and head, block of 32 features x 64 columns.
- * Invocation t: 8 features 8 * (t / 16) .., 4 columns 4 * (t % 16) ..
+ * Invocation t: 8 features 8 * (t / 16) .., 4 columns 4 * (t % 16) .. With MATRIX: column t, all features,
+ * of the product of cooperative matrices.
  * Writes S, z and P of a tile record (kernels.h). */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
@@ -34,30 +35,29 @@ BUFFER(3, readonly, Decay, vec4, decay)
 #include "spans.glsl"
 
 shared vec4 key[DJ_TILE_TOKENS][DJ_TILE_FEATURES / 4];
-shared vec4 value[DJ_TILE_TOKENS][DJ_TILE_VALUES / 4];
 shared float partial[2][DJ_TILE_FEATURES];
 
-void load_tile(uint sequence_head, uint first_token, uint count, uint f0, uint c0)
+float tile_value(uint base, uint j, uint c)
 {
-    const uint t = gl_LocalInvocationID.x;
-    const uint keys_base = (sequence_head * push.tokens + first_token) * FEATURES;
-    for (uint i = t; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES; i += DJ_TILE_THREADS) {
+    return ELEMENT(values, V_TYPE, base + j * push.v_stride[2] + c);
+}
+
+#ifdef MATRIX
+#include "tile_sum_matrix.glsl"
+#else
+#include "tile_sum_plain.glsl"
+#endif
+
+void load_keys(uint base, uint count, uint f0)
+{
+    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES; i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
         const bool inside = j < count && f0 + f < FEATURES;
-        key[j][f / 4][f % 4] = inside ? keys.data[keys_base + j * FEATURES + f0 + f] : MASKED;
-    }
-    const uint values_base = push.v_base + sequence_head / push.heads * push.v_stride[0] +
-                             sequence_head % push.heads * push.v_stride[1] +
-                             (span_row(sequence_head / push.heads) + first_token) * push.v_stride[2];
-    for (uint i = t; i < DJ_TILE_TOKENS * DJ_TILE_VALUES; i += DJ_TILE_THREADS) {
-        const uint j = i / DJ_TILE_VALUES, c = i % DJ_TILE_VALUES;
-        const bool inside = j < count && c0 + c < VALUE_DIM;
-        value[j][c / 4][c % 4] =
-            inside ? ELEMENT(values, V_TYPE, values_base + j * push.v_stride[2] + c0 + c) : 0.0;
+        key[j][f / 4][f % 4] = inside ? keys.data[base + j * FEATURES + f0 + f] : MASKED;
     }
 }
 
-/* Replaces the features in key by weights; returns the feature's P and z to all invocations of the
+/* From features to weights; returns the feature's P and z to all invocations of the
  * same feature. */
 vec2 weigh_keys(uint head)
 {
@@ -75,9 +75,7 @@ vec2 weigh_keys(uint head)
     float sum = 0.0;
     for (uint j = first; j < first + DJ_TILE_TOKENS / 2; j++) {
         const vec2 g = decay_growth(head, j);
-        const float weight = g.x * scaled_feature(key[j][f / 4][f % 4], g.y, largest);
-        key[j][f / 4][f % 4] = weight;
-        sum += abs(weight);
+        sum += abs(keep_weight(f, j, g.x * scaled_feature(key[j][f / 4][f % 4], g.y, largest)));
     }
     partial[half_tile][f] = sum;
     barrier();
@@ -98,7 +96,11 @@ void main()
     const uint count = min(tokens - first_token, DJ_TILE_TOKENS);
     const uint record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
 
-    load_tile(sequence_head, first_token, count, f0, c0);
+    const uint sequence = sequence_head / push.heads;
+    load_keys((sequence_head * push.tokens + first_token) * FEATURES, count, f0);
+    load_values(push.v_base + sequence * push.v_stride[0] + sequence_head % push.heads * push.v_stride[1] +
+                    (span_row(sequence) + first_token) * push.v_stride[2],
+                count, c0);
     barrier();
     const vec2 scale_and_norm = weigh_keys(push.first_head + sequence_head % push.heads);
     if (c0 == 0 && t < DJ_TILE_FEATURES && f0 + t < FEATURES) {
@@ -106,25 +108,5 @@ void main()
         tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.x;
     }
 
-    const uint row = t / 16, column = t % 16;
-    vec4 sums[8];
-    for (uint i = 0; i < 8; i++)
-        sums[i] = vec4(0.0);
-    for (uint j = 0; j < count; j++) {
-        const vec4 v = value[j][column];
-        const vec4 low = key[j][row * 2], high = key[j][row * 2 + 1];
-        for (uint i = 0; i < 4; i++) {
-            sums[i] += low[i] * v;
-            sums[4 + i] += high[i] * v;
-        }
-    }
-    if (c0 + column * 4 >= VALUE_DIM)
-        return;
-    for (uint i = 0; i < 8; i++) {
-        const uint f = f0 + row * 8 + i;
-        if (f < FEATURES) {
-            for (uint n = 0; n < 4; n++)
-                tiles.data[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[i][n];
-        }
-    }
+    write_sums(record, count, f0, c0);
 }

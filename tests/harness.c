@@ -79,11 +79,16 @@ static void heed_best_practices(void)
          * engine lie where it says. In tests most are small */
         "BestPractices-vkAllocateMemory-small-allocation",
         "BestPractices-vkBindMemory-small-dedicated-allocation",
+        "BestPractices-vkBindBufferMemory-small-dedicated-allocation",
         /* debugging is what VK_EXT_debug_utils is here for */
         "BestPractices-vkCreateInstance-specialuse-extension-debugging",
         "BestPractices-specialuse-extension",
+        /* VK_EXT_validation_features, the only way of older layers */
+        "BestPractices-deprecated-extension",
+        /* one layout serves all kernels, and each is given what it reads */
+        "BestPractices-PushConstants",
     };
-    char filter[2048] = "";
+    char filter[4096] = "";
     size_t used = 0;
     for (const char *separator = ":"; separator != NULL;
          separator = *separator == ':' ? "," : NULL) { /* of older layers and of newer ones */
@@ -141,6 +146,7 @@ static dj_result import_context(uint32_t device, dj_context **context)
     params.push_descriptors = is_off("DIJIANG_PUSH_DESCRIPTORS") ? DJ_OFF : DJ_DEFAULT;
     params.storage_16bit = is_off("DIJIANG_16BIT_STORAGE") ? DJ_OFF : DJ_DEFAULT;
     params.device_addresses = is_off("DIJIANG_TEST_ADDRESSES") ? DJ_OFF : DJ_DEFAULT;
+    params.matrices = is_off("DIJIANG_MATRICES") ? DJ_OFF : DJ_DEFAULT;
     pthread_mutex_init(queue, NULL);
     params.lock_queue = lock_queue;
     params.unlock_queue = unlock_queue;

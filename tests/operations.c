@@ -7,11 +7,12 @@
 #include <string.h>
 
 char operation_last_error[1024];
-uint32_t operation_errors;
+uint32_t operation_errors, operation_kernels_missed;
 
 void operation_log(void *user, uint32_t level, const char *message)
 {
     (void)user;
+    operation_kernels_missed += strstr(message, "the driver cannot make the kernel") == message;
     if (level != DJ_LOG_ERROR)
         return;
     operation_errors++;
@@ -505,8 +506,7 @@ const struct operation operations[] = {
     OPERATION(record_again),   OPERATION(run),
     OPERATION(run_softmax),    OPERATION(run_linformer),
     OPERATION(run_dct),        OPERATION(save),
-    OPERATION(load),
-    OPERATION(check_cache),
+    OPERATION(load),           OPERATION(check_cache),
     OPERATION(save_cache),
 };
 const size_t operation_count = sizeof operations / sizeof *operations;

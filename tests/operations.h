@@ -56,8 +56,9 @@ extern const size_t operation_count;
 extern const struct operation operation_generation; /* not among them: it takes long */
 const struct operation *operation_named(const char *name);
 
-/* The log of all contexts here: error lines since 0 was written, and the last one. */
-extern uint32_t operation_errors;
+/* The log of all contexts here: error lines since 0 was written, and the last one; lines that say
+ * that a kernel is done without. */
+extern uint32_t operation_errors, operation_kernels_missed;
 extern char operation_last_error[1024];
 void operation_log(void *user, uint32_t level, const char *message);
 

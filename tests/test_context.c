@@ -170,6 +170,9 @@ static void test_unknown_switch(void **state)
     params = logged();
     params.subgroups = 9;
     expect_failure(&params, DJ_ERROR_INVALID_ARGUMENT, "subgroups is 9");
+    params = logged();
+    params.matrices = 9;
+    expect_failure(&params, DJ_ERROR_INVALID_ARGUMENT, "matrices is 9");
 }
 
 static void test_list(void **state)

@@ -35,7 +35,9 @@ static void assert_uses(const dj_context *context, const struct engine *engine, 
                              (info.buffer_device_address ? DJ_USE_DEVICE_ADDRESSES : 0) |
                              (info.storage_16bit ? DJ_USE_STORAGE_16BIT : 0) |
                              (info.signed_zero_inf_nan ? DJ_USE_FLOAT_CONTROLS : 0) |
-                             (info.whole_subgroups ? DJ_USE_SUBGROUPS : 0);
+                             (info.whole_subgroups ? DJ_USE_SUBGROUPS : 0) |
+                             (info.matrix_rows > 0 && info.type != DJ_DEVICE_CPU ? DJ_USE_MATRICES
+                                                                                 : 0);
     assert_int_equal(dj_context_uses(context), bare ? 0 : offered);
     assert_int_equal(dj_context_uses(NULL), 0);
     if (!bare)
@@ -353,6 +355,7 @@ MUTATION(half_a_lock, p->lock_queue = lock_queue)
 MUTATION(odd_switch, p->push_descriptors = 3)
 MUTATION(odd_addresses, p->device_addresses = 3)
 MUTATION(odd_subgroups, p->subgroups = 3)
+MUTATION(odd_matrices, p->matrices = 3)
 MUTATION(odd_storage, p->storage_16bit = 3)
 MUTATION(old_version, p->api_version = VK_API_VERSION_1_0)
 MUTATION(odd_quirks, p->quirks = "none,arc-push-descriptors")
@@ -380,6 +383,7 @@ static void bad_imports_are_refused(void **state)
         {odd_switch, DJ_ERROR_INVALID_ARGUMENT, "push_descriptors is 3"},
         {odd_addresses, DJ_ERROR_INVALID_ARGUMENT, "device_addresses is 3"},
         {odd_subgroups, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.subgroups"},
+        {odd_matrices, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.matrices"},
         {odd_storage, DJ_ERROR_INVALID_ARGUMENT, "storage_16bit is 3"},
         {old_version, DJ_ERROR_DEVICE_UNSUITABLE, "Vulkan 1.0"},
         {odd_quirks, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.quirks"},

@@ -160,6 +160,7 @@ CREATE(attention)
 
 static const struct member context_members[] = {
     RESERVED_4(dj_context_params, "dj_context_params"),
+    MEMBER(dj_context_params, "dj_context_params", padding),
 };
 static const struct member buffer_members[] = {
     MEMBER(dj_buffer_params, "dj_buffer_params", padding),
@@ -436,6 +437,7 @@ static dj_result wrap_buffer(const void *given)
 
 static const struct member import_members[] = {
     RESERVED_4(dj_import_params, "dj_import_params"),
+    MEMBER(dj_import_params, "dj_import_params", padding),
 };
 static const struct member wrap_members[] = {
     RESERVED_4(dj_wrap_params, "dj_wrap_params"),

@@ -85,7 +85,7 @@ struct device {
     VkDeviceSize max_allocation;
     uint32_t api_version, memory_type; /* memory_type: UINT32_MAX: as they are */
     bool push_descriptors, storage_16bit, uniform_16bit, addresses, float_controls, subgroups;
-    bool float16, int64, float64, int16;
+    bool float16, int64, float64, int16, memory_model, matrices;
     int64_t alive[KINDS];
 };
 
@@ -282,8 +282,21 @@ static void note_features(struct device *device, const VkBaseInStructure *node)
         const VkPhysicalDeviceVulkan12Features *const f = (const void *)node;
         device->addresses |= f->bufferDeviceAddress != 0;
         device->float16 |= f->shaderFloat16 != 0;
+        device->memory_model |= f->vulkanMemoryModel != 0;
         break;
     }
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES:
+        device->memory_model |=
+            ((const VkPhysicalDeviceVulkanMemoryModelFeatures *)(const void *)node)
+                ->vulkanMemoryModel != 0;
+        break;
+#ifdef VK_KHR_cooperative_matrix
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR:
+        device->matrices |=
+            ((const VkPhysicalDeviceCooperativeMatrixFeaturesKHR *)(const void *)node)
+                ->cooperativeMatrix != 0;
+        break;
+#endif
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES:
         device->float16 |= ((const VkPhysicalDeviceShaderFloat16Int8Features *)(const void *)node)
                                ->shaderFloat16 != 0;
@@ -446,7 +459,9 @@ static void check_capability(const struct device *device, uint32_t capability)
         {4433, 4433, device->storage_16bit},  /* StorageBuffer16BitAccess */
         {4434, 4434, device->uniform_16bit},  /* UniformAndStorageBuffer16BitAccess */
         {4464, 4468, device->float_controls}, /* DenormPreserve .. RoundingModeRTZ */
+        {5345, 5345, device->memory_model},   /* VulkanMemoryModel */
         {5347, 5347, device->addresses},      /* PhysicalStorageBufferAddresses */
+        {6022, 6022, device->matrices},       /* CooperativeMatrixKHR */
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         if (capability >= table[i].first && capability <= table[i].last && table[i].enabled)

@@ -58,6 +58,12 @@ struct dj_context_params {
     uint32_t subgroups;        /* enum dj_switch; DJ_OFF leaves kernels alone that need a workgroup
                                 * to be one subgroup (VK_EXT_subgroup_size_control): DJ_FAMILY_TILED
                                 * does all. Default: on, unless DIJIANG_SUBGROUPS=0 */
+    uint32_t matrices;         /* enum dj_switch; DJ_OFF leaves cooperative matrices alone, which
+                                * attention in tiles uses where q, k, v and o are all of 2-byte
+                                * types: products then have float16 factors and float32 sums
+                                * (<dijiang/attention.h> has the errors). Default: on but for CPU
+                                * devices; DIJIANG_MATRICES=0 and =1 are off and on */
+    uint32_t padding;          /* 0 */
     const void *cache;    /* what dj_cache_save wrote earlier, of any origin and alignment, read
                            * during the call only; NULL: none. One that is damaged, or of
                            * another device, driver or version, is left alone, with a line at
@@ -115,7 +121,11 @@ struct dj_device_info {
     uint8_t mappable;              /* some device-local memory can be mapped by the host */
     uint8_t whole_subgroups;       /* a workgroup can be made one subgroup, whose invocations vote
                                     * and exchange values: what DJ_FAMILY_RESIDENT needs */
-    uint8_t padding[6];
+    uint8_t matrix_rows, matrix_columns, matrix_terms; /* of the cooperative matrices that are used:
+                                                        * products of rows x terms by terms x
+                                                        * columns of float16, summed in float32;
+                                                        * 0: none, or this build knows none */
+    uint8_t padding[3];
     uint64_t quirks;      /* bit 1 << i: row i of dj_quirk_get is worked around, whatever the
                            * device offers above */
     uint64_t reserved[7]; /* 0 */
@@ -163,6 +173,7 @@ enum dj_use {
     DJ_USE_STORAGE_16BIT = 4,    /* struct dj_tensor */
     DJ_USE_FLOAT_CONTROLS = 8,   /* NaN and Inf are as <dijiang/attention.h> says */
     DJ_USE_SUBGROUPS = 16,       /* with device addresses DJ_FAMILY_RESIDENT is there */
+    DJ_USE_MATRICES = 32,        /* struct dj_context_params.matrices */
 };
 
 /* enum dj_use, any together; 0 for NULL. Thread-safe. */

@@ -54,7 +54,8 @@ DJ_API dj_result dj_device_wants(PFN_vkGetInstanceProcAddr get_instance_proc_add
 
 /* A device of the caller's. What was enabled on it cannot be asked of Vulkan, so the caller says
  * it: what is not listed counts as not enabled, and that works. (Results are the same bits, but
- * that without VK_KHR_shader_float_controls compilers have other freedoms.) The handles must
+ * that without VK_KHR_shader_float_controls compilers have other freedoms, and that cooperative
+ * matrices round the factors of 2-byte tensors.) The handles must
  * outlive the context; everything else is read during the call only. */
 struct dj_import_params {
     PFN_vkGetInstanceProcAddr get_instance_proc_addr;
@@ -92,6 +93,8 @@ struct dj_import_params {
     uint32_t storage_16bit; /* enum dj_switch, default on where enabled: struct dj_tensor */
     uint32_t log_level;     /* as in struct dj_context_params */
     uint32_t subgroups;     /* enum dj_switch, default on where enabled: struct dj_context_params */
+    uint32_t matrices;      /* enum dj_switch, default on where enabled, but for CPU devices */
+    uint32_t padding;       /* 0 */
     dj_log_fn log;
     void *log_user;
     const VkAllocationCallbacks *allocator; /* of every vkCreate and vkDestroy, vkAllocateMemory and

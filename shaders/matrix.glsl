@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* Products by cooperative matrices: 32 x 32 by 32 x 64, float16 factors, float32 sums. A factor is stored
+ * times a power of two that brings the largest into float16's upper range; what is 2^-27 of that or
+ * less is below its normal numbers, and may be taken for 0.
+ * Rows and columns are those of blocks in shared memory; a block is cut into M x K by K x N, of which
+ * the workgroup's subgroups have equal shares. */
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_EXT_control_flow_attributes : require
+#pragma use_vulkan_memory_model
+
+layout(constant_id = 8) const uint SUBGROUP = 32;
+layout(constant_id = 9) const uint M = 16;
+layout(constant_id = 10) const uint N = 16;
+layout(constant_id = 11) const uint K = 16;
+
+const uint SIDE = 32, WIDTH = 64;                 /* rows and terms; columns at most */
+const uint LEFT_STRIDE = SIDE + 8, RIGHT_STRIDE = WIDTH + 8; /* elements: rows begin in different banks */
+const float WEIGHT_SCALE = 8192.0;                /* of weights, which are below 4 */
+const float WEIGHT_UNSCALE = 1.0 / WEIGHT_SCALE;
+
+shared float16_t left[SIDE * LEFT_STRIDE];   /* [row][term] */
+shared float16_t right[SIDE * RIGHT_STRIDE]; /* [term][column] */
+shared float products[SIDE * WIDTH];         /* [row][column] */
+
+const uint SUBGROUPS = DJ_TILE_THREADS / SUBGROUP;
+const uint SHARE = (SIDE / M * (WIDTH / N) + SUBGROUPS - 1) / SUBGROUPS;
+coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sums_of[SHARE];
+
+void start_products()
+{
+    [[unroll]]
+    for (uint i = 0; i < SHARE; i++)
+        sums_of[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0.0);
+}
+
+#define ADD_PRODUCT(sums, row, column, k) \
+    { \
+        coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a; \
+        coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b; \
+        coopMatLoad(a, left, (row) * LEFT_STRIDE + (k), LEFT_STRIDE, gl_CooperativeMatrixLayoutRowMajor); \
+        coopMatLoad(b, right, (k) * RIGHT_STRIDE + (column), RIGHT_STRIDE, gl_CooperativeMatrixLayoutRowMajor); \
+        sums = coopMatMulAdd(a, b, sums); \
+    }
+
+/* Adds left * right, its first `columns` columns. */
+void add_products(uint columns)
+{
+    [[unroll]]
+    for (uint i = 0; i < SHARE; i++) {
+        const uint at = i * SUBGROUPS + gl_SubgroupID;
+        if (at >= SIDE / M * (columns / N))
+            continue;
+        const uint row = at / (columns / N) * M, column = at % (columns / N) * N;
+        [[dont_unroll]] /* what is unrolled takes CPU devices seconds to compile */
+        for (uint k = 0; k < SIDE; k += 2 * K) {
+            ADD_PRODUCT(sums_of[i], row, column, k)
+            if (k + K < SIDE)
+                ADD_PRODUCT(sums_of[i], row, column, k + K)
+        }
+    }
+}
+
+/* Writes the sums to `products`; others read them after a barrier. */
+void store_products(uint columns)
+{
+    [[unroll]]
+    for (uint i = 0; i < SHARE; i++) {
+        const uint at = i * SUBGROUPS + gl_SubgroupID;
+        if (at >= SIDE / M * (columns / N))
+            continue;
+        const uint row = at / (columns / N) * M, column = at % (columns / N) * N;
+        coopMatStore(sums_of[i], products, row * WIDTH + column, WIDTH, gl_CooperativeMatrixLayoutRowMajor);
+    }
+}
+
+/* The larger of a maximum and a number's size; what is not finite does not count. */
+float larger(float largest, float x)
+{
+    return is_finite(x) ? max(largest, abs(x)) : largest;
+}
+
+/* The exponent of the power of two that brings numbers up to `largest` below 2^15. */
+float half_shift(float largest)
+{
+    return min(14.0 - exponent_of(largest), 126.0);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* The product of tile_sum.comp, of float32 factors in shared memory. */
+
+shared vec4 value[DJ_TILE_TOKENS][DJ_TILE_VALUES / 4];
+
+/* Returns the weight as it is kept. */
+float keep_weight(uint f, uint j, float weight)
+{
+    key[j][f / 4][f % 4] = weight;
+    return weight;
+}
+
+void load_values(uint base, uint count, uint c0)
+{
+    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_VALUES; i += DJ_TILE_THREADS) {
+        const uint j = i / DJ_TILE_VALUES, c = i % DJ_TILE_VALUES;
+        value[j][c / 4][c % 4] = j < count && c0 + c < VALUE_DIM ? tile_value(base, j, c0 + c) : 0.0;
+    }
+}
+
+void write_sums(uint record, uint count, uint f0, uint c0)
+{
+    const uint row = gl_LocalInvocationID.x / 16, column = gl_LocalInvocationID.x % 16;
+    vec4 sums[8];
+    for (uint i = 0; i < 8; i++)
+        sums[i] = vec4(0.0);
+    for (uint j = 0; j < count; j++) {
+        const vec4 v = value[j][column];
+        const vec4 low = key[j][row * 2], high = key[j][row * 2 + 1];
+        for (uint i = 0; i < 4; i++) {
+            sums[i] += low[i] * v;
+            sums[4 + i] += high[i] * v;
+        }
+    }
+    if (c0 + column * 4 >= VALUE_DIM)
+        return;
+    for (uint i = 0; i < 8; i++) {
+        const uint f = f0 + row * 8 + i;
+        if (f < FEATURES) {
+            for (uint n = 0; n < 4; n++)
+                tiles.data[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[i][n];
+        }
+    }
+}

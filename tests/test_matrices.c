@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* Products by cooperative matrices against the twin, within the bounds of 2-byte types: every map,
+ * sides that fill no block, magnitudes that float16's range would not hold, states, and numbers
+ * that are none. Plans are few and their calls many: what a driver compiles for one takes long. */
+#include "magnitudes.h"
+#include "pool.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TYPES(type) .q_type = (type), .k_type = (type), .v_type = (type), .o_type = (type)
+#define TILED .family = DJ_FAMILY_TILED
+
+static bool is_there(void)
+{
+    if (dj_context_uses(harness_context(0)) & DJ_USE_MATRICES)
+        return true;
+    print_message("# skipped: the device has no cooperative matrices, or this build knows none\n");
+    return false;
+}
+
+/* One plan; shape and inputs anew for each call, which `change` may change. */
+static void test_calls(const struct problem_params *params, const size_t *tokens, size_t count,
+                       void (*change)(struct problem *problem, size_t call), const char *what)
+{
+    struct problem p;
+    problem_init(&p, params);
+    struct made made = problem_make(&p, 0);
+    for (size_t i = 0; i < count; i++) {
+        struct problem_params next = *params;
+        next.tokens = tokens[i];
+        problem_redraw(&p, &next);
+        if (change != NULL)
+            change(&p, i);
+        problem_solve(&p);
+        float *got = made_run(&made, &p, (enum layout)(i % LAYOUT_COUNT));
+        problem_assert(&p, got, what);
+        free(got);
+    }
+    made_finish(&made);
+    problem_finish(&p);
+}
+
+static const float decays[] = {0.97f, 1, 0.3f};
+
+static void maps(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {1, 31, 32, 33, 64, 97};
+    if (!is_there())
+        return;
+    for (int map = 0; map < DJ_MAP_SOFTMAX; map++) {
+        const bool normalise = problem_may_normalise(map);
+        test_calls(&(struct problem_params){SHAPE(2, 97, 4, 20, 12), .map = map, .key_heads = 2,
+                                            .normalise = normalise, .max_tokens = 97,
+                                            TYPES(1 + (uint32_t)map % 2), TILED},
+                   tokens, sizeof tokens / sizeof *tokens, NULL, "maps");
+    }
+}
+
+/* Features and columns around a block's, with decays and without a causal mask. */
+static void dimensions(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {70, 33};
+    static const size_t sides[][3] = {{64, 64, 64}, {80, 96, 80}, {128, 132, 128}, {16, 8, 64}};
+    if (!is_there())
+        return;
+    for (size_t n = 0; n < 2 * sizeof sides / sizeof *sides; n++) {
+        const size_t *const side = sides[n / 2];
+        test_calls(&(struct problem_params){SHAPE(1, 70, 3, side[0], side[1]), .features = side[2],
+                                            .normalise = n % 3 != 0, .full = n & 1, .decay = decays,
+                                            .decay_count = n & 1 ? 0 : 3, .weighted = true,
+                                            TYPES(1 + (uint32_t)n / 2 % 2), TILED},
+                   tokens, 2, NULL, "dimensions");
+    }
+}
+
+/* Exponents that grow and fall within a tile: some tiles are evaluated pair by pair. */
+static void change_magnitudes(struct problem *p, size_t call)
+{
+    static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
+                                        magnitude_huge_once};
+    magnitude_scale_keys(p, factors[call % 4]);
+    if (call >= 4)
+        magnitude_scale_queries(p, factors[(call + 1) % 4]);
+}
+
+static void magnitudes(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {70, 70, 70, 70, 70, 70, 70, 70};
+    static const float strong[] = {1, 0.9f, 0.05f, 0x1p-126f};
+    if (!is_there())
+        return;
+    for (uint32_t n = 0; n < 4; n++)
+        test_calls(&(struct problem_params){SHAPE(1, 70, 4, 32, 8), .normalise = true,
+                                            .decay = strong, .decay_count = n & 1 ? 4 : 0,
+                                            TYPES(1 + n / 2), TILED},
+                   tokens, 8, change_magnitudes, "magnitudes");
+}
+
+/* Values at both ends of their type, of very different size in one tile, and subnormal ones. */
+static void change_values(struct problem *p, size_t call)
+{
+    static const double sizes[2][4] = {{1e4, 1e-6, 1, 1e3}, {1e30, 1e-30, 1e-3, 1e6}};
+    const double *const of = sizes[p->params.v_type == DJ_BFLOAT16];
+    const size_t row = p->twin.value_dim * p->twin.heads;
+    for (size_t i = 0; i < twin_v_size(&p->twin); i++) {
+        const double growth = call < 3 ? 1 : pow(1e-6, (double)(i / row) / (double)p->twin.tokens);
+        p->v[i] *= (float)(of[call] * growth);
+    }
+}
+
+static void values(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {70, 70, 70, 70};
+    if (!is_there())
+        return;
+    for (uint32_t type = 1; type < 3; type++)
+        test_calls(
+            &(struct problem_params){SHAPE(1, 70, 2, 16, 8), .normalise = true, TYPES(type), TILED},
+            tokens, 4, change_values, "values");
+}
+
+/* Keys of large exponents and small differences. */
+static void change_to_ties(struct problem *p, size_t call)
+{
+    static const double K[] = {30, 300, 1000};
+    double u[64], norm = 0;
+    for (size_t c = 0; c < 64; c++) {
+        u[c] = harness_normal();
+        norm += u[c] * u[c];
+    }
+    for (size_t i = 0; i < twin_k_size(&p->twin); i++)
+        p->k[i] += (float)(K[call] * u[i % 64] / sqrt(norm));
+}
+
+static void near_ties(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {200, 200, 200};
+    if (!is_there())
+        return;
+    test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 8), .normalise = true, .sigma = 0.5,
+                                        .scale = 1, TYPES(DJ_FLOAT16), TILED},
+               tokens, 3, change_to_ties, "near ties");
+}
+
+/* A sequence at once, in pieces, and in single tokens by the kernel for those. */
+static void states(void **state)
+{
+    (void)state;
+    enum {
+        TOKENS = 150
+    };
+    static const int32_t none[] = {-1, -1}, whole[] = {0, 1}, split[] = {2, 3};
+    static const uint64_t pieces[] = {1, 1, 31, 33, 70, 1};
+    if (!is_there())
+        return;
+    for (uint32_t type = 1; type < 3; type++) {
+        struct pool pool;
+        pool_init(&pool, harness_context(0),
+                  &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 20), .normalise = true,
+                                           .decay = decays, .decay_count = 2, TYPES(type)},
+                  4);
+        pool_run(&pool, 0, TOKENS, none, whole);
+        pool_assert_solved(&pool, "whole");
+        placed_poison(&pool.placed);
+        pool_zero(&pool, 2);
+        pool_zero(&pool, 3);
+        uint64_t first = 0;
+        for (size_t i = 0; first < TOKENS; i++) {
+            const uint64_t count = i < 6 ? pieces[i] : TOKENS - first;
+            pool_run(&pool, first, count, split, split);
+            first += count;
+        }
+        pool_assert_solved(&pool, "in pieces");
+        for (uint32_t b = 0; b < 2; b++) {
+            pool_assert_tokens(&pool, 2 + b, TOKENS);
+            pool_assert_same_sums(&pool, b, 2 + b);
+        }
+        pool_finish(&pool);
+    }
+}
+
+/* What is not a number goes to later tokens and its own column alone. */
+static void not_numbers(void **state)
+{
+    (void)state;
+    enum {
+        AT = 45,
+        LENGTH = 80,
+        DIM = 16,
+        VALUES = 8
+    };
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    if (!is_there())
+        return;
+    for (uint32_t type = 1; type < 3; type++) {
+        struct problem p;
+        problem_init(&p,
+                     &(struct problem_params){SHAPE(1, LENGTH, 2, DIM, VALUES), .map = DJ_MAP_ELU,
+                                              .normalise = true, TYPES(type), TILED});
+        problem_solve(&p);
+        struct made made = problem_make(&p, 0);
+        float *good = made_run(&made, &p, LAYOUT_PLAIN);
+        problem_assert(&p, good, "without");
+        float *const inputs[] = {p.q, p.k, p.v};
+        for (int n = 0; n < 9; n++) {
+            const size_t width = n / 3 < 2 ? DIM : VALUES, at = (AT * 2 + 1) * width + 5;
+            const float kept = inputs[n / 3][at];
+            inputs[n / 3][at] = bad[n % 3];
+            float *got = made_run(&made, &p, LAYOUT_PLAIN);
+            inputs[n / 3][at] = kept;
+            for (size_t i = 0; i < (size_t)LENGTH * 2 * VALUES; i++) {
+                const size_t token = i / (2 * VALUES), head = i / VALUES % 2, c = i % VALUES;
+                const bool seen = n / 3 == 0 ? token == AT : token >= AT;
+                const bool hit = head == 1 && seen && (n / 3 < 2 || c == 5);
+                if (hit)
+                    assert_false(isfinite(got[i]));
+                else
+                    assert_memory_equal(&got[i], &good[i], sizeof *got);
+            }
+            free(got);
+        }
+        free(good);
+        made_finish(&made);
+        problem_finish(&p);
+    }
+}
+
+/* They are used where they may be: 2-byte tensors give other bits without them, float32 the same.
+ */
+static void used_where_they_may_be(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(harness_context(0), &info));
+    assert_true(info.matrix_rows > 0 && info.matrix_columns > 0 && info.matrix_terms > 0);
+    char device[16];
+    snprintf(device, sizeof device, "%u", info.index);
+    dj_context *plain = NULL;
+    HARNESS_OK(dj_context_create(&(struct dj_context_params){.device = device,
+                                                             .matrices = DJ_OFF,
+                                                             .device_addresses = DJ_OFF},
+                                 &plain));
+    assert_int_equal(dj_context_uses(plain) & DJ_USE_MATRICES, 0);
+    for (uint32_t n = 0; n < 2; n++) {
+        struct problem p;
+        problem_init(&p, &(struct problem_params){SHAPE(1, 70, 2, 16, 8), .normalise = true,
+                                                  TYPES(DJ_FLOAT16), TILED});
+        if (n == 1)
+            p.params.v_type = p.plan_params.v_type = DJ_FLOAT32;
+        problem_solve(&p);
+        float *got = problem_run(&p, 0, LAYOUT_PLAIN);
+        struct placed placed;
+        problem_place(&p, plain, LAYOUT_PLAIN, &placed);
+        HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+        float *want = placed_output(&placed);
+        problem_assert(&p, want, "without matrices");
+        const size_t size = problem_output_size(&p) * sizeof *got;
+        if (n == 1)
+            assert_memory_equal(want, got, size);
+        else
+            assert_memory_not_equal(want, got, size);
+        free(got);
+        free(want);
+        placed_finish(&placed);
+        problem_finish(&p);
+    }
+    dj_context_destroy(&plain);
+}
+
+static const struct CMUnitTest tests[] = {
+    HARNESS_TEST(maps),        HARNESS_TEST(dimensions),
+    HARNESS_TEST(magnitudes),  HARNESS_TEST(values),
+    HARNESS_TEST(near_ties),   HARNESS_TEST(states),
+    HARNESS_TEST(not_numbers), HARNESS_TEST(used_where_they_may_be),
+};
+
+HARNESS_MAIN(tests)
