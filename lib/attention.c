@@ -19,7 +19,7 @@ static dj_result check_switches(const struct dj_log *log, const struct dj_attent
         {"normalise", params->normalise, DJ_OFF},
         {"key_normalise", params->key_normalise, DJ_OFF},
         {"dct_path", params->dct_path, DJ_DCT_PATH_DENSE},
-        {"family", params->family, DJ_FAMILY_RESIDENT},
+        {"family", params->family, DJ_FAMILY_TUNED},
         {"q_type", params->q_type, DJ_BFLOAT16},
         {"k_type", params->k_type, DJ_BFLOAT16},
         {"v_type", params->v_type, DJ_BFLOAT16},
@@ -209,6 +209,8 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
         result = dj_family_resident.create(made, params);
     if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
         result = dj_family_step.create(made, params);
+    if (result == DJ_SUCCESS && params->family == DJ_FAMILY_TUNED)
+        result = dj_choices_create(made);
     if (result != DJ_SUCCESS) {
         dj_attention_destroy(&made);
         return result;
@@ -222,6 +224,7 @@ void dj_attention_destroy(dj_attention **plan)
     if (plan == NULL || *plan == NULL)
         return;
     struct dj_attention *const old = *plan;
+    dj_choices_destroy(old);
     dj_buffer_destroy(&old->decay);
     dj_buffer_destroy(&old->step.table);
     dj_projection_destroy(&old->projection);

@@ -33,8 +33,9 @@ struct dj_attention {
     uint32_t q_type, k_type, v_type, o_type;
     float scale;                      /* of q.k; never 0 */
     struct dj_projection *projection; /* of queries and keys; NULL: softmax */
-    struct dj_buffer *decay;  /* DJ_DECAY_POWERS of every key head; of one if there is none */
-    struct dj_pipeline spans; /* the kernel that fills tables of spans */
+    struct dj_buffer *decay;    /* DJ_DECAY_POWERS of every key head; of one if there is none */
+    struct dj_pipeline spans;   /* the kernel that fills tables of spans */
+    struct dj_choices *choices; /* DJ_FAMILY_TUNED; else NULL */
     struct {
         struct dj_pipeline query_features, key_features, sum, scan, output;
     } tiled;
@@ -124,6 +125,12 @@ bool dj_step_can(const struct dj_call *call);
 bool dj_resident_can(const struct dj_call *call);
 uint64_t dj_resident_span(const struct dj_attention *plan); /* tokens; pieces are whole spans */
 uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads);
+
+/* The choices of a plan, from those of its context, and what was chosen for calls of this one's
+ * size: DJ_FAMILY_TILED, _RESIDENT, or _DEFAULT where nothing was. */
+dj_result dj_choices_create(struct dj_attention *plan);
+void dj_choices_destroy(struct dj_attention *plan);
+uint32_t dj_choice_of(const struct dj_call *call);
 
 /* gamma^n: a mantissa in [1, 2), the exponent, what the mantissa lacks, and 0. */
 void dj_decay_power(double gamma, int n, float power[4]);

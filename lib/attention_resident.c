@@ -8,12 +8,12 @@
 #include "pipeline.h"
 #include "shaders.h"
 #include "size.h"
+#include "tuning.h"
 
 #include <math.h>
 
 enum {
-    MOST_REGISTERS = 256, /* sums of an invocation: more take long to compile */
-    LEAST_TOKENS = 256,   /* below, what the driver compiles takes longer than what it saves */
+    MOST_REGISTERS = 256 /* sums of an invocation: more take long to compile */
 };
 
 /* The kernels that have a transform inside, by its length: without and with a softmax. */
@@ -56,11 +56,14 @@ static uint32_t find_each(const struct dj_attention *plan)
 static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
 {
     struct dj_context *const context = plan->context;
+    const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
     const bool forced = params->family == DJ_FAMILY_RESIDENT;
+    const bool standard =
+        params->family == DJ_FAMILY_DEFAULT && tuning->resident_least < UINT64_MAX;
     const struct dj_shader *const shader = find_shader(plan);
     const uint32_t each = find_each(plan);
-    if (!forced && (params->family != DJ_FAMILY_DEFAULT ||
-                    params->dct_path != DJ_DCT_PATH_DEFAULT || context->info.type != DJ_DEVICE_CPU))
+    if (!forced && (params->dct_path != DJ_DCT_PATH_DEFAULT ||
+                    (!standard && params->family != DJ_FAMILY_TUNED)))
         return DJ_SUCCESS;
     const bool offered = context->subgroups > 0 && context->device_addresses;
     if (!offered || !plan->causal || shader == NULL || each == 0)
@@ -79,7 +82,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                    plain ? plan->kind->plain_feature : plan->kind->feature, plan->key_normalise,
                    plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE, plan->q_type,
                    plan->k_type, plan->v_type, plan->o_type}};
-    plan->resident.least = forced ? 0 : LEAST_TOKENS;
+    plan->resident.least = forced ? 0 : tuning->resident_least;
     plan->resident.decay = params->decay != NULL;
     plan->resident.each = each;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, each * context->subgroups);
@@ -116,13 +119,21 @@ static bool binds_spans(const struct dj_call *call)
            (uint64_t)plan->resident.blocks * plan->group <= info->max_workgroups[0];
 }
 
+/* As was chosen, or else by the number of tokens. */
+static bool is_preferred(const struct dj_call *call)
+{
+    const uint32_t choice = dj_choice_of(call);
+    return choice != DJ_FAMILY_DEFAULT ? choice == DJ_FAMILY_RESIDENT
+                                       : call->keys.longest >= call->plan->resident.least;
+}
+
 bool dj_resident_can(const struct dj_call *call)
 {
     const struct dj_attention_args *const args = call->args;
-    return call->plan->resident.attend.handle != VK_NULL_HANDLE &&
-           call->keys.longest >= call->plan->resident.least && call->states == 1 &&
-           args->query_scales.shape[3] == 0 && args->key_scales.shape[3] == 0 &&
-           dj_call_pool_fits(call) && is_even(&args->o) && binds_spans(call);
+    return call->plan->resident.attend.handle != VK_NULL_HANDLE && is_preferred(call) &&
+           call->states == 1 && args->query_scales.shape[3] == 0 &&
+           args->key_scales.shape[3] == 0 && dj_call_pool_fits(call) && is_even(&args->o) &&
+           binds_spans(call);
 }
 
 uint64_t dj_resident_span(const struct dj_attention *plan)

@@ -6,15 +6,13 @@
 #include "kernels.h"
 #include "shaders.h"
 #include "size.h"
+#include "tuning.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 enum {
-    CPU_THREADS = 8,
-    FEWEST_THREADS = 64,
-    MOST_THREADS = 128, /* what every device has along one axis */
-    MOST_MEMBERS = 16   /* of a group: their outputs are in registers */
+    MOST_MEMBERS = 16 /* of a group: their outputs are in registers */
 };
 
 static bool fits(const struct dj_attention *plan, uint32_t threads)
@@ -24,15 +22,13 @@ static bool fits(const struct dj_attention *plan, uint32_t threads)
     return words * sizeof(uint32_t) <= plan->context->info.shared_memory;
 }
 
-/* Invocations of a workgroup, a power of two: a GPU wants many in flight, each with a few sums; a
- * CPU one vector, for which barriers cost nothing. */
+/* Invocations of a workgroup, a power of two: more where each still has a few sums. */
 static uint32_t find_threads(const struct dj_attention *plan)
 {
     const uint32_t fours = plan->features * (plan->value_dim / 4);
-    uint32_t threads = FEWEST_THREADS;
-    if (plan->context->info.type == DJ_DEVICE_CPU)
-        return CPU_THREADS;
-    while (2 * threads <= MOST_THREADS && 8 * threads <= fours && fits(plan, 2 * threads))
+    const struct dj_tuning *const tuning = dj_tuning_of(plan->context->info.type);
+    uint32_t threads = tuning->step_fewest;
+    while (2 * threads <= tuning->step_most && 8 * threads <= fours && fits(plan, 2 * threads))
         threads *= 2;
     return threads;
 }
@@ -67,7 +63,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const struct dj_map_kind *const kind = plan->kind;
     const uint32_t threads = find_threads(plan);
     const bool chosen =
-        params->family != DJ_FAMILY_DEFAULT ||
+        (params->family != DJ_FAMILY_DEFAULT && params->family != DJ_FAMILY_TUNED) ||
         (kind->projection == DJ_PROJECTION_DCT && params->dct_path != DJ_DCT_PATH_DEFAULT);
     if (chosen || !plan->causal || kind->places || plan->group > MOST_MEMBERS || plan->heads == 0 ||
         !fits(plan, threads))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A cache as bytes, numbers little-endian: a header, the driver's pipeline cache, then the recipes,
- * each behind the verdict on it. The header, and where in it:
+/* A cache as bytes, numbers little-endian: a header, the driver's pipeline cache, the recipes,
+ * each behind the verdict on it, then the choices. The header, and where in it:
  *
  *   0  MAGIC                 16  vendor       32  pipelineCacheUUID
  *   8  FORMAT                20  device       48  bytes of the pipeline cache, 64 bits
@@ -8,13 +8,15 @@
  *                            28  recipes      64  hash of all other bytes, 64 bits */
 #include "cache.h"
 
+#include "tuning.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
-    FORMAT = 1,
+    FORMAT = 2,
     HASH_AT = 64,
     HEADER = 72,
     VULKAN_HEADER = 32, /* VkPipelineCacheHeaderVersionOne */
@@ -28,7 +30,14 @@ struct blob {
     size_t pipelines_size;
     uint32_t recipes;
     struct dj_recipe_entry *list;
+    struct dj_choice *choices;
 };
+
+static void blob_free(struct blob *blob)
+{
+    dj_recipe_entries_free(blob->list);
+    dj_choices_free(blob->choices);
+}
 
 /* Why a cache is not taken. */
 struct flaw {
@@ -84,8 +93,8 @@ static bool pipelines_fit(const struct blob *blob, const struct dj_cache_identit
     return known && uuid != NULL && memcmp(uuid, identity->uuid, VK_UUID_SIZE) == 0;
 }
 
-/* Reads the recipes, the rest of the bytes. */
-static dj_result recipes_read(struct dj_reader *reader, struct blob *blob, struct flaw *flaw)
+/* Reads recipes and choices, the rest of the bytes. */
+static dj_result lists_read(struct dj_reader *reader, struct blob *blob, struct flaw *flaw)
 {
     for (uint32_t i = 0; i < blob->recipes && !reader->broken; i++) {
         struct dj_recipe_entry *const entry = calloc(1, sizeof *entry);
@@ -101,6 +110,7 @@ static dj_result recipes_read(struct dj_reader *reader, struct blob *blob, struc
         atomic_init(&entry->verdict, verdict);
         dj_recipe_read(&entry->recipe, reader);
     }
+    blob->choices = dj_choices_read(reader);
     if (reader->starved) {
         refuse(flaw, false, "there is no memory for its %" PRIu32 " kernels", blob->recipes);
         return DJ_ERROR_OUT_OF_HOST_MEMORY;
@@ -138,7 +148,7 @@ static dj_result header_check(struct dj_reader *reader, const struct dj_cache_id
     return DJ_SUCCESS;
 }
 
-/* Takes a cache apart, or says why not; the blob's list is then to be freed either way. */
+/* Takes a cache apart, or says why not; blob_free is due either way. */
 static dj_result blob_open(const struct dj_context *context, const void *data, uint64_t size,
                            struct blob *blob, struct flaw *flaw)
 {
@@ -166,7 +176,7 @@ static dj_result blob_open(const struct dj_context *context, const void *data, u
         return refuse(flaw, false, "its pipeline cache is not this driver's");
     reader = (struct dj_reader){.data = blob->pipelines + blob->pipelines_size,
                                 .left = (size_t)size - HEADER - blob->pipelines_size};
-    return recipes_read(&reader, blob, flaw);
+    return lists_read(&reader, blob, flaw);
 }
 
 /* Whether the context has a pipeline cache, and one of its own. */
@@ -200,19 +210,22 @@ dj_result dj_context_load_cache(struct dj_context *context, const void *data, ui
         return DJ_SUCCESS;
     const dj_result result = blob_open(context, data, size, &blob, &flaw);
     if (result != DJ_SUCCESS) {
-        dj_recipe_entries_free(blob.list);
+        blob_free(&blob);
         dj_log_line(&context->log, flaw.foreign ? DJ_LOG_INFO : DJ_LOG_WARNING,
                     "the cache is not used: %s", flaw.text);
         return result;
     }
     const VkResult code = pipelines_load(context, &blob);
     if (code != VK_SUCCESS) {
-        dj_recipe_entries_free(blob.list);
+        blob_free(&blob);
         dj_log_line(&context->log, DJ_LOG_WARNING,
                     "the cache is not used: the driver refuses it with VkResult %d", (int)code);
         return code == VK_ERROR_OUT_OF_HOST_MEMORY ? DJ_ERROR_OUT_OF_HOST_MEMORY : DJ_ERROR_CACHE;
     }
     dj_recipes_add(context, blob.list);
+    for (const struct dj_choice *choice = blob.choices; choice != NULL; choice = choice->next)
+        (void)dj_choices_add(context, choice); /* which can be measured again */
+    dj_choices_free(blob.choices);
     dj_log_line(&context->log, DJ_LOG_DEBUG,
                 "the cache is used: %" PRIu32 " DCT kernels, %zu bytes of the driver's",
                 blob.recipes, blob.pipelines_size);
@@ -228,7 +241,7 @@ dj_result dj_cache_check(dj_context *context, const void *data, uint64_t size)
     if (data == NULL)
         return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "dj_cache_check: data is NULL");
     const dj_result result = blob_open(context, data, size, &blob, &flaw);
-    dj_recipe_entries_free(blob.list);
+    blob_free(&blob);
     return result == DJ_SUCCESS
                ? DJ_SUCCESS
                : dj_fail(&context->log, result, "not a cache to use: %s", flaw.text);
@@ -277,8 +290,10 @@ static void header_write(const struct dj_context *context, uint32_t recipes, uin
 dj_result dj_cache_write(struct dj_context *context, void *data, uint64_t *size)
 {
     const struct dj_recipe_entry *const first = dj_recipes_first(context);
+    const struct dj_choice *const choices = dj_choices_first(context);
     struct dj_writer measure = {0};
     recipes_write(first, &measure);
+    dj_choices_write(choices, &measure);
     size_t pipelines = 0;
     VkResult code = pipelines_get(context, &pipelines, NULL);
     if (code != VK_SUCCESS)
@@ -295,6 +310,7 @@ dj_result dj_cache_write(struct dj_context *context, void *data, uint64_t *size)
     struct dj_writer writer = {
         .data = bytes, .capacity = (size_t)needed, .size = HEADER + pipelines};
     const uint32_t recipes = recipes_write(first, &writer);
+    dj_choices_write(choices, &writer);
     header_write(context, recipes, pipelines, bytes, writer.size);
     *size = writer.size;
     return DJ_SUCCESS;

@@ -5,6 +5,7 @@
 #include "instance.h"
 #include "pipeline.h"
 #include "quirks.h"
+#include "tuning.h"
 #include "wants.h"
 
 #include <stdlib.h>
@@ -115,10 +116,10 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     if (chosen->info.whole_subgroups &&
         dj_switch_resolve(params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS", "0"))
         context->subgroups = chosen->info.subgroup_size;
-    const bool processor = chosen->info.type == DJ_DEVICE_CPU;
+    const bool faster = dj_tuning_of(chosen->info.type)->matrices;
     if (chosen->matrix_lanes > 0 &&
-        dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, !processor, "DIJIANG_MATRICES",
-                          processor ? "1" : "0"))
+        dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, faster, "DIJIANG_MATRICES",
+                          faster ? "0" : "1"))
         context->matrices = chosen->matrix_lanes;
     context->float_controls = chosen->info.signed_zero_inf_nan;
     dj_quirks_apply(context);
@@ -225,6 +226,7 @@ static void layout_destroy(struct dj_context *context)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
     dj_pipelines_finish(context);
+    dj_choices_finish(context);
     if (context->pipeline_cache && !context->foreign_cache)
         vk->vkDestroyPipelineCache(context->device, context->pipeline_cache, context->allocator);
     if (context->pipeline_layout)

@@ -57,6 +57,7 @@ struct dj_context {
     VkPipelineCache pipeline_cache;
     bool foreign_cache;                           /* it is the caller's */
     _Atomic(struct dj_kept_pipeline *) pipelines; /* the newest one of all that plans asked for */
+    _Atomic(struct dj_choice *) choices;          /* that were measured, or came with a cache */
     struct dj_recipes recipes;
     bool trials; /* a recipe is tried on the device before it is first used, which submits */
 

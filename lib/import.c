@@ -4,6 +4,7 @@
 #include "device.h"
 #include "instance.h"
 #include "quirks.h"
+#include "tuning.h"
 #include "wants.h"
 
 #include <string.h>
@@ -130,7 +131,7 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
     if ((enabled & DJ_WANT_SUBGROUPS) && device.info.whole_subgroups && params->subgroups != DJ_OFF)
         context->subgroups = device.info.subgroup_size;
     const uint32_t matrices = DJ_WANT_SUBGROUPS | DJ_WANT_MATRICES;
-    const bool wanted = params->matrices == DJ_DEFAULT ? device.info.type != DJ_DEVICE_CPU
+    const bool wanted = params->matrices == DJ_DEFAULT ? dj_tuning_of(device.info.type)->matrices
                                                        : params->matrices == DJ_ON;
     if ((enabled & matrices) == matrices && wanted)
         context->matrices = device.matrix_lanes;

@@ -2,7 +2,11 @@
 /* Caches as bytes. What is cached is looked at inside: how much was compiled, what was submitted.
  * Their files are in test_cache_files.c. */
 #include "caches.h"
+
+#include "../lib/tuning.h"
+
 #include "twin.h"
+#include <dijiang/attention.h>
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -280,6 +284,57 @@ static void every_truncation_is_refused(void **state)
     free(data);
 }
 
+/* Choices stand at the end: their number, then for each 12 words of a plan, a size, a family. */
+static void choices_are_checked(void **state)
+{
+    (void)state;
+    enum {
+        WORDS = 14
+    };
+    const struct {
+        size_t word; /* from the last choice's start; WORDS: none is changed */
+        uint32_t value;
+        bool taken;
+    } cases[] = {{WORDS, 0, true},
+                 {13, DJ_FAMILY_TILED, true},
+                 {12, DJ_CHOICE_SIZES - 1, true},
+                 {12, DJ_CHOICE_SIZES, false},
+                 {13, DJ_FAMILY_DEFAULT, false},
+                 {13, DJ_FAMILY_TUNED, false},
+                 {13, UINT32_MAX, false}};
+    dj_context *context = context_on(0, NULL, 0);
+    struct dj_choice choice = {.size = 17, .family = DJ_FAMILY_RESIDENT};
+    for (uint32_t i = 0; i < 3; i++) {
+        choice.key.words[0] = i / 2; /* the last is there already */
+        HARNESS_OK(dj_choices_add(context, &choice));
+        choice.family = DJ_FAMILY_TILED;
+    }
+    uint64_t size;
+    uint8_t *const data = save(context, &size);
+    done(&context);
+    const size_t last = (size_t)size - 4 * WORDS, count = last - 4 * WORDS - 4;
+    assert_int_equal(get(data, count), 2);
+    const uint32_t level = hush(0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t *const copy = malloc((size_t)size);
+        assert_non_null(copy);
+        memcpy(copy, data, (size_t)size);
+        if (cases[i].word < WORDS)
+            put(copy, last + 4 * cases[i].word, cases[i].value);
+        rehash(copy, size);
+        assert_int_equal(dj_cache_check(harness_context(0), copy, size),
+                         cases[i].taken ? DJ_SUCCESS : DJ_ERROR_CACHE);
+        free(copy);
+    }
+    for (uint32_t more = 1; more < 3; more++) { /* one too many, and far too many */
+        put(data, count, more == 1 ? 3 : UINT32_MAX);
+        rehash(data, size);
+        assert_refused(data, size);
+    }
+    hush(level);
+    free(data);
+}
+
 /* What is whole, but of another device or version, or made by no dijiang. */
 static void what_is_foreign_is_refused_by_name(void **state)
 {
@@ -428,6 +483,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(a_kernel_found_wrong_is_not_tried_again),
     HARNESS_TEST(a_context_without_trials_submits_nothing),
     HARNESS_TEST(every_flipped_bit_is_refused),
+    HARNESS_TEST(choices_are_checked),
     HARNESS_TEST(every_truncation_is_refused),
     HARNESS_TEST(what_is_foreign_is_refused_by_name),
     HARNESS_TEST(malformed_recipes_are_refused),

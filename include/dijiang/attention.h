@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 /* A plan: head shapes, element types and options, with every pipeline they need. Batch, tokens and
- * strides are free per call. Immutable; usable from any thread, by several at once. */
+ * strides are free per call. Immutable (but by dj_attention_tune); usable from any thread, by several at once. */
 typedef struct dj_attention dj_attention;
 
 /* Which kernels do the work. The result's bits depend on the family, and within one a sequence's
@@ -34,6 +34,8 @@ enum dj_family {
                              * 256 tokens or more. Calls that it cannot do are done in tiles: with
                              * position scales, snapshots, slots or 512 tokens of a head beyond
                              * the device's binding range, 2-byte outputs at odd places */
+    DJ_FAMILY_TUNED = 3, /* as by default, but where dj_attention_tune has measured: what was faster
+                          * there. Plans have the kernels of every family that can be */
 };
 
 /* With phi the feature map, gamma the decay, x = sqrt(scale) q or sqrt(scale) k, and query head h
@@ -286,6 +288,20 @@ DJ_API dj_result dj_attention_run(const dj_attention *plan, const struct dj_atte
 DJ_API dj_result dj_attention_run_with(const dj_attention *plan,
                                        const struct dj_attention_args *args,
                                        const struct dj_run_params *run);
+
+/* Chooses the faster of DJ_FAMILY_TILED and DJ_FAMILY_RESIDENT for this plan's calls of about the size
+ * of args (as many sequences and tokens, within the same powers of two), by running them both in
+ * turn for up to a second or so, on the tensors of args: o is their result. What was chosen
+ * once stays, in the context and in its cache (<dijiang/cache.h>), for every plan of the same shape:
+ * measured again it is not. Nothing is done where there is no choice.
+ *
+ * args: as for dj_attention_run, without slots. What the plan needs for calls of that size
+ * (dj_attention_needs) may be different afterwards, and results then have other bits: nobody else may
+ * use the plan meanwhile, and a result depends on what was measured.
+ *
+ * Returns what dj_attention_run does; DJ_ERROR_UNSUPPORTED (the plan's family is not
+ * DJ_FAMILY_TUNED); DJ_ERROR_INVALID_ARGUMENT also for slots. On failure nothing is chosen. */
+DJ_API dj_result dj_attention_tune(dj_attention *plan, const struct dj_attention_args *args);
 
 /* Copies slot number `slot` of a pool (args->state, state_offset and slot_count; of the rest only
  * args' own padding and reserved members are looked at) to needs.slot_size bytes of host memory, or
