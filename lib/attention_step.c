@@ -65,8 +65,9 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const bool chosen =
         (params->family != DJ_FAMILY_DEFAULT && params->family != DJ_FAMILY_TUNED) ||
         (kind->projection == DJ_PROJECTION_DCT && params->dct_path != DJ_DCT_PATH_DEFAULT);
-    if (chosen || !plan->causal || kind->places || plan->group > MOST_MEMBERS || plan->heads == 0 ||
-        !fits(plan, threads))
+    /* heads agree on a slot's header across workgroups */
+    if (chosen || context->narrow_scope || !plan->causal || kind->places ||
+        plan->group > MOST_MEMBERS || plan->heads == 0 || !fits(plan, threads))
         return DJ_SUCCESS;
     const bool plain = !plan->normalise && kind->plain_feature != 0;
     const uint32_t options = (params->decay != NULL ? DJ_STEP_DECAY : 0) |

@@ -8,9 +8,9 @@
 #include <time.h>
 
 enum {
-    MOST_ROUNDS = 5 /* the fewest are two: the first one of each family warms up */
+    ROUNDS = 6 /* at most, and at least two: the first one of each family warms up */
 };
-static const uint64_t most_ns = 1000000000; /* after which no round begins */
+static const uint64_t most_ns = 1000000000; /* after which no third round begins */
 
 struct dj_choices {
     struct dj_choice_key key;
@@ -65,32 +65,60 @@ static void choose(struct dj_attention *plan, uint32_t size, uint32_t family)
                           memory_order_relaxed);
 }
 
-static dj_result run_timed(const struct dj_attention *plan, const struct dj_attention_args *args,
-                           uint64_t *ns)
+/* Scratch memory for the families, each of which gets as much as it asks for. */
+struct scratch {
+    struct dj_buffer *own;      /* where the caller gives none; NULL: none is needed */
+    struct dj_scratch given[2]; /* by family */
+};
+
+static const uint32_t families[] = {DJ_FAMILY_TILED, DJ_FAMILY_RESIDENT};
+
+static dj_result make_scratch(struct dj_attention *plan, const struct dj_attention_args *args,
+                              uint32_t size, struct scratch *scratch)
 {
-    struct timespec from, to;
-    clock_gettime(CLOCK_MONOTONIC, &from);
-    const dj_result result = dj_attention_run(plan, args);
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    *ns = (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000 + (uint64_t)to.tv_nsec -
-          (uint64_t)from.tv_nsec;
+    uint64_t most = 0;
+    *scratch = (struct scratch){.given = {args->scratch, args->scratch}};
+    for (int i = 0; i < 2 && args->scratch.buffer == NULL; i++) {
+        struct dj_needs needs;
+        choose(plan, size, families[i]);
+        const dj_result result = dj_attention_needs(plan, args, &needs);
+        if (result != DJ_SUCCESS)
+            return result;
+        scratch->given[i].size = needs.scratch_size;
+        most = needs.scratch_size > most ? needs.scratch_size : most;
+    }
+    if (most == 0)
+        return DJ_SUCCESS;
+    const dj_result result = dj_buffer_create_named(plan->context, most, DJ_MEMORY_DEVICE,
+                                                    "attention scratch", &scratch->own);
+    for (int i = 0; i < 2; i++)
+        scratch->given[i].buffer = scratch->given[i].size > 0 ? scratch->own : NULL;
     return result;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* Runs both families in turn, and leaves the one whose quickest run was quicker. */
 static dj_result measure(struct dj_attention *plan, const struct dj_attention_args *args,
-                         uint32_t size)
+                         const struct scratch *scratch, uint32_t size)
 {
-    static const uint32_t families[] = {DJ_FAMILY_TILED, DJ_FAMILY_RESIDENT};
-    uint64_t least[2] = {UINT64_MAX, UINT64_MAX}, spent = 0;
-    for (int round = 0; round < 2 || (round <= MOST_ROUNDS && spent < most_ns); round++) {
+    const uint64_t start = now_ns();
+    uint64_t least[2] = {UINT64_MAX, UINT64_MAX};
+    for (int round = 0; round < ROUNDS && (round < 2 || now_ns() - start < most_ns); round++) {
         for (int i = 0; i < 2; i++) {
-            uint64_t ns;
+            struct dj_attention_args own = *args;
+            own.scratch = scratch->given[i];
             choose(plan, size, families[i]);
-            const dj_result result = run_timed(plan, args, &ns);
+            const uint64_t from = now_ns();
+            const dj_result result = dj_attention_run(plan, &own);
             if (result != DJ_SUCCESS)
                 return result;
-            spent += ns;
+            const uint64_t ns = now_ns() - from;
             if (round > 0 && ns < least[i])
                 least[i] = ns;
         }
@@ -102,33 +130,25 @@ static dj_result measure(struct dj_attention *plan, const struct dj_attention_ar
     return DJ_SUCCESS;
 }
 
-/* Scratch memory for either family, where the caller gives none: allocating is not what is
- * measured. */
-static dj_result measure_with_scratch(struct dj_attention *plan,
-                                      const struct dj_attention_args *args, uint32_t size)
+/* Measures, and keeps the outcome in the context, where another thread's comes first. */
+static dj_result make_choice(struct dj_attention *plan, const struct dj_attention_args *args,
+                             uint32_t size)
 {
-    struct dj_attention_args own = *args;
-    struct dj_buffer *scratch = NULL;
-    uint64_t most = 0;
-    dj_result result = DJ_SUCCESS;
-    own.scratch = (struct dj_scratch){.size = 0};
-    for (uint32_t family = DJ_FAMILY_TILED;
-         result == DJ_SUCCESS && args->scratch.buffer == NULL && family <= DJ_FAMILY_RESIDENT;
-         family++) {
-        struct dj_needs needs;
-        choose(plan, size, family);
-        result = dj_attention_needs(plan, &own, &needs);
-        most = needs.scratch_size > most ? needs.scratch_size : most;
-    }
-    if (result == DJ_SUCCESS && most > 0)
-        result = dj_buffer_create_named(plan->context, most, DJ_MEMORY_DEVICE, "attention scratch",
-                                        &scratch);
-    own.scratch =
-        scratch != NULL ? (struct dj_scratch){.buffer = scratch, .size = most} : args->scratch;
+    struct scratch scratch;
+    dj_result result = make_scratch(plan, args, size, &scratch);
     if (result == DJ_SUCCESS)
-        result = measure(plan, &own, size);
-    dj_buffer_destroy(&scratch);
-    return result;
+        result = measure(plan, args, &scratch, size);
+    dj_buffer_destroy(&scratch.own);
+    if (result != DJ_SUCCESS)
+        return result;
+    const struct dj_choice made = {
+        .key = plan->choices->key, .size = size, .family = plan->choices->family[size]};
+    const struct dj_choice *const kept = dj_choices_add(plan->context, &made);
+    if (kept == NULL)
+        return dj_fail(&plan->context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
+                       "attention: no host memory for a choice");
+    choose(plan, size, kept->family);
+    return DJ_SUCCESS;
 }
 
 /* Whether both families can do the call. */
@@ -155,23 +175,27 @@ dj_result dj_attention_tune(dj_attention *plan, const struct dj_attention_args *
     if (dj_slots_used(args))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_attention_tune runs the call several times: no slots");
+    struct dj_attention_args own = *args;
+    if (own.scratch.buffer == NULL)
+        own.scratch = (struct dj_scratch){.size = 0};
     struct dj_call call;
     struct dj_layout layout;
     struct dj_needs needs;
     dj_result result = dj_context_check_queue(plan->context, "dj_attention_tune");
     if (result == DJ_SUCCESS)
-        result = dj_attention_check(plan, args, true, &call, &needs);
+        result = dj_attention_check(plan, &own, true, &call, &needs);
     if (result == DJ_SUCCESS)
         result = dj_attention_lay_out(&call, &layout, &needs);
     if (result != DJ_SUCCESS || layout.pieces == 0 || dj_choice_of(&call) != DJ_FAMILY_DEFAULT ||
         !has_choice(plan, &call))
         return result;
     const uint32_t size = size_of(&call);
-    result = measure_with_scratch(plan, args, size);
-    if (result == DJ_SUCCESS)
-        result = dj_choices_add(plan->context, &(struct dj_choice){.key = plan->choices->key,
-                                                                   .size = size,
-                                                                   .family = dj_choice_of(&call)});
+    const struct dj_choice *const known = dj_choices_find(plan->context, &plan->choices->key, size);
+    if (known != NULL) { /* from another plan */
+        choose(plan, size, known->family);
+        return DJ_SUCCESS;
+    }
+    result = make_choice(plan, &own, size);
     if (result != DJ_SUCCESS)
         choose(plan, size, DJ_FAMILY_DEFAULT);
     return result;

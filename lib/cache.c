@@ -112,11 +112,12 @@ static dj_result lists_read(struct dj_reader *reader, struct blob *blob, struct 
     }
     blob->choices = dj_choices_read(reader);
     if (reader->starved) {
-        refuse(flaw, false, "there is no memory for its %" PRIu32 " kernels", blob->recipes);
+        refuse(flaw, false, "there is no memory for its %" PRIu32 " kernels and choices",
+               blob->recipes);
         return DJ_ERROR_OUT_OF_HOST_MEMORY;
     }
     if (reader->broken || reader->left != 0)
-        return refuse(flaw, false, "its kernels are malformed");
+        return refuse(flaw, false, "its kernels or choices are malformed");
     return DJ_SUCCESS;
 }
 
@@ -223,8 +224,11 @@ dj_result dj_context_load_cache(struct dj_context *context, const void *data, ui
         return code == VK_ERROR_OUT_OF_HOST_MEMORY ? DJ_ERROR_OUT_OF_HOST_MEMORY : DJ_ERROR_CACHE;
     }
     dj_recipes_add(context, blob.list);
-    for (const struct dj_choice *choice = blob.choices; choice != NULL; choice = choice->next)
-        (void)dj_choices_add(context, choice); /* which can be measured again */
+    for (const struct dj_choice *choice = blob.choices; choice != NULL; choice = choice->next) {
+        if (dj_choices_add(context, choice) == NULL)
+            dj_log_line(&context->log, DJ_LOG_WARNING,
+                        "the cache: no memory for a choice, which can be measured again");
+    }
     dj_choices_free(blob.choices);
     dj_log_line(&context->log, DJ_LOG_DEBUG,
                 "the cache is used: %" PRIu32 " DCT kernels, %zu bytes of the driver's",

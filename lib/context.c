@@ -116,10 +116,8 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     if (chosen->info.whole_subgroups &&
         dj_switch_resolve(params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS", "0"))
         context->subgroups = chosen->info.subgroup_size;
-    const bool faster = dj_tuning_of(chosen->info.type)->matrices;
     if (chosen->matrix_lanes > 0 &&
-        dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, faster, "DIJIANG_MATRICES",
-                          faster ? "0" : "1"))
+        dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, false, "DIJIANG_MATRICES", "1"))
         context->matrices = chosen->matrix_lanes;
     context->float_controls = chosen->info.signed_zero_inf_nan;
     dj_quirks_apply(context);

@@ -48,6 +48,7 @@ struct dj_context {
     uint32_t subgroups;    /* invocations of a workgroup that is one subgroup; 0: not used */
     uint32_t matrices;     /* invocations of a subgroup that multiplies matrices; 0: not used */
     bool float_controls;   /* kernels may ask for IEEE 754's NaN and Inf */
+    bool narrow_scope;     /* kernels may not order memory between workgroups */
     bool debug_names;      /* VK_EXT_debug_utils is enabled */
 
     /* What every pipeline shares: one set of DJ_BINDINGS storage buffers, DJ_PUSH_BYTES of push

@@ -108,6 +108,7 @@ static void describe_properties(const struct dj_context *context, struct dj_devi
     if (have->subgroup_size_control) {
         info->subgroup_size_min = size_control.minSubgroupSize;
         info->subgroup_size_max = size_control.maxSubgroupSize;
+        device->max_subgroups = size_control.maxComputeWorkgroupSubgroups;
         info->subgroup_size_control =
             (size_control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
     }
@@ -123,6 +124,8 @@ static void describe_properties(const struct dj_context *context, struct dj_devi
         (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0;
     info->signed_zero_inf_nan =
         have->float_controls && float_controls.shaderSignedZeroInfNanPreserveFloat32;
+    device->halves_preserve =
+        have->float_controls && float_controls.shaderSignedZeroInfNanPreserveFloat16;
     info->max_allocation = maintenance.maxMemoryAllocationSize;
 }
 

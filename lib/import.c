@@ -4,7 +4,6 @@
 #include "device.h"
 #include "instance.h"
 #include "quirks.h"
-#include "tuning.h"
 #include "wants.h"
 
 #include <string.h>
@@ -115,8 +114,9 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
     if (device.info.unsuitable[0])
         return dj_fail(log, DJ_ERROR_DEVICE_UNSUITABLE, "the imported device (%s): %s",
                        device.info.name, device.info.unsuitable);
-    const uint32_t enabled = dj_wants_enabled(log, &device, version, params->device_extensions,
-                                              params->device_extension_count, params->features);
+    const uint32_t enabled =
+        dj_wants_enabled(log, &device, version, params->device_extensions,
+                         params->device_extension_count, params->features, &context->narrow_scope);
     dj_context_adopt(context, &device);
     result =
         dj_quirks_switch(log, "dj_import_params.quirks", params->quirks, &context->info.quirks);
@@ -131,9 +131,7 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
     if ((enabled & DJ_WANT_SUBGROUPS) && device.info.whole_subgroups && params->subgroups != DJ_OFF)
         context->subgroups = device.info.subgroup_size;
     const uint32_t matrices = DJ_WANT_SUBGROUPS | DJ_WANT_MATRICES;
-    const bool wanted = params->matrices == DJ_DEFAULT ? dj_tuning_of(device.info.type)->matrices
-                                                       : params->matrices == DJ_ON;
-    if ((enabled & matrices) == matrices && wanted)
+    if ((enabled & matrices) == matrices && params->matrices == DJ_ON)
         context->matrices = device.matrix_lanes;
     const struct VolkDeviceTable *const vk = &context->vk.device;
     if ((context->push_descriptors && !vk->vkCmdPushDescriptorSetKHR) ||

@@ -36,7 +36,8 @@ static bool has_features(const struct dj_context *context, VkPhysicalDevice phys
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                           .pNext = &matrix};
     context->vk.vkGetPhysicalDeviceFeatures2(physical, &features);
-    return half.shaderFloat16 && model.vulkanMemoryModel && matrix.cooperativeMatrix;
+    return half.shaderFloat16 && model.vulkanMemoryModel && model.vulkanMemoryModelDeviceScope &&
+           matrix.cooperativeMatrix;
 }
 
 /* A side of a matrix that cuts the kernels' blocks evenly. */
@@ -63,11 +64,23 @@ static void choose(const struct sizes *list, uint32_t count, struct dj_device_in
     }
 }
 
-/* Of the subgroups that multiply: Intel's driver has matrices for the smallest alone
- * (ggml-org/llama.cpp, ggml-vulkan.cpp). */
+/* Of the subgroups that multiply: Intel's drivers have matrices for the smallest alone, as
+ * ggml-org/llama.cpp's ggml-vulkan.cpp has found. */
 static uint32_t lanes(const struct dj_device_info *info)
 {
     return info->vendor_id == INTEL ? info->subgroup_size_min : info->subgroup_size;
+}
+
+/* Whether workgroups can be of whole subgroups that multiply, and NaN is kept in float16 where it
+ * is in float32. */
+static bool is_fit(const struct dj_device *device)
+{
+    const struct dj_device_info *const info = &device->info;
+    const uint32_t size = lanes(info);
+    return device->full_subgroups && DJ_TILE_THREADS % size == 0 &&
+           DJ_TILE_THREADS / size <= device->max_subgroups &&
+           info->shared_memory >= DJ_MATRIX_SHARED &&
+           (device->halves_preserve || !info->signed_zero_inf_nan);
 }
 
 void dj_matrix_describe(const struct dj_context *context, struct dj_device *device)
@@ -77,9 +90,8 @@ void dj_matrix_describe(const struct dj_context *context, struct dj_device *devi
         context->instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
     struct sizes list[MOST_SIZES];
     uint32_t count = MOST_SIZES;
-    if (!DJ_HAVE_MATRICES || get == NULL || !has_features(context, device->handle) ||
-        !device->full_subgroups || DJ_TILE_THREADS % lanes(info) != 0 ||
-        info->shared_memory < DJ_MATRIX_SHARED)
+    if (!DJ_HAVE_MATRICES || get == NULL || !is_fit(device) ||
+        !has_features(context, device->handle))
         return;
     for (uint32_t i = 0; i < MOST_SIZES; i++)
         list[i] = (struct sizes){.sType = (VkStructureType)SIZES};

@@ -11,13 +11,28 @@ struct dj_kept_pipeline {
     struct dj_kept_pipeline *next;
     const uint32_t *words; /* of its shader */
     struct dj_constants constants;
-    VkPipeline handle;
+    VkPipeline handle; /* VK_NULL_HANDLE: the driver refused it where others stand in for it */
 };
+
+/* That a driver cannot compile a kernel, as drivers say it, is no failure where others stand in for
+ * it. */
+static dj_result result_of(struct dj_context *context, const struct dj_shader *shader,
+                           VkResult code, const char *call, bool optional)
+{
+    const bool refused = code == VK_ERROR_INITIALIZATION_FAILED || code == VK_ERROR_UNKNOWN ||
+                         code == VK_ERROR_FEATURE_NOT_PRESENT || code == VK_ERROR_INVALID_SHADER_NV;
+    if (!optional || !refused)
+        return dj_context_result(context, code, call);
+    dj_log_line(&context->log, DJ_LOG_WARNING,
+                "the driver cannot make the kernel %s (%s: VkResult %d): others are used",
+                shader->name, call, (int)code);
+    return DJ_ERROR_UNSUPPORTED;
+}
 
 /* The shader as a module; where the device keeps to IEEE 754's rules for NaN and Inf, it asks for
  * them. */
 static dj_result create_module(struct dj_context *context, const struct dj_shader *shader,
-                               bool addressed, VkShaderModule *module)
+                               bool addressed, bool optional, VkShaderModule *module)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
     const uint32_t *const words = addressed ? shader->addressed_words : shader->words;
@@ -43,25 +58,10 @@ static dj_result create_module(struct dj_context *context, const struct dj_shade
     const VkResult code =
         vk->vkCreateShaderModule(context->device, &info, context->allocator, module);
     free(own);
-    const dj_result result = dj_context_result(context, code, "vkCreateShaderModule");
+    const dj_result result = result_of(context, shader, code, "vkCreateShaderModule", optional);
     if (result == DJ_SUCCESS)
         dj_context_name(context, VK_OBJECT_TYPE_SHADER_MODULE, (uint64_t)*module, shader->name);
     return result;
-}
-
-/* That a driver cannot compile a kernel, as drivers say it, is no failure where others stand in for
- * it. */
-static dj_result pipeline_result(struct dj_context *context, const struct dj_shader *shader,
-                                 VkResult code, bool optional)
-{
-    const bool refused = code == VK_ERROR_INITIALIZATION_FAILED || code == VK_ERROR_UNKNOWN ||
-                         code == VK_ERROR_FEATURE_NOT_PRESENT || code == VK_ERROR_INVALID_SHADER_NV;
-    if (!optional || !refused)
-        return dj_context_result(context, code, "vkCreateComputePipelines");
-    dj_log_line(&context->log, DJ_LOG_WARNING,
-                "the driver cannot make the kernel %s (VkResult %d): others are used", shader->name,
-                (int)code);
-    return DJ_ERROR_UNSUPPORTED;
 }
 
 static dj_result create(struct dj_context *context, const struct dj_shader *shader, bool addressed,
@@ -69,7 +69,7 @@ static dj_result create(struct dj_context *context, const struct dj_shader *shad
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
     VkShaderModule module = VK_NULL_HANDLE;
-    dj_result result = create_module(context, shader, addressed, &module);
+    dj_result result = create_module(context, shader, addressed, optional, &module);
     if (result != DJ_SUCCESS)
         return result;
 
@@ -106,18 +106,20 @@ static dj_result create(struct dj_context *context, const struct dj_shader *shad
     *pipeline = VK_NULL_HANDLE;
     const VkResult code = vk->vkCreateComputePipelines(context->device, context->pipeline_cache, 1,
                                                        &info, context->allocator, pipeline);
-    result = pipeline_result(context, shader, code, optional);
+    result = result_of(context, shader, code, "vkCreateComputePipelines", optional);
     vk->vkDestroyShaderModule(context->device, module, context->allocator);
     if (result == DJ_SUCCESS)
         dj_context_name(context, VK_OBJECT_TYPE_PIPELINE, (uint64_t)*pipeline, shader->name);
     return result;
 }
 
-/* Whether a pipeline is of those words with those constants. */
+/* Whether a pipeline is of those words with those constants; one that was refused, where it is
+ * optional. */
 static bool is_of(const struct dj_kept_pipeline *kept, const uint32_t *words,
-                  const struct dj_constants *constants)
+                  const struct dj_constants *constants, bool optional)
 {
-    return kept->words == words && kept->constants.count == constants->count &&
+    return (optional || kept->handle) && kept->words == words &&
+           kept->constants.count == constants->count &&
            kept->constants.subgroup == constants->subgroup &&
            memcmp(kept->constants.values, constants->values,
                   constants->count * sizeof constants->values[0]) == 0;
@@ -126,11 +128,18 @@ static bool is_of(const struct dj_kept_pipeline *kept, const uint32_t *words,
 /* Looks from one entry of the list to another, which is left out; NULL: it is not there. */
 static struct dj_kept_pipeline *find(struct dj_kept_pipeline *from,
                                      const struct dj_kept_pipeline *to, const uint32_t *words,
-                                     const struct dj_constants *constants)
+                                     const struct dj_constants *constants, bool optional)
 {
-    while (from != to && !is_of(from, words, constants))
+    while (from != to && !is_of(from, words, constants, optional))
         from = from->next;
     return from != to ? from : NULL;
+}
+
+static void destroy(struct dj_context *context, struct dj_kept_pipeline *kept)
+{
+    if (kept->handle)
+        context->vk.device.vkDestroyPipeline(context->device, kept->handle, context->allocator);
+    free(kept);
 }
 
 static dj_result make(struct dj_context *context, const struct dj_shader *shader, bool addressed,
@@ -145,8 +154,9 @@ static dj_result make(struct dj_context *context, const struct dj_shader *shader
                                        .constants = *constants};
     const dj_result result =
         create(context, shader, addressed, constants, optional, &(*made)->handle);
-    if (result != DJ_SUCCESS)
-        free(*made);
+    if (result == DJ_SUCCESS || result == DJ_ERROR_UNSUPPORTED) /* which is kept, too */
+        return DJ_SUCCESS;
+    free(*made);
     return result;
 }
 
@@ -164,24 +174,23 @@ static dj_result get(struct dj_context *context, const struct dj_shader *shader,
     if (constants == NULL)
         constants = &none;
     struct dj_kept_pipeline *first = atomic_load(&context->pipelines), *looked = first, *made;
-    struct dj_kept_pipeline *kept = find(first, NULL, words, constants);
+    struct dj_kept_pipeline *kept = find(first, NULL, words, constants, optional);
     if (kept == NULL) {
         result = make(context, shader, addressed, constants, optional, &made);
         if (result != DJ_SUCCESS)
             return result;
         do { /* what others were faster to add is looked at, too */
-            kept = find(first, looked, words, constants);
+            kept = find(first, looked, words, constants, optional);
             looked = made->next = first;
         } while (kept == NULL && !atomic_compare_exchange_weak(&context->pipelines, &first, made));
         if (kept != NULL) {
-            context->vk.device.vkDestroyPipeline(context->device, made->handle, context->allocator);
-            free(made);
+            destroy(context, made);
         } else {
             kept = made;
         }
     }
     *pipeline = (struct dj_pipeline){.handle = kept->handle, .addressed = addressed};
-    return DJ_SUCCESS;
+    return kept->handle ? DJ_SUCCESS : DJ_ERROR_UNSUPPORTED;
 }
 
 dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *shader,
@@ -201,8 +210,7 @@ void dj_pipelines_finish(struct dj_context *context)
     struct dj_kept_pipeline *kept = atomic_exchange(&context->pipelines, NULL);
     while (kept != NULL) {
         struct dj_kept_pipeline *const next = kept->next;
-        context->vk.device.vkDestroyPipeline(context->device, kept->handle, context->allocator);
-        free(kept);
+        destroy(context, kept);
         kept = next;
     }
 }

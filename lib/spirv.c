@@ -17,6 +17,7 @@ enum {
     OP_CAPABILITY = 17,
     OP_EXECUTION_MODE_ID = 331,
     MODEL_GL_COMPUTE = 5,
+    CAPABILITY_FLOAT16 = 9,
     CAPABILITY_FIRST = 4464, /* DenormPreserve .. RoundingModeRTZ: what controls floats */
     CAPABILITY_PRESERVE = 4466,
     CAPABILITY_LAST = 4468,
@@ -53,6 +54,7 @@ static int section_of(uint32_t opcode)
 struct outline {
     size_t capabilities_end, entry_points_end; /* words from its start */
     uint32_t entry_points, entry;              /* how many, and the last one's id */
+    bool halves;                               /* it computes in float16 */
 };
 
 /* Notes one instruction; false for what must not be there. */
@@ -61,6 +63,7 @@ static bool note(const uint32_t *words, size_t at, size_t length, struct outline
     switch (words[at] & 0xffff) {
     case OP_CAPABILITY:
         outline->capabilities_end = at + length;
+        outline->halves = outline->halves || (length == 2 && words[at + 1] == CAPABILITY_FLOAT16);
         return length == 2 &&
                !(words[at + 1] >= CAPABILITY_FIRST && words[at + 1] <= CAPABILITY_LAST);
     case OP_ENTRY_POINT:
@@ -104,14 +107,15 @@ size_t dj_spirv_preserve_nan(const uint32_t *words, size_t count, uint32_t *out)
         !read_outline(words, count, &outline))
         return 0;
     const uint32_t capability[] = {2 << 16 | OP_CAPABILITY, CAPABILITY_PRESERVE};
-    const uint32_t mode[] = {4 << 16 | OP_EXECUTION_MODE, outline.entry, MODE_PRESERVE, 32};
+    const uint32_t modes[] = {4 << 16 | OP_EXECUTION_MODE, outline.entry, MODE_PRESERVE, 32,
+                              4 << 16 | OP_EXECUTION_MODE, outline.entry, MODE_PRESERVE, 16};
     uint32_t *end = append(out, words, outline.capabilities_end);
     end = append(end, capability, 2);
     if (words[1] < VERSION_1_4)
         end = append(end, EXTENSION, sizeof EXTENSION / sizeof *EXTENSION);
     end = append(end, words + outline.capabilities_end,
                  outline.entry_points_end - outline.capabilities_end);
-    end = append(end, mode, 4);
+    end = append(end, modes, outline.halves ? 8 : 4);
     end = append(end, words + outline.entry_points_end, count - outline.entry_points_end);
     return (size_t)(end - out);
 }

@@ -7,10 +7,9 @@
 
 /* Of a CPU device a workgroup is best one vector of the step kernel, barriers cost what they switch
  * between, and there are fewer processors than heads (docs/performance.md). */
-static const struct dj_tuning of_cpu = {
-    .step_fewest = 8, .step_most = 8, .resident_least = 256, .matrices = false};
+static const struct dj_tuning of_cpu = {.step_fewest = 8, .step_most = 8, .resident_least = 256};
 static const struct dj_tuning of_gpu = {
-    .step_fewest = 64, .step_most = 128, .resident_least = UINT64_MAX, .matrices = true};
+    .step_fewest = 64, .step_most = 128, .resident_least = UINT64_MAX};
 
 const struct dj_tuning *dj_tuning_of(uint32_t device_type)
 {
@@ -30,28 +29,36 @@ uint32_t dj_choice_size(uint64_t sequences, uint64_t tokens)
     return power_below(tokens, 31) * 16 + power_below(sequences, 15);
 }
 
-static bool is_for(const struct dj_choice *choice, const struct dj_choice *other)
+static const struct dj_choice *find(const struct dj_choice *list, const struct dj_choice_key *key,
+                                    uint32_t size)
 {
-    return choice->size == other->size &&
-           memcmp(choice->key.words, other->key.words, sizeof choice->key.words) == 0;
+    while (list != NULL &&
+           (list->size != size || memcmp(list->key.words, key->words, sizeof key->words) != 0))
+        list = list->next;
+    return list;
 }
 
-dj_result dj_choices_add(struct dj_context *context, const struct dj_choice *choice)
+const struct dj_choice *dj_choices_find(const struct dj_context *context,
+                                        const struct dj_choice_key *key, uint32_t size)
+{
+    return find(dj_choices_first(context), key, size);
+}
+
+const struct dj_choice *dj_choices_add(struct dj_context *context, const struct dj_choice *choice)
 {
     struct dj_choice *const made = malloc(sizeof *made);
     if (made == NULL)
-        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a choice");
+        return NULL;
     *made = *choice;
     struct dj_choice *first = atomic_load(&context->choices);
-    bool there = false;
+    const struct dj_choice *other;
     do {
         made->next = first;
-        for (const struct dj_choice *other = first; other != NULL && !there; other = other->next)
-            there = is_for(other, choice);
-    } while (!there && !atomic_compare_exchange_weak(&context->choices, &first, made));
-    if (there)
+        other = find(first, &choice->key, choice->size);
+    } while (other == NULL && !atomic_compare_exchange_weak(&context->choices, &first, made));
+    if (other != NULL)
         free(made);
-    return DJ_SUCCESS;
+    return other != NULL ? other : made;
 }
 
 const struct dj_choice *dj_choices_first(const struct dj_context *context)

@@ -10,7 +10,6 @@ struct dj_tuning {
     uint32_t step_fewest, step_most; /* invocations of the step kernel: powers of two */
     uint64_t resident_least; /* tokens from which on a sequence is done in registers; UINT64_MAX:
                               * only where that is asked for */
-    bool matrices;           /* cooperative matrices are faster than float32 */
 };
 
 /* Of an enum dj_device_type. */
@@ -34,8 +33,13 @@ struct dj_choice {
 uint32_t dj_choice_size(uint64_t sequences, uint64_t tokens);
 
 /* Keeps a choice for as long as the context lives, unless there is one for that key and size.
- * Returns DJ_SUCCESS or DJ_ERROR_OUT_OF_HOST_MEMORY, logged. Thread-safe. */
-dj_result dj_choices_add(struct dj_context *context, const struct dj_choice *choice);
+ * Returns the one that there then is; NULL: there is no memory, which is not logged. Thread-safe.
+ */
+const struct dj_choice *dj_choices_add(struct dj_context *context, const struct dj_choice *choice);
+
+/* The choice for a key and size, or NULL. Thread-safe. */
+const struct dj_choice *dj_choices_find(const struct dj_context *context,
+                                        const struct dj_choice_key *key, uint32_t size);
 
 /* The newest; the list from there on never changes. */
 const struct dj_choice *dj_choices_first(const struct dj_context *context);

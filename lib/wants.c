@@ -26,8 +26,8 @@ static const struct {
      UINT32_MAX},
     {"16-bit floats", "cooperative matrices", "VK_KHR_shader_float16_int8", "shaderFloat16",
      VK_API_VERSION_1_2},
-    {"memory model", "cooperative matrices", "VK_KHR_vulkan_memory_model", "vulkanMemoryModel",
-     VK_API_VERSION_1_2},
+    {"memory model", "cooperative matrices", "VK_KHR_vulkan_memory_model",
+     "vulkanMemoryModel, vulkanMemoryModelDeviceScope", VK_API_VERSION_1_2},
     {"cooperative matrices", "faster products of 2-byte tensors", "VK_KHR_cooperative_matrix",
      "cooperativeMatrix", UINT32_MAX},
 };
@@ -93,7 +93,7 @@ static void fill_chain(struct dj_device_wants *wants, uint32_t set)
         VkPhysicalDeviceVulkanMemoryModelFeatures *const model =
             chain_add(wants, &used, sizeof *model,
                       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES);
-        model->vulkanMemoryModel = VK_TRUE;
+        model->vulkanMemoryModel = model->vulkanMemoryModelDeviceScope = VK_TRUE;
     }
     if (set & DJ_WANT_MATRIX) {
         struct dj_matrix_features *const matrix =
@@ -124,13 +124,21 @@ void dj_wants_fill(const struct dj_device *device, uint32_t set, struct dj_devic
         (set & DJ_WANT_DEVICE_ADDRESS ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0);
 }
 
+/* Whether the memory model is enabled with the device's scope; *narrow: without it. */
+static bool is_wide(VkBool32 model, VkBool32 scope, bool *narrow)
+{
+    *narrow = *narrow || (model && !scope);
+    return model && scope;
+}
+
 /* The wants whose features a chain enables. */
-static uint32_t read_chain(const void *features)
+static uint32_t read_chain(const void *features, bool *narrow)
 {
     uint32_t set = 0;
     for (const VkBaseInStructure *node = features; node != NULL; node = node->pNext) {
         VkBool32 storage = VK_FALSE, address = VK_FALSE, subgroups = VK_FALSE, half = VK_FALSE;
-        VkBool32 model = VK_FALSE, matrix = VK_FALSE;
+        VkBool32 matrix = VK_FALSE;
+        bool model = false;
         switch ((uint32_t)node->sType) {
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES:
             storage =
@@ -147,14 +155,18 @@ static uint32_t read_chain(const void *features)
             half = ((const VkPhysicalDeviceShaderFloat16Int8Features *)node)->shaderFloat16;
             break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES:
-            model = ((const VkPhysicalDeviceVulkanMemoryModelFeatures *)node)->vulkanMemoryModel;
+            model = is_wide(
+                ((const VkPhysicalDeviceVulkanMemoryModelFeatures *)node)->vulkanMemoryModel,
+                ((const VkPhysicalDeviceVulkanMemoryModelFeatures *)node)
+                    ->vulkanMemoryModelDeviceScope,
+                narrow);
             break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES: {
             const VkPhysicalDeviceVulkan12Features *const core =
                 (const VkPhysicalDeviceVulkan12Features *)node;
             address = core->bufferDeviceAddress;
             half = core->shaderFloat16;
-            model = core->vulkanMemoryModel;
+            model = is_wide(core->vulkanMemoryModel, core->vulkanMemoryModelDeviceScope, narrow);
             break;
         }
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES: {
@@ -193,9 +205,10 @@ static bool listed(const char *name, const char *const *extensions, uint32_t cou
 
 uint32_t dj_wants_enabled(const struct dj_log *log, const struct dj_device *device,
                           uint32_t api_version, const char *const *extensions,
-                          uint32_t extension_count, const void *features)
+                          uint32_t extension_count, const void *features, bool *narrow)
 {
-    const uint32_t by_chain = read_chain(features);
+    *narrow = false;
+    const uint32_t by_chain = read_chain(features, narrow);
     uint32_t set = 0;
     for (uint32_t i = 0; i < WANTS; i++) {
         const bool available =
@@ -204,7 +217,10 @@ uint32_t dj_wants_enabled(const struct dj_log *log, const struct dj_device *devi
         const bool named = table[i].feature != NULL && (by_chain & 1u << i) != 0;
         if (available && (table[i].feature == NULL || named))
             set |= 1u << i;
-        if (named && !available)
+        if (named && !available && table[i].core == UINT32_MAX)
+            dj_log_line(log, DJ_LOG_WARNING, "dj_import_params: %s is not used: %s is not listed",
+                        table[i].feature, table[i].extension);
+        else if (named && !available)
             dj_log_line(log, DJ_LOG_WARNING,
                         "dj_import_params: %s is not used: neither %s is listed nor is api_version "
                         "%u.%u",

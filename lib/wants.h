@@ -28,9 +28,9 @@ void dj_wants_fill(const struct dj_device *device, uint32_t set, struct dj_devic
 
 /* The set of wants that a caller enabled on a device of api_version, by his extensions and chain of
  * features (struct dj_import_params), and that the device supports; a feature that is named in vain
- * is logged. */
+ * is logged. *narrow: the Vulkan memory model is enabled without the device's scope. */
 uint32_t dj_wants_enabled(const struct dj_log *log, const struct dj_device *device,
                           uint32_t api_version, const char *const *extensions,
-                          uint32_t extension_count, const void *features);
+                          uint32_t extension_count, const void *features, bool *narrow);
 
 #endif

@@ -124,8 +124,8 @@ static void print_switches(const struct dj_device_info *info)
     char matrices[96];
     snprintf(matrices, sizeof(matrices), "%u x %u by %u x %u, for attention of 2-byte types",
              info->matrix_rows, info->matrix_terms, info->matrix_terms, info->matrix_columns);
-    if (info->matrix_rows > 0 && info->type == DJ_DEVICE_CPU && !is_on("DIJIANG_MATRICES"))
-        printf("    %-19s not used (slower on CPUs; DIJIANG_MATRICES=1)\n", "  matrices");
+    if (info->matrix_rows > 0 && !is_on("DIJIANG_MATRICES"))
+        printf("    %-19s not used (DIJIANG_MATRICES=1 turns %s on)\n", "  matrices", matrices);
     else
         print_switch("  matrices", "DIJIANG_MATRICES", info->matrix_rows, false, matrices,
                      "not used", "cooperative matrices, or this build");

@@ -12,10 +12,7 @@
  * Vulkan memory model has as a feature of its own. */
 #define WORKGROUP_BUFFERS() \
     memoryBarrier(gl_ScopeWorkgroup, gl_StorageSemanticsBuffer, gl_SemanticsAcquireRelease)
-#define RAISE(shared_maximum, bits) \
-    atomicMax(shared_maximum, bits, gl_ScopeWorkgroup, gl_StorageSemanticsShared, gl_SemanticsRelaxed)
-#define FLAG(shared_flag) \
-    atomicOr(shared_flag, 1u, gl_ScopeWorkgroup, gl_StorageSemanticsShared, gl_SemanticsRelaxed)
+#define FLAG(shared_flag) atomicOr(shared_flag, 1u, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed)
 
 #ifdef ADDRESSES
 #extension GL_EXT_buffer_reference : require

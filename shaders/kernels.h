@@ -33,8 +33,12 @@ typedef uint32_t uint;
 #define DJ_TILE_VALUES 64
 #define DJ_TILE_THREADS 64
 
-/* Shared memory of those that multiply cooperative matrices. */
-#define DJ_MATRIX_SHARED (24 * 1024)
+/* Of those that multiply cooperative matrices: elements from row to row of a factor, whose rows begin in
+ * different banks; bytes of shared memory: both factors, products, scores, and some hundred numbers. */
+#define DJ_MATRIX_STRIDE(columns) ((columns) + 8)
+#define DJ_MATRIX_SHARED \
+    (2 * DJ_TILE_TOKENS * (DJ_MATRIX_STRIDE(DJ_TILE_TOKENS) + DJ_MATRIX_STRIDE(DJ_TILE_VALUES)) + \
+     4 * DJ_TILE_TOKENS * (DJ_TILE_VALUES + DJ_TILE_TOKENS) + 4 * 512)
 
 /* Powers of a head's decay: gamma^0 .. gamma^32, then gamma^0 .. gamma^-32, each as vec4(mantissa,
  * exponent, what the mantissa lacks, 0). */

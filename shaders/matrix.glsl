@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Products by cooperative matrices: 32 x 32 by 32 x 64, float16 factors, float32 sums. A factor is stored
- * times a power of two that brings the largest into float16's upper range; what is 2^-27 of that or
- * less is below its normal numbers, and may be taken for 0.
+ * times a power of two that brings the largest of its kind into float16's upper range; what is 2^-27 of
+ * that or less is below its normal numbers, and may be taken for 0.
  * Rows and columns are those of blocks in shared memory; a block is cut into M x K by K x N, of which
- * the workgroup's subgroups have equal shares. */
+ * the workgroup's subgroups have equal shares. Invocation t loads column t of the right factor. */
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
@@ -15,11 +15,12 @@ layout(constant_id = 9) const uint M = 16;
 layout(constant_id = 10) const uint N = 16;
 layout(constant_id = 11) const uint K = 16;
 
-const uint SIDE = 32, WIDTH = 64;                 /* rows and terms; columns at most */
-const uint LEFT_STRIDE = SIDE + 8, RIGHT_STRIDE = WIDTH + 8; /* elements: rows begin in different banks */
-const float WEIGHT_SCALE = 8192.0;                /* of weights, which are below 4 */
+const uint SIDE = DJ_TILE_TOKENS, WIDTH = DJ_TILE_VALUES; /* rows and terms; columns at most */
+const uint LEFT_STRIDE = DJ_MATRIX_STRIDE(SIDE), RIGHT_STRIDE = DJ_MATRIX_STRIDE(WIDTH);
+const float WEIGHT_SCALE = 8192.0; /* of weights, which are below 4 */
 const float WEIGHT_UNSCALE = 1.0 / WEIGHT_SCALE;
 
+/* Rows of both begin at multiples of 16 bytes, as matrices want it: nothing shared stands before them. */
 shared float16_t left[SIDE * LEFT_STRIDE];   /* [row][term] */
 shared float16_t right[SIDE * RIGHT_STRIDE]; /* [term][column] */
 shared float products[SIDE * WIDTH];         /* [row][column] */
@@ -85,4 +86,10 @@ float larger(float largest, float x)
 float half_shift(float largest)
 {
     return min(14.0 - exponent_of(largest), 126.0);
+}
+
+/* The right factor's term of the invocation's column. */
+void set_term(uint term, float x)
+{
+    right[term * RIGHT_STRIDE + gl_LocalInvocationID.x] = float16_t(x);
 }

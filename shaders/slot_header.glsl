@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The headers of slots (slots.glsl comes first), struct dj_state_header. The including shader declares
  * slots, of words, the constants FEATURES and VALUE_DIM, push.map, and as macros HEADER_HEADS, the
- * plan's key heads, and HEADER_DIM. */
+ * plan's key heads, and HEADER_DIM; where headers are written meanwhile also HEADER_ORDER(), which keeps
+ * reads and writes of other workgroups in order. */
+#ifndef HEADER_ORDER
+#define HEADER_ORDER()
+#endif
 
 /* What a slot holds. Memory of zero bytes is the empty state (SLOT_ZERO: its header is of zeros); what
  * another map or shape left, or nothing ever wrote, is no state at all. */
@@ -22,7 +26,7 @@ uint slot_content(int slot)
         return SLOT_EMPTY;
     if (slots.data[slot_start(slot)] == 0)
         return SLOT_ZERO;
-    WORKGROUP_BUFFERS();
+    HEADER_ORDER();
     bool same = true;
     for (uint i = 0; i < 8; i++)
         same = same && (i == 2 || i == 3 || slots.data[slot_start(slot) + i] == header_word(i, uvec2(0)));

@@ -59,6 +59,7 @@ BUFFER(7, readonly, Own, float, own)          /* gamma of each head, then the tr
 #include "elements.glsl"
 #include "outputs.glsl"
 #include "slots.glsl"
+#define HEADER_ORDER() memoryBarrierBuffer() /* of the device's scope */
 #include "slot_header.glsl"
 
 const bool DECAY = (OPTIONS & DJ_STEP_DECAY) != 0, LINEAR = (OPTIONS & DJ_STEP_LINEAR) != 0;
@@ -234,7 +235,7 @@ void write_header(int in_slot, int out_slot, uint content)
     const bool right = in_slot == out_slot && content == SLOT_STATE;
     for (uint i = right ? 2 : 1; i < (right ? 4 : DJ_STATE_HEADER_WORDS); i++)
         slots.data[to + i] = header_word(i, seen);
-    WORKGROUP_BUFFERS();
+    HEADER_ORDER();
     if (!right)
         slots.data[to] = header_word(0, seen);
 }

@@ -24,6 +24,9 @@
 #include "kernels.h"
 #include "bindings.glsl"
 #include "logscale.glsl"
+#ifdef MATRIX
+#include "matrix.glsl"
+#endif
 
 layout(local_size_x = DJ_TILE_THREADS) in;
 layout(constant_id = 0) const uint FEATURES = 64;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The product of tile_sum.comp, by cooperative matrices: weights by values, these shifted by what the
- * largest of the block asks for. */
-#include "matrix.glsl"
+ * largest of their column asks for. */
 
-shared uint largest_value; /* its size, as bits */
+float value_shift; /* of the invocation's column */
 
 /* Returns the weight as it is kept. */
 float keep_weight(uint f, uint j, float weight)
@@ -15,25 +14,20 @@ float keep_weight(uint f, uint j, float weight)
 
 void load_values(uint base, uint count, uint c0)
 {
-    const uint t = gl_LocalInvocationID.x, c = c0 + t;
-    const uint seen = c < VALUE_DIM ? count : 0;
-    if (t == 0)
-        largest_value = 0;
-    barrier();
+    const uint c = c0 + gl_LocalInvocationID.x, seen = c < VALUE_DIM ? count : 0;
     float largest = 0.0;
     for (uint j = 0; j < seen; j++)
         largest = larger(largest, tile_value(base, j, c));
-    RAISE(largest_value, floatBitsToUint(largest));
-    barrier();
-    const float up = exp2i(half_shift(uintBitsToFloat(largest_value)));
-    for (uint j = 0; j < DJ_TILE_TOKENS; j++)
-        right[j * RIGHT_STRIDE + t] = j < seen ? float16_t(tile_value(base, j, c) * up) : float16_t(0.0);
+    value_shift = half_shift(largest);
+    const float up = exp2i(value_shift);
+    for (uint j = 0; j < SIDE; j++)
+        set_term(j, j < seen ? tile_value(base, j, c) * up : 0.0);
 }
 
 void write_sums(uint record, uint count, uint f0, uint c0)
 {
     const uint t = gl_LocalInvocationID.x, c = c0 + t;
-    const float down = exp2i(-half_shift(uintBitsToFloat(largest_value)));
+    const float down = exp2i(-value_shift);
     start_products();
     add_products(WIDTH);
     store_products(WIDTH);

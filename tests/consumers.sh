@@ -131,6 +131,9 @@ cc_uninstalled()
     LD_LIBRARY_PATH=$build/lib:$build/calibrate run "$work/uninstalled"
 }
 
+# Ninja is there where Meson is; make need not be.
+export CMAKE_GENERATOR=Ninja
+
 # cmake_program FOLDER PREFIX OPTION...
 cmake_program()
 {

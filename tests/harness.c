@@ -70,9 +70,10 @@ static void choose_mode(void)
     shim_promise(&promise);
 }
 
-/* The layer's advice about performance and portability, but for what does not hold here. The
+/* The layer's advice about performance and portability, but for what does not hold here; every message,
+ * however often it comes; and what shaders do to buffers, which newer layers leave out. The
  * environment is the layer's own way to be told so, in the programs that tests run as well. */
-static void heed_best_practices(void)
+static void set_up_layer(void)
 {
     static const char *const unheeded[] = {
         /* every buffer has memory of its own: there are few, which live long, and those of an
@@ -98,11 +99,14 @@ static void heed_best_practices(void)
     }
     setenv("VK_LAYER_MESSAGE_ID_FILTER", filter + 1, 0);
     setenv("VK_LAYER_ENABLES", "VK_VALIDATION_FEATURE_ENABLE_BEST_PRACTICES_EXT", 0);
+    setenv("VK_LAYER_ENABLE_MESSAGE_LIMIT", "false", 0);
+    setenv("VK_LAYER_DUPLICATE_MESSAGE_LIMIT", "1000000", 0);
+    setenv("VK_LAYER_SYNCVAL_SHADER_ACCESSES_HEURISTIC", "1", 0);
 }
 
 void harness_prepare(void)
 {
-    heed_best_practices();
+    set_up_layer();
     cmocka_set_message_output(CM_OUTPUT_TAP);
     choose_mode();
     const char *filter = getenv("DIJIANG_TEST_FILTER");
@@ -146,7 +150,8 @@ static dj_result import_context(uint32_t device, dj_context **context)
     params.push_descriptors = is_off("DIJIANG_PUSH_DESCRIPTORS") ? DJ_OFF : DJ_DEFAULT;
     params.storage_16bit = is_off("DIJIANG_16BIT_STORAGE") ? DJ_OFF : DJ_DEFAULT;
     params.device_addresses = is_off("DIJIANG_TEST_ADDRESSES") ? DJ_OFF : DJ_DEFAULT;
-    params.matrices = is_off("DIJIANG_MATRICES") ? DJ_OFF : DJ_DEFAULT;
+    const char *const matrices = getenv("DIJIANG_MATRICES");
+    params.matrices = matrices != NULL && strcmp(matrices, "1") == 0 ? DJ_ON : DJ_DEFAULT;
     pthread_mutex_init(queue, NULL);
     params.lock_queue = lock_queue;
     params.unlock_queue = unlock_queue;

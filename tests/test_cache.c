@@ -305,8 +305,10 @@ static void choices_are_checked(void **state)
     dj_context *context = context_on(0, NULL, 0);
     struct dj_choice choice = {.size = 17, .family = DJ_FAMILY_RESIDENT};
     for (uint32_t i = 0; i < 3; i++) {
-        choice.key.words[0] = i / 2; /* the last is there already */
-        HARNESS_OK(dj_choices_add(context, &choice));
+        choice.key.words[0] = i / 2; /* the second is there already */
+        const struct dj_choice *const kept = dj_choices_add(context, &choice);
+        assert_non_null(kept);
+        assert_int_equal(kept->family, i < 2 ? DJ_FAMILY_RESIDENT : DJ_FAMILY_TILED);
         choice.family = DJ_FAMILY_TILED;
     }
     uint64_t size;

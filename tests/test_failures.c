@@ -155,7 +155,9 @@ static bool may_succeed(const char *function, VkResult code)
     return strcmp(function, "vkSetDebugUtilsObjectNameEXT") == 0 ||
            strcmp(function, "vkDeviceWaitIdle") == 0 || strcmp(function, "vkQueueWaitIdle") == 0 ||
            (strcmp(function, "vkAllocateMemory") == 0 && code == VK_ERROR_OUT_OF_DEVICE_MEMORY) ||
-           (strcmp(function, "vkCreateComputePipelines") == 0 && operation_kernels_missed == 1);
+           ((strcmp(function, "vkCreateComputePipelines") == 0 ||
+             strcmp(function, "vkCreateShaderModule") == 0) &&
+            operation_kernels_missed == 1);
 }
 
 static dj_result wanted(const char *function, int code)

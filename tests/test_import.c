@@ -35,9 +35,7 @@ static void assert_uses(const dj_context *context, const struct engine *engine, 
                              (info.buffer_device_address ? DJ_USE_DEVICE_ADDRESSES : 0) |
                              (info.storage_16bit ? DJ_USE_STORAGE_16BIT : 0) |
                              (info.signed_zero_inf_nan ? DJ_USE_FLOAT_CONTROLS : 0) |
-                             (info.whole_subgroups ? DJ_USE_SUBGROUPS : 0) |
-                             (info.matrix_rows > 0 && info.type != DJ_DEVICE_CPU ? DJ_USE_MATRICES
-                                                                                 : 0);
+                             (info.whole_subgroups ? DJ_USE_SUBGROUPS : 0);
     assert_int_equal(dj_context_uses(context), bare ? 0 : offered);
     assert_int_equal(dj_context_uses(NULL), 0);
     if (!bare)
@@ -335,6 +333,89 @@ static void wants_say_what_is_enabled(void **state)
     engine_finish(&engine);
 }
 
+/* Cooperative matrices are used where all that they take is said to be enabled, and asked for. */
+static void matrices_take_all_of_it(void **state)
+{
+    (void)state;
+    static const char *const needed[] = {"VK_KHR_cooperative_matrix", "VK_KHR_vulkan_memory_model",
+                                         "VK_KHR_shader_float16_int8",
+                                         "VK_EXT_subgroup_size_control"};
+    struct engine engine;
+    struct dj_device_info info;
+    engine_init(&engine, &(struct engine_options){.shim = shim_between});
+    struct dj_import_params params = engine_params(&engine);
+    dj_context *context;
+    HARNESS_OK(dj_context_import(&params, &context));
+    HARNESS_OK(dj_context_device(context, &info));
+    assert_int_equal(dj_context_uses(context) & DJ_USE_MATRICES, 0);
+    dj_context_destroy(&context);
+    params.matrices = DJ_ON;
+    HARNESS_OK(dj_context_import(&params, &context));
+    const bool used = dj_context_uses(context) & DJ_USE_MATRICES;
+    assert_int_equal(used, info.matrix_rows > 0);
+    dj_context_destroy(&context);
+    if (!used)
+        print_message("# the device has no cooperative matrices, or this build knows none\n");
+    for (size_t n = 0; n < sizeof needed / sizeof *needed; n++) {
+        const char *left[16];
+        uint32_t count = 0;
+        for (uint32_t i = 0; i < engine.wants.extension_count; i++) {
+            if (strcmp(engine.wants.extensions[i], needed[n]) != 0)
+                left[count++] = engine.wants.extensions[i];
+        }
+        params.device_extensions = left;
+        params.device_extension_count = count;
+        params.log_level = DJ_LOG_ERROR; /* features that are named in vain are warned of */
+        HARNESS_OK(dj_context_import(&params, &context));
+        assert_int_equal(dj_context_uses(context) & DJ_USE_MATRICES, 0);
+        dj_context_destroy(&context);
+    }
+    params = engine_params(&engine);
+    params.matrices = DJ_ON;
+    params.features = NULL;
+    HARNESS_OK(dj_context_import(&params, &context));
+    assert_int_equal(dj_context_uses(context) & DJ_USE_MATRICES, 0);
+    dj_context_destroy(&context);
+    engine_finish(&engine);
+}
+
+/* With the Vulkan memory model, but not the device's scope, tokens go through tiles one by one too.
+ */
+static void a_narrow_memory_model_has_no_step(void **state)
+{
+    (void)state;
+    struct engine engine;
+    struct problem problem;
+    engine_init(&engine, NULL);
+    problem_init(&problem, &(struct problem_params){SHAPE(2, 1, 2, 16, 8), .normalise = true});
+    problem_solve(&problem);
+    for (int narrow = 0; narrow < 2; narrow++) {
+        struct dj_import_params params = engine_params(&engine);
+        VkPhysicalDeviceVulkanMemoryModelFeatures model = {
+            .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES,
+            .pNext = (void *)params.features,
+            .vulkanMemoryModel = VK_TRUE,
+            .vulkanMemoryModelDeviceScope = !narrow};
+        dj_context *context;
+        params.features = &model;
+        params.log_level = DJ_LOG_ERROR; /* where the device has none it is named in vain */
+        HARNESS_OK(dj_context_import(&params, &context));
+        struct placed placed;
+        struct dj_needs needs;
+        problem_place(&problem, context, LAYOUT_PLAIN, &placed);
+        HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+        assert_true(narrow ? needs.dispatches > 1 : needs.dispatches == 1);
+        HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+        float *const got = placed_output(&placed);
+        problem_assert(&problem, got, "a single token");
+        free(got);
+        placed_finish(&placed);
+        dj_context_destroy(&context);
+    }
+    problem_finish(&problem);
+    engine_finish(&engine);
+}
+
 #define MUTATION(name, change) \
     static void name(struct dj_import_params *p) \
     { \
@@ -508,6 +589,8 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(engines_record_and_submit_themselves),
     HARNESS_TEST(callbacks_are_called),
     HARNESS_TEST(wants_say_what_is_enabled),
+    HARNESS_TEST(matrices_take_all_of_it),
+    HARNESS_TEST(a_narrow_memory_model_has_no_step),
     HARNESS_TEST(bad_imports_are_refused),
     HARNESS_TEST(bad_wraps_are_refused),
     HARNESS_TEST(states_out_of_reach_are_refused),

@@ -97,8 +97,12 @@ static void chooses_one_for_good(void **state)
     const size_t size = problem_output_size(&problem) * sizeof(float);
     assert_memory_not_equal(by[0], by[1], size);
 
+    struct placed earlier; /* of a plan from before */
+    problem_place(&problem, harness_context(0), LAYOUT_PLAIN, &earlier);
     problem_place(&problem, harness_context(0), LAYOUT_PLAIN, &placed);
+    placed.args.scratch.size = 1; /* of no buffer: not looked at */
     HARNESS_OK(dj_attention_tune(placed.plan, &placed.args));
+    placed.args.scratch.size = 0;
     float *const got = placed_output(&placed);
     problem_assert(&problem, got, "tuned");
     free(got);
@@ -110,6 +114,8 @@ static void chooses_one_for_good(void **state)
     assert_memory_equal(chosen, by[which], size);
     assert_int_equal(needs.scratch_size, scratch[which]);
     assert_chosen(&problem, &placed, chosen);
+    assert_chosen(&problem, &earlier, chosen);
+    placed_finish(&earlier);
     assert_stays_chosen(&problem, chosen);
 
     /* half as many tokens are another size */

@@ -12,7 +12,8 @@ extern "C" {
 #endif
 
 /* A plan: head shapes, element types and options, with every pipeline they need. Batch, tokens and
- * strides are free per call. Immutable (but by dj_attention_tune); usable from any thread, by several at once. */
+ * strides are free per call. Immutable (but by dj_attention_tune); usable from any thread, by
+ * several at once. */
 typedef struct dj_attention dj_attention;
 
 /* Which kernels do the work. The result's bits depend on the family, and within one a sequence's
@@ -21,12 +22,13 @@ typedef struct dj_attention dj_attention;
  * By default it is chosen by device and call. Causal calls of one token a row, as decoding makes
  * them, take one dispatch and no scratch memory, and are one part whatever max_work; but for
  * COSFORMER, a dct_path that was chosen, groups of more than 16 heads or shapes beyond the device's
- * shared memory, and calls with spans, position scales, `accepted`, more than one snapshot,
- * tensors or a pool beyond the binding range, or slots_in and slots_out in two places (one the
- * host's, or two buffers). */
+ * shared memory or a driver that cannot compile the kernel, engines' devices with vulkanMemoryModel
+ * but not vulkanMemoryModelDeviceScope, and calls with spans, position scales, `accepted`, more
+ * than one snapshot, tensors or a pool beyond the binding range, or slots_in and slots_out in two
+ * places (one the host's, or two buffers). */
 enum dj_family {
     DJ_FAMILY_DEFAULT = 0,
-    DJ_FAMILY_TILED = 1,   /* tiles of 32 tokens: sums of all at once, a scan, outputs */
+    DJ_FAMILY_TILED = 1,    /* tiles of 32 tokens: sums of all at once, a scan, outputs */
     DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers: causal attention of maps with
                              * no projection (m at most 128) or one DCT of 32, 64, 80, 96 or 128,
                              * where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
@@ -64,7 +66,11 @@ enum dj_family {
  *
  * Subnormal float16 numbers are what they say, in inputs and in o. Of float32 and bfloat16, x or v
  * below 2^-126 in magnitude counts as itself or as 0, and so may an output. The sign of a 0 in q, k
- * or v changes no output but that of a 0. */
+ * or v changes no output but that of a 0.
+ *
+ * Cooperative matrices (struct dj_context_params.matrices) round factors to float16: there a NaN or
+ * Inf in k that takes the place of a tile's largest key may change the rounding of what is 2^27
+ * times smaller, in rows before it too. */
 struct dj_attention_params {
     uint32_t map;       /* enum dj_map */
     uint32_t heads;     /* H, of queries: 0 to 65535; 0 computes nothing */
@@ -289,15 +295,15 @@ DJ_API dj_result dj_attention_run_with(const dj_attention *plan,
                                        const struct dj_attention_args *args,
                                        const struct dj_run_params *run);
 
-/* Chooses the faster of DJ_FAMILY_TILED and DJ_FAMILY_RESIDENT for this plan's calls of about the size
- * of args (as many sequences and tokens, within the same powers of two), by running them both in
- * turn for up to a second or so, on the tensors of args: o is their result. What was chosen
- * once stays, in the context and in its cache (<dijiang/cache.h>), for every plan of the same shape:
- * measured again it is not. Nothing is done where there is no choice.
+/* Chooses the faster of DJ_FAMILY_TILED and DJ_FAMILY_RESIDENT for this plan's calls of about the
+ * size of args (as many sequences and tokens, within the same powers of two), by running them both
+ * in turn, at least twice each and else for about a second, on the tensors of args: o is their
+ * result. What was chosen once stays, in the context and in its cache (<dijiang/cache.h>), for
+ * every plan of the same shape: measured again it is not. Nothing is done where there is no choice.
  *
  * args: as for dj_attention_run, without slots. What the plan needs for calls of that size
- * (dj_attention_needs) may be different afterwards, and results then have other bits: nobody else may
- * use the plan meanwhile, and a result depends on what was measured.
+ * (dj_attention_needs) may be different afterwards, and results then have other bits: nobody else
+ * may use the plan meanwhile, and a result depends on what was measured.
  *
  * Returns what dj_attention_run does; DJ_ERROR_UNSUPPORTED (the plan's family is not
  * DJ_FAMILY_TUNED); DJ_ERROR_INVALID_ARGUMENT also for slots. On failure nothing is chosen. */

@@ -2,10 +2,11 @@
 /* What a context has compiled, kept for the next process.
  *
  * A cache is a block of bytes: the driver's pipeline cache, the DCT kernels of the context's
- * plans with the outcome of their trial on its device, and what dj_attention_tune chose. A context that has it makes the same plans
- * again without generating or trying a kernel, and, as far as the driver keeps its word, without
- * compiling one. It is for one device, one driver and one version of dijiang: anything else, and
- * anything damaged, is refused and costs no more than the time it would have saved.
+ * plans with the outcome of their trial on its device, and what dj_attention_tune chose. A context
+ * that has it makes the same plans again without generating or trying a kernel, and, as far as the
+ * driver keeps its word, without compiling one. It is for one device, one driver and one version of
+ * dijiang: anything else, and anything damaged, is refused and costs no more than the time it would
+ * have saved.
  *
  * Its hash finds damage, not malice: a driver believes what stands in its pipeline cache. Take a
  * cache from where only those may write who may also write your program's code. */

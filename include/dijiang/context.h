@@ -58,11 +58,11 @@ struct dj_context_params {
     uint32_t subgroups;        /* enum dj_switch; DJ_OFF leaves kernels alone that need a workgroup
                                 * to be one subgroup (VK_EXT_subgroup_size_control): DJ_FAMILY_TILED
                                 * does all. Default: on, unless DIJIANG_SUBGROUPS=0 */
-    uint32_t matrices;         /* enum dj_switch; DJ_OFF leaves cooperative matrices alone, which
-                                * attention in tiles uses where q, k, v and o are all of 2-byte
-                                * types: products then have float16 factors and float32 sums
-                                * (<dijiang/attention.h> has the errors). Default: on but for CPU
-                                * devices; DIJIANG_MATRICES=0 and =1 are off and on */
+    uint32_t matrices;         /* enum dj_switch; DJ_ON multiplies cooperative matrices, where the
+                                * device has them, in attention in tiles whose q, k, v and o are all
+                                * of 2-byte types: products then have float16 factors and float32
+                                * sums, with errors up to the types' bounds (docs/mathematics.md,
+                                * section 7). Default: off, unless DIJIANG_MATRICES=1 */
     uint32_t padding;          /* 0 */
     const void *cache;    /* what dj_cache_save wrote earlier, of any origin and alignment, read
                            * during the call only; NULL: none. One that is damaged, or of
