@@ -142,6 +142,17 @@ typedef uint32_t uint;
     uint stride[3]; \
     uint type;      /* of the view's elements */
 
+/* q, k, v and o of a call, from the places of the kernel's bindings; all in elements. */
+#define DJ_CALL_TENSORS \
+    uint q_base; \
+    uint q_stride[3]; /* sequence, query head, token */ \
+    uint k_base; \
+    uint k_stride[3]; /* sequence, key head, token */ \
+    uint v_base; \
+    uint v_stride[3]; \
+    uint o_base; \
+    uint o_stride[3];
+
 DJ_PUSH(rows_load_push,
     DJ_ROWS_VIEW
     uint row_length;
@@ -249,14 +260,7 @@ DJ_PUSH(resident_push,
     uint weights;    /* floats from the frequencies to ln D */
     uint max_tokens; /* M of cosFormer */
     float factor;    /* of q and k */
-    uint q_base;     /* elements, as all below */
-    uint q_stride[3]; /* sequence, query head, token */
-    uint k_base;
-    uint k_stride[3]; /* sequence, key head, token */
-    uint v_base;
-    uint v_stride[3];
-    uint o_base;
-    uint o_stride[3];
+    DJ_CALL_TENSORS
 )
 #define DJ_RESIDENT_EMPTY 0
 #define DJ_RESIDENT_CARRY 1
@@ -333,14 +337,7 @@ DJ_PUSH(softmax_push,
     uint shift; /* of a key head's query heads, those before the box */
     float scale;
     uint carry;       /* DJ_CARRY_* */
-    uint q_base;      /* elements, as all below */
-    uint q_stride[3]; /* sequence, query head, token */
-    uint k_base;
-    uint k_stride[3]; /* sequence, key head, token */
-    uint v_base;
-    uint v_stride[3];
-    uint o_base;
-    uint o_stride[3];
+    DJ_CALL_TENSORS
 )
 
 DJ_PUSH(rows_project_push,
