@@ -112,6 +112,9 @@ void harness_prepare(void)
     const char *filter = getenv("DIJIANG_TEST_FILTER");
     if (filter)
         cmocka_set_test_filter(filter);
+    const char *skip = getenv("DIJIANG_TEST_SKIP");
+    if (skip)
+        cmocka_set_skip_filter(skip);
     seed_random();
 }
 

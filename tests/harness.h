@@ -49,7 +49,7 @@ int harness_reseed(void **state);
 
 /* Prints the seed; has the validation layer check best practices, too (unless VK_LAYER_ENABLES is
  * set, which says what else it does); chooses TAP, and the tests whose names match the wildcards of
- * DIJIANG_TEST_FILTER, if set. */
+ * DIJIANG_TEST_FILTER, and not those of DIJIANG_TEST_SKIP, if set. */
 void harness_prepare(void);
 
 /* Runs a test program: TAP on standard output, all tests of the table between set-up and tear-
