@@ -63,7 +63,7 @@ PLAN_MUTATION(k_type_3, params->k_type = 3;)
 PLAN_MUTATION(v_type_3, params->v_type = 3;)
 PLAN_MUTATION(o_type_huge, params->o_type = UINT32_MAX;)
 PLAN_MUTATION(path_3, params->dct_path = 3;)
-PLAN_MUTATION(family_3, params->family = 3;)
+PLAN_MUTATION(family_4, params->family = 4;)
 PLAN_MUTATION(family_huge, params->family = UINT32_MAX;)
 PLAN_MUTATION(scale_negative, params->scale = -1;)
 PLAN_MUTATION(scale_nan, params->scale = NAN;)
@@ -102,7 +102,7 @@ static const struct plan_mutation common[] = {
     {"v_type 3", "v_type", INVALID, v_type_3},
     {"o_type 2^32 - 1", "o_type", INVALID, o_type_huge},
     {"dct_path 3", "dct_path", INVALID, path_3},
-    {"family 3", "family", INVALID, family_3},
+    {"family 4", "family", INVALID, family_4},
     {"family 2^32 - 1", "family", INVALID, family_huge},
     {"negative scale", "scale", INVALID, scale_negative},
     {"scale NaN", "scale", INVALID, scale_nan},
