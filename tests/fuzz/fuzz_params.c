@@ -129,7 +129,7 @@ static struct dj_attention_params plan_params(struct fuzz_bytes *bytes)
         .v_type = small(bytes, 2),
         .o_type = small(bytes, 2),
         .dct_path = DJ_DCT_PATH_DENSE,
-        .family = small(bytes, 1),
+        .family = small(bytes, 3),
         .scale = real(bytes),
         .padding = (uint32_t)reserved(bytes),
         .decay = fuzz_byte(bytes) % 4 ? NULL : decay,
