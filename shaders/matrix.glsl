@@ -45,15 +45,23 @@ void start_products()
         sums = coopMatMulAdd(a, b, sums); \
     }
 
+/* Where the subgroup's sums number i lie in a product of `columns` columns; false: it has no such ones. */
+bool find_share(uint i, uint columns, out uint row, out uint column)
+{
+    const uint at = i * SUBGROUPS + gl_SubgroupID;
+    row = at / (columns / N) * M;
+    column = at % (columns / N) * N;
+    return row < SIDE;
+}
+
 /* Adds left * right, its first `columns` columns. */
 void add_products(uint columns)
 {
     [[unroll]]
     for (uint i = 0; i < SHARE; i++) {
-        const uint at = i * SUBGROUPS + gl_SubgroupID;
-        if (at >= SIDE / M * (columns / N))
+        uint row, column;
+        if (!find_share(i, columns, row, column))
             continue;
-        const uint row = at / (columns / N) * M, column = at % (columns / N) * N;
         [[dont_unroll]] /* what is unrolled takes CPU devices seconds to compile */
         for (uint k = 0; k < SIDE; k += 2 * K) {
             ADD_PRODUCT(sums_of[i], row, column, k)
@@ -68,10 +76,9 @@ void store_products(uint columns)
 {
     [[unroll]]
     for (uint i = 0; i < SHARE; i++) {
-        const uint at = i * SUBGROUPS + gl_SubgroupID;
-        if (at >= SIDE / M * (columns / N))
+        uint row, column;
+        if (!find_share(i, columns, row, column))
             continue;
-        const uint row = at / (columns / N) * M, column = at % (columns / N) * N;
         coopMatStore(sums_of[i], products, row * WIDTH + column, WIDTH, gl_CooperativeMatrixLayoutRowMajor);
     }
 }

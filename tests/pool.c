@@ -161,6 +161,28 @@ void pool_run(const struct pool *pool, uint64_t first, uint64_t count, const int
     HARNESS_OK(dj_attention_run(pool->placed.plan, &args));
 }
 
+void pool_assert_pieces(struct pool *pool, const uint64_t *pieces, size_t count)
+{
+    static const int32_t none[] = {-1, -1}, whole[] = {0, 1}, split[] = {2, 3};
+    const uint64_t tokens = pool->problem.twin.tokens;
+    pool_run(pool, 0, tokens, none, whole);
+    pool_assert_solved(pool, "whole");
+    placed_poison(&pool->placed);
+    pool_zero(pool, 2);
+    pool_zero(pool, 3);
+    uint64_t first = 0;
+    for (size_t i = 0; first < tokens; i++) {
+        const uint64_t piece = i < count ? pieces[i] : tokens - first;
+        pool_run(pool, first, piece, split, split);
+        first += piece;
+    }
+    pool_assert_solved(pool, "in pieces");
+    for (uint32_t b = 0; b < 2; b++) {
+        pool_assert_tokens(pool, 2 + b, tokens);
+        pool_assert_same_sums(pool, b, 2 + b);
+    }
+}
+
 /* How lanes lie in a call's tensors: [rows][tokens], each lane's place. */
 struct arrangement {
     size_t rows, tokens;

@@ -39,6 +39,11 @@ void pool_assert_solved(const struct pool *pool, const char *what);
 void pool_run(const struct pool *pool, uint64_t first, uint64_t count, const int32_t *in,
               const int32_t *out);
 
+/* Every sequence at once, into slots 0 and 1, and in pieces, the last of which takes the rest, from
+ * slots 2 and 3 to the same: both answer the problem and leave the same sums. The batch is two
+ * sequences. */
+void pool_assert_pieces(struct pool *pool, const uint64_t *pieces, size_t count);
+
 /* A piece of a sequence of the problem, causal and without spans. */
 struct lane {
     size_t sequence, first, count;

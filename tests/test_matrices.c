@@ -140,7 +140,6 @@ static void states(void **state)
     enum {
         TOKENS = 150
     };
-    static const int32_t none[] = {-1, -1}, whole[] = {0, 1}, split[] = {2, 3};
     static const uint64_t pieces[] = {1, 1, 31, 33, 70, 1};
     for (uint32_t type = 1; type < 3; type++) {
         struct pool pool;
@@ -148,22 +147,7 @@ static void states(void **state)
                   &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 20), .normalise = true,
                                            .decay = decays, .decay_count = 2, TYPES(type)},
                   4);
-        pool_run(&pool, 0, TOKENS, none, whole);
-        pool_assert_solved(&pool, "whole");
-        placed_poison(&pool.placed);
-        pool_zero(&pool, 2);
-        pool_zero(&pool, 3);
-        uint64_t first = 0;
-        for (size_t i = 0; first < TOKENS; i++) {
-            const uint64_t count = i < 6 ? pieces[i] : TOKENS - first;
-            pool_run(&pool, first, count, split, split);
-            first += count;
-        }
-        pool_assert_solved(&pool, "in pieces");
-        for (uint32_t b = 0; b < 2; b++) {
-            pool_assert_tokens(&pool, 2 + b, TOKENS);
-            pool_assert_same_sums(&pool, b, 2 + b);
-        }
+        pool_assert_pieces(&pool, pieces, sizeof pieces / sizeof *pieces);
         pool_finish(&pool);
     }
 }

@@ -212,28 +212,11 @@ static void states(void **state)
         {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true,
          .max_tokens = TOKENS, RESIDENT},
     };
-    static const int32_t none[] = {-1, -1}, whole[] = {0, 1}, split[] = {2, 3};
     static const uint64_t pieces[] = {1, 1, 7, 8, 9, 31, 600};
     for (size_t n = 0; n < sizeof variants / sizeof *variants; n++) {
         struct pool pool;
         pool_init(&pool, harness_context(0), &variants[n], 4);
-        pool_run(&pool, 0, TOKENS, none, whole);
-        pool_assert_solved(&pool, "whole");
-        placed_poison(&pool.placed);
-        pool_zero(&pool, 2);
-        pool_zero(&pool, 3);
-        uint64_t first = 0;
-        for (size_t i = 0; first < TOKENS; i++) {
-            const uint64_t left = TOKENS - first;
-            const uint64_t count = i < 7 && pieces[i] < left ? pieces[i] : left < 5 ? 1 : left;
-            pool_run(&pool, first, count, split, split);
-            first += count;
-        }
-        pool_assert_solved(&pool, "in pieces");
-        for (uint32_t b = 0; b < 2; b++) {
-            pool_assert_tokens(&pool, 2 + b, TOKENS);
-            pool_assert_same_sums(&pool, b, 2 + b);
-        }
+        pool_assert_pieces(&pool, pieces, sizeof pieces / sizeof *pieces);
         pool_finish(&pool);
     }
 }
