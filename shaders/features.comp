@@ -6,6 +6,7 @@
  *   position scales multiply values by a number of the row's head and place.
  * A workgroup maps DJ_FEATURE_ROWS rows, DJ_FEATURE_LANES invocations each. */
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
 #include "bindings.glsl"
 #include "logscale.glsl"
@@ -71,21 +72,21 @@ float log_sum_exp(uint row)
     const uint lane = gl_LocalInvocationID.x % DJ_FEATURE_LANES;
     const uint first = gl_LocalInvocationID.x - lane;
     float largest = -3.0e38;
-    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
+    [[dont_unroll]] for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
         largest = max(largest, summand(row, i));
     partial[gl_LocalInvocationID.x] = largest;
     barrier();
-    for (uint l = 0; l < DJ_FEATURE_LANES; l++)
+    [[dont_unroll]] for (uint l = 0; l < DJ_FEATURE_LANES; l++)
         largest = max(largest, partial[first + l]);
     barrier();
 
     float sum = 0.0;
-    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
+    [[dont_unroll]] for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
         sum += exponential(summand(row, i) - largest);
     partial[gl_LocalInvocationID.x] = sum;
     barrier();
     sum = 0.0;
-    for (uint l = 0; l < DJ_FEATURE_LANES; l++)
+    [[dont_unroll]] for (uint l = 0; l < DJ_FEATURE_LANES; l++)
         sum += partial[first + l];
     return largest + precise_log(sum);
 }
@@ -118,7 +119,7 @@ void main()
     if (my_row >= push.rows)
         return;
     const float factor = position_factor(row);
-    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES) {
+    [[dont_unroll]] for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES) {
         float a = feature(row, i);
         if (SUMMED)
             a -= shift;

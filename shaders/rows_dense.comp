@@ -21,6 +21,7 @@
  *
  * A row meets no element of another, so a NaN stays in its row. */
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
 #include "bindings.glsl"
 
@@ -35,6 +36,7 @@ BUFFER(2, readonly, Matrix, float, matrix)
 #include "elements.glsl"
 #include "spans.glsl"
 #include "rows_view.glsl"
+#include "walk.glsl"
 
 #define SIDE (DJ_DENSE_TILE / DJ_DENSE_EACH)
 #define X_STRIDE (DJ_DENSE_STEP + 1) /* not a multiple of the number of banks */
@@ -60,6 +62,7 @@ uint packed_row(uint row)
 void load_x(uint first_row, uint first_term)
 {
     const uint term = gl_LocalInvocationID.x % DJ_DENSE_STEP;
+    [[dont_unroll]]
     for (uint row = gl_LocalInvocationID.x / DJ_DENSE_STEP; row < DJ_DENSE_TILE;
          row += DJ_DENSE_THREADS / DJ_DENSE_STEP) {
         float value = 0.0;
@@ -75,11 +78,15 @@ void load_x(uint first_row, uint first_term)
 void load_matrix(uint base, uint first_term, uint first_column)
 {
     const uint column = gl_LocalInvocationID.x;
-    for (uint term = 0; term < DJ_DENSE_STEP; term++) {
-        float value = 0.0;
-        if (first_term + term < push.terms && first_column + column < push.columns)
-            value = matrix.data[base + (first_term + term) * push.columns + first_column + column];
-        matrix_tile[term * DJ_DENSE_TILE + column] = value;
+    [[dont_unroll]]
+    for (uint term = 0; term < DJ_DENSE_STEP; term += 4) { /* four are under way at a time */
+        vec4 four = vec4(0.0);
+        for (uint n = term; n < term + 4; n++) {
+            if (first_term + n < push.terms && first_column + column < push.columns)
+                four[n - term] = matrix.data[base + (first_term + n) * push.columns + first_column + column];
+        }
+        for (uint n = 0; n < 4; n++)
+            matrix_tile[(term + n) * DJ_DENSE_TILE + column] = four[n];
     }
 }
 
@@ -87,6 +94,7 @@ void load_matrix(uint base, uint first_term, uint first_column)
 float add_squares(float sum)
 {
     float part = 0.0;
+    [[dont_unroll]]
     for (uint term = 0; term < DJ_DENSE_STEP; term++) {
         const float x = x_tile[gl_LocalInvocationID.x * X_STRIDE + term];
         part += x * x;
@@ -137,13 +145,14 @@ void main()
             }
         }
     }
-    for (uint r = 0; r < DJ_DENSE_EACH; r++) {
-        const uint row = first_row + ty + r * SIDE;
+    [[dont_unroll]]
+    for (uint row = first_row + ty; row < min(first_row + DJ_DENSE_TILE, row_count()); row += SIDE) {
         for (uint c = 0; c < DJ_DENSE_EACH; c++) {
             const uint column = first_column + tx + c * SIDE;
-            if (row < row_count() && column < push.columns)
-                packed.data[packed_row(row) * push.columns + column] = sums[r][c];
+            if (column < push.columns)
+                packed.data[packed_row(row) * push.columns + column] = sums[0][c];
         }
+        NEXT(sums)
     }
     if (push.squares != 0 && gl_WorkGroupID.x == 0 && my_row < row_count())
         packed.data[push.squares + packed_row(my_row)] = squares;

@@ -3,6 +3,7 @@
 /* Gathers the rows of a view into packed rows: packed[row][i] = +-factor * x[row][i], with a factor of
  * its own for i = 0; rows of zeros for tokens that their sequence lacks, and at the end. */
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
 #include "bindings.glsl"
 
@@ -21,7 +22,7 @@ void main()
 {
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     const uint first = group * (DJ_ROWS_THREADS * DJ_ROWS_EACH) + gl_LocalInvocationID.x;
-    for (uint n = 0; n < DJ_ROWS_EACH; n++) {
+    [[dont_unroll]] for (uint n = 0; n < DJ_ROWS_EACH; n++) {
         const uint element = first + n * DJ_ROWS_THREADS;
         const uint row = element / push.row_length;
         if (row >= push.padded)

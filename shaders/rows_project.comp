@@ -24,6 +24,7 @@ BUFFER(2, , Projected, float, projected)
 BUFFER(3, , Lacking, float, lacking)
 #include "compensated.glsl"
 #include "elements.glsl"
+#include "walk.glsl"
 
 const uint STRIDE = DJ_TILE_TOKENS / 4 + 1; /* vec4; rows begin at different banks */
 
@@ -61,14 +62,21 @@ void main()
                              min(column, WIDTH - 4);
     const uint projected_base = (gl_WorkGroupID.y * ROWS + first_row + row) * WIDTH + column;
 
+    const uint rows = column < WIDTH ? min(ROWS - min(first_row + row, ROWS), 8) : 0;
     vec4 sums[8], lows[8];
-    for (uint i = 0; i < 8; i++) {
+    for (uint i = 0; i < 8; i++)
         sums[i] = lows[i] = vec4(0.0);
-        if ((push.carry & DJ_CARRY_READ) != 0 && first_row + row + i < ROWS && column < WIDTH) {
-            for (uint n = 0; n < 4; n++) {
-                sums[i][n] = projected.data[projected_base + i * WIDTH + n];
-                lows[i][n] = lacking.data[projected_base + i * WIDTH + n];
+    if ((push.carry & DJ_CARRY_READ) != 0) {
+        [[dont_unroll]] for (uint i = 0; i < 8; i++) {
+            vec4 sum = vec4(0.0), low = vec4(0.0);
+            for (uint n = 0; n < 4 && i < rows; n++) {
+                sum[n] = projected.data[projected_base + i * WIDTH + n];
+                low[n] = lacking.data[projected_base + i * WIDTH + n];
             }
+            NEXT(sums)
+            NEXT(lows)
+            sums[7] = sum;
+            lows[7] = low;
         }
     }
     [[dont_unroll]] for (uint t0 = 0; t0 < push.tokens; t0 += DJ_TILE_TOKENS) {
@@ -91,13 +99,13 @@ void main()
         for (uint i = 0; i < 8; i++)
             add(sums[i], lows[i], step[i]);
     }
-    for (uint i = 0; i < 8; i++) {
-        if (first_row + row + i < ROWS && column < WIDTH) {
-            for (uint n = 0; n < 4; n++) {
-                projected.data[projected_base + i * WIDTH + n] = sums[i][n];
-                if ((push.carry & DJ_CARRY_WRITE) != 0)
-                    lacking.data[projected_base + i * WIDTH + n] = lows[i][n];
-            }
+    [[dont_unroll]] for (uint i = 0; i < rows; i++) {
+        for (uint n = 0; n < 4; n++) {
+            projected.data[projected_base + i * WIDTH + n] = sums[0][n];
+            if ((push.carry & DJ_CARRY_WRITE) != 0)
+                lacking.data[projected_base + i * WIDTH + n] = lows[0][n];
         }
+        NEXT(sums)
+        NEXT(lows)
     }
 }

@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Scatters packed rows to the rows of a view: y[row][i] = packed[row][i] * scale[i]. */
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
 #include "bindings.glsl"
 
@@ -20,7 +21,7 @@ void main()
 {
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     const uint first = group * (DJ_ROWS_THREADS * DJ_ROWS_EACH) + gl_LocalInvocationID.x;
-    for (uint n = 0; n < DJ_ROWS_EACH; n++) {
+    [[dont_unroll]] for (uint n = 0; n < DJ_ROWS_EACH; n++) {
         const uint element = first + n * DJ_ROWS_THREADS;
         const uint row = element / push.row_length;
         if (row >= push.rows)

@@ -41,6 +41,7 @@ BUFFER(6, readonly, KeySpans, uvec4, key_spans)
 #include "elements.glsl"
 #include "outputs.glsl"
 #include "spans.glsl"
+#include "walk.glsl"
 
 #define LOAD_FOUR(words, type, at) \
     vec4(ELEMENT(words, type, at), ELEMENT(words, type, (at) + 1), \
@@ -54,7 +55,7 @@ const uint FOURS = DJ_TILE_FEATURES / 4;
 const uint ROW_STRIDE = FOURS + 1; /* vec4; rows begin at different banks */
 const uint WEIGHT_STRIDE = DJ_TILE_TOKENS / 4 + 1;
 
-/* [row][feature / 4] of 32 queries, then of 32 keys; at the end, 4 results of each invocation */
+/* [row][feature / 4] of 32 queries, then of 32 keys */
 shared vec4 tiles[2 * DJ_TILE_TOKENS * ROW_STRIDE];
 shared vec4 weight[DJ_TILE_TOKENS * WEIGHT_STRIDE]; /* a, then w: [key][row / 4][row % 4] */
 /* of each row: M, the sum of w, what that lacks, and the factor of what was summed before this tile */
@@ -227,8 +228,7 @@ void add_values(uint j0)
     }
 }
 
-/* The carry holds what the invocations of a workgroup hold, as they hold it. Its loops stay rolled, so
- * that CPU devices compile them in a second. */
+/* The carry holds what the invocations of a workgroup hold, as they hold it. */
 uint carry_at(uint i)
 {
     const uint group = (gl_WorkGroupID.z * gl_NumWorkGroups.y + gl_WorkGroupID.y) *
@@ -244,8 +244,10 @@ void start()
         sums[i] = lows[i] = vec4(0.0);
     if (carried) {
         [[dont_unroll]] for (uint i = 0; i < 8; i++) {
-            sums[i] = carry.data[carry_at(i)];
-            lows[i] = carry.data[carry_at(8 + i)];
+            NEXT(sums)
+            NEXT(lows)
+            sums[7] = carry.data[carry_at(i)];
+            lows[7] = carry.data[carry_at(8 + i)];
         }
     }
     if (t < DJ_TILE_TOKENS) {
@@ -260,27 +262,23 @@ void write_carry()
 {
     const uint t = gl_LocalInvocationID.x;
     [[dont_unroll]] for (uint i = 0; i < 8; i++) {
-        carry.data[carry_at(i)] = sums[i];
-        carry.data[carry_at(8 + i)] = lows[i];
+        carry.data[carry_at(i)] = sums[0];
+        carry.data[carry_at(8 + i)] = lows[0];
+        NEXT(sums)
+        NEXT(lows)
     }
     if (t < DJ_TILE_TOKENS)
         carry.data[carry_at(16)] = vec4(peak[t], norm[t], norm_low[t], 0.0);
 }
 
-/* By way of shared memory, which a rolled loop can index: as above. */
 void write_outputs()
 {
-    const uint t = gl_LocalInvocationID.x;
-    for (uint first = 0; first < 8; first += 4) {
-        for (uint i = 0; i < 4; i++)
-            tiles[i * THREADS + t] = sums[first + i];
-        [[dont_unroll]] for (uint i = 0; i < 4; i++) {
-            const uint row = rows + first + i;
-            const float n = norm[row]; /* 0: no key was seen */
-            if (row < count && column < VALUE_DIM)
-                store_four(outputs_base + row * push.o_stride[2] + column,
-                           n == 0.0 ? vec4(0.0) : tiles[i * THREADS + t] / n);
-        }
+    if (column >= VALUE_DIM)
+        return;
+    [[dont_unroll]] for (uint row = rows; row < min(rows + 8, count); row++) {
+        const float n = norm[row]; /* 0: no key was seen */
+        store_four(outputs_base + row * push.o_stride[2] + column, n == 0.0 ? vec4(0.0) : sums[0] / n);
+        NEXT(sums)
     }
 }
 

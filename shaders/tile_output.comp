@@ -53,6 +53,7 @@ BUFFER(6, readonly, Decay, vec4, decay)
 #include "feature.glsl"
 #include "outputs.glsl"
 #include "spans.glsl"
+#include "walk.glsl"
 
 const uint HALF = DJ_TILE_FEATURES / 2;
 
@@ -137,12 +138,13 @@ void load_peaks(uint f0)
     peak_tile[f] = f0 + f < FEATURES ? exponent_of_tile(f0 + f) : EMPTY;
 }
 
-/* centre[row] = c_row, and whether all rows may use it; two invocations share a row. */
-void find_centres()
+/* centre[row] = c_row; false if the guard fails for one of the rows. Two invocations share a row. */
+bool find_centres()
 {
     const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float largest = 2.0 * EMPTY, seen = 2.0 * EMPTY;
+    [[dont_unroll]]
     for (uint f = part; f < FEATURES; f += 2) {
         const float q = exponent_for_max(query(row, f)), m = exponent_before(f);
         largest = max(largest, q + max(m, exponent_of_tile(f)));
@@ -161,6 +163,7 @@ void find_centres()
             FLAG(pairwise);
     }
     barrier();
+    return pairwise == 0;
 }
 
 /* The same of what each row sees, pair by pair. */
@@ -187,6 +190,7 @@ void find_visible_centres()
 /* A row's weights phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile. */
 void load_row_weights(uint f0, bool of_tile)
 {
+    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
         const uint row = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
@@ -198,6 +202,7 @@ void load_row_weights(uint f0, bool of_tile)
 
 void load_key_weights(uint f0)
 {
+    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
@@ -209,6 +214,7 @@ void load_key_weights(uint f0)
 /* Features as they are, for the pairwise form. */
 void load_features(uint f0)
 {
+    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
@@ -247,34 +253,35 @@ void add_pairs(uint features, uint row, uint key_block)
     }
 }
 
-void find_scores()
+void find_scores(bool together)
 {
     const uint row = gl_LocalInvocationID.x / 8, key_block = gl_LocalInvocationID.x % 8;
     for (uint i = 0; i < 4; i++)
         block[i] = vec4(0.0);
     start_scores();
+    [[dont_unroll]]
     for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
-        if (pairwise != 0) {
-            load_features(f0);
-        } else {
+        if (together) {
             load_peaks(f0);
             barrier();
             load_row_weights(f0, true);
             load_key_weights(f0);
+        } else {
+            load_features(f0);
         }
         barrier();
         const uint features = min(FEATURES - f0, DJ_TILE_FEATURES);
-        if (pairwise == 0)
+        if (together)
             add_scores(features, row, key_block);
         else if (key_block <= row) /* else no row of the block sees any of its keys */
             add_pairs(features, row, key_block);
         barrier();
     }
-    if (pairwise == 0)
+    if (together)
         take_scores(row, key_block);
-    for (uint i = 0; i < 16; i++) {
-        const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
-        score[j][row][i % 4] = j <= r ? block[i / 4][i % 4] : 0.0;
+    for (uint i = 0; i < 4; i++) {
+        const uint j = key_block * 4 + i;
+        score[j][row] = mix(vec4(0.0), block[i], lessThanEqual(uvec4(j), row * 4 + uvec4(0, 1, 2, 3)));
     }
     barrier();
     round_scores();
@@ -320,6 +327,7 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
 
     start_denominators();
     start_states(c0);
+    [[dont_unroll]]
     for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         barrier();
         load_peaks(f0);
@@ -336,11 +344,11 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
         add_values(values_base, c0, row, c, sums);
     if (c >= VALUE_DIM)
         return;
-    for (uint i = 0; i < 8 && row + i < count; i++) {
-        const float den = partial[0][row + i] + partial[1][row + i];
-        const vec4 result = finish(sums[i], den, scale_of(row + i));
-        const uint at = outputs_base + (row + i) * push.o_stride[2] + c;
-        store_four(at, result);
+    [[dont_unroll]]
+    for (uint r = row; r < min(row + 8, count); r++) {
+        const vec4 result = finish(sums[0], partial[0][r] + partial[1][r], scale_of(r));
+        store_four(outputs_base + r * push.o_stride[2] + c, result);
+        NEXT(sums)
     }
 }
 
@@ -359,17 +367,18 @@ void main()
     record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
     head = push.first_head + key_head;
 
-    find_centres();
+    const bool together = find_centres();
     if (CAUSAL) {
-        if (pairwise != 0)
+        if (!together)
             find_visible_centres();
-        find_scores();
+        find_scores(together);
     }
     const uint row = span_row(sequence) + first_token;
     const uint values_base = push.v_base + sequence * push.v_stride[0] +
                              key_head * push.v_stride[1] + row * push.v_stride[2];
     const uint outputs_base = push.o_base + sequence * push.o_stride[0] +
                               query_head * push.o_stride[1] + row * push.o_stride[2];
+    [[dont_unroll]]
     for (uint c0 = gl_WorkGroupID.z * DJ_TILE_VALUES; c0 < VALUE_DIM;
          c0 += gl_NumWorkGroups.z * DJ_TILE_VALUES) {
         barrier();

@@ -10,6 +10,7 @@
  * Workgroup (x, y): feature; sequence and head. Invocation: every 64th column. All invocations follow
  * the norm and the exponent, the first one writes them. */
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
 #include "bindings.glsl"
 #include "logscale.glsl"
@@ -179,26 +180,15 @@ void write_tokens(uint sequence, int slot, uvec2 seen)
     }
     if ((push.write_slots & DJ_WRITE_HEADER) == 0 || slot < 0)
         return;
-    for (uint i = 0; i < DJ_STATE_HEADER_WORDS; i++)
+    [[dont_unroll]] for (uint i = 0; i < DJ_STATE_HEADER_WORDS; i++)
         slots.data[slot_start(slot) + i] = header_word(i, total);
 }
 
-void main()
+/* The scan of feature f. */
+void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
 {
-    const uint f = gl_WorkGroupID.x, sequence_head = gl_WorkGroupID.y;
-    const uint sequence = sequence_head / push.heads;
-    const uint head = push.first_head + sequence_head % push.heads;
+    const uint sequence_head = gl_WorkGroupID.y;
     const uint carry_block = sequence_head * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
-
-    const int in_slot = push.read == DJ_SCAN_SLOTS ? slot_in(push.first_index + sequence) : -1;
-    const int out_slot = push.write_slots != 0 ? slot_out(push.first_index + sequence) : -1;
-    /* the last head's: others have read the headers by then */
-    const bool counts = f == 0 && head == push.plan_heads - 1 && gl_LocalInvocationID.x == 0;
-    if (push.write_slots == DJ_WRITE_HEADER) {
-        if (counts)
-            write_tokens(sequence, out_slot, read_tokens(sequence, in_slot));
-        return;
-    }
     const uint content = slot_content(in_slot);
     clear_state();
     if (push.read == DJ_SCAN_CARRY) {
@@ -231,6 +221,17 @@ void main()
     if (out_slot >= 0) {
         STORE_STATE(slots, slot_block(out_slot, head), f)
     }
-    if (counts)
+}
+
+void main()
+{
+    const uint f = gl_WorkGroupID.x, sequence = gl_WorkGroupID.y / push.heads;
+    const uint head = push.first_head + gl_WorkGroupID.y % push.heads;
+    const int in_slot = push.read == DJ_SCAN_SLOTS ? slot_in(push.first_index + sequence) : -1;
+    const int out_slot = push.write_slots != 0 ? slot_out(push.first_index + sequence) : -1;
+    if (push.write_slots != DJ_WRITE_HEADER)
+        scan(f, sequence, head, in_slot, out_slot);
+    /* the last head's: others have read the headers by then */
+    if (f == 0 && head == push.plan_heads - 1 && gl_LocalInvocationID.x == 0)
         write_tokens(sequence, out_slot, read_tokens(sequence, in_slot));
 }

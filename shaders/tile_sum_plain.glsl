@@ -12,6 +12,7 @@ float keep_weight(uint f, uint j, float weight)
 
 void load_values(uint base, uint count, uint c0)
 {
+    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_VALUES; i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_VALUES, c = i % DJ_TILE_VALUES;
         value[j][c / 4][c % 4] = j < count && c0 + c < VALUE_DIM ? tile_value(base, j, c0 + c) : 0.0;
@@ -34,11 +35,11 @@ void write_sums(uint record, uint count, uint f0, uint c0)
     }
     if (c0 + column * 4 >= VALUE_DIM)
         return;
-    for (uint i = 0; i < 8; i++) {
-        const uint f = f0 + row * 8 + i;
-        if (f < FEATURES) {
-            for (uint n = 0; n < 4; n++)
-                tiles.data[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[i][n];
-        }
+    const uint first = f0 + row * 8;
+    [[dont_unroll]]
+    for (uint f = first; f < min(first + 8, FEATURES); f++) {
+        for (uint n = 0; n < 4; n++)
+            tiles.data[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[0][n];
+        NEXT(sums)
     }
 }
