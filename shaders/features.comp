@@ -72,7 +72,7 @@ float log_sum_exp(uint row)
     const uint lane = gl_LocalInvocationID.x % DJ_FEATURE_LANES;
     const uint first = gl_LocalInvocationID.x - lane;
     float largest = -3.0e38;
-    [[dont_unroll]] for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
+    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
         largest = max(largest, summand(row, i));
     partial[gl_LocalInvocationID.x] = largest;
     barrier();
@@ -81,7 +81,7 @@ float log_sum_exp(uint row)
     barrier();
 
     float sum = 0.0;
-    [[dont_unroll]] for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
+    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES)
         sum += exponential(summand(row, i) - largest);
     partial[gl_LocalInvocationID.x] = sum;
     barrier();
@@ -119,7 +119,7 @@ void main()
     if (my_row >= push.rows)
         return;
     const float factor = position_factor(row);
-    [[dont_unroll]] for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES) {
+    for (uint i = lane; i < FEATURES; i += DJ_FEATURE_LANES) {
         float a = feature(row, i);
         if (SUMMED)
             a -= shift;

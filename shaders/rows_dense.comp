@@ -62,7 +62,6 @@ uint packed_row(uint row)
 void load_x(uint first_row, uint first_term)
 {
     const uint term = gl_LocalInvocationID.x % DJ_DENSE_STEP;
-    [[dont_unroll]]
     for (uint row = gl_LocalInvocationID.x / DJ_DENSE_STEP; row < DJ_DENSE_TILE;
          row += DJ_DENSE_THREADS / DJ_DENSE_STEP) {
         float value = 0.0;
@@ -78,15 +77,15 @@ void load_x(uint first_row, uint first_term)
 void load_matrix(uint base, uint first_term, uint first_column)
 {
     const uint column = gl_LocalInvocationID.x;
-    [[dont_unroll]]
-    for (uint term = 0; term < DJ_DENSE_STEP; term += 4) { /* four are under way at a time */
-        vec4 four = vec4(0.0);
-        for (uint n = term; n < term + 4; n++) {
-            if (first_term + n < push.terms && first_column + column < push.columns)
-                four[n - term] = matrix.data[base + (first_term + n) * push.columns + first_column + column];
-        }
+    const uint at = base + min(first_column + column, push.columns - 1);
+    [[dont_unroll]] for (uint term = 0; term < DJ_DENSE_STEP; term += 4) {
+        float four[4]; /* loads without a condition, so that all are under way together */
         for (uint n = 0; n < 4; n++)
-            matrix_tile[(term + n) * DJ_DENSE_TILE + column] = four[n];
+            four[n] = matrix.data[at + min(first_term + term + n, push.terms - 1) * push.columns];
+        for (uint n = 0; n < 4; n++) {
+            const bool inside = first_term + term + n < push.terms && first_column + column < push.columns;
+            matrix_tile[(term + n) * DJ_DENSE_TILE + column] = inside ? four[n] : 0.0;
+        }
     }
 }
 
@@ -94,8 +93,7 @@ void load_matrix(uint base, uint first_term, uint first_column)
 float add_squares(float sum)
 {
     float part = 0.0;
-    [[dont_unroll]]
-    for (uint term = 0; term < DJ_DENSE_STEP; term++) {
+    [[dont_unroll]] for (uint term = 0; term < DJ_DENSE_STEP; term++) {
         const float x = x_tile[gl_LocalInvocationID.x * X_STRIDE + term];
         part += x * x;
     }
@@ -145,12 +143,13 @@ void main()
             }
         }
     }
-    [[dont_unroll]]
-    for (uint row = first_row + ty; row < min(first_row + DJ_DENSE_TILE, row_count()); row += SIDE) {
+    const uint end = min(first_row + DJ_DENSE_TILE, row_count());
+    for (uint row = first_row + ty; row < end; row += SIDE) {
+        const uint at = packed_row(row) * push.columns;
         for (uint c = 0; c < DJ_DENSE_EACH; c++) {
             const uint column = first_column + tx + c * SIDE;
             if (column < push.columns)
-                packed.data[packed_row(row) * push.columns + column] = sums[0][c];
+                packed.data[at + column] = sums[0][c];
         }
         NEXT(sums)
     }

@@ -62,16 +62,18 @@ void main()
                              min(column, WIDTH - 4);
     const uint projected_base = (gl_WorkGroupID.y * ROWS + first_row + row) * WIDTH + column;
 
-    const uint rows = column < WIDTH ? min(ROWS - min(first_row + row, ROWS), 8) : 0;
+    const uint stored = column < WIDTH ? min(ROWS - min(first_row + row, ROWS), 8) : 0; /* of its rows */
     vec4 sums[8], lows[8];
     for (uint i = 0; i < 8; i++)
         sums[i] = lows[i] = vec4(0.0);
     if ((push.carry & DJ_CARRY_READ) != 0) {
         [[dont_unroll]] for (uint i = 0; i < 8; i++) {
             vec4 sum = vec4(0.0), low = vec4(0.0);
-            for (uint n = 0; n < 4 && i < rows; n++) {
-                sum[n] = projected.data[projected_base + i * WIDTH + n];
-                low[n] = lacking.data[projected_base + i * WIDTH + n];
+            if (i < stored) {
+                for (uint n = 0; n < 4; n++) {
+                    sum[n] = projected.data[projected_base + i * WIDTH + n];
+                    low[n] = lacking.data[projected_base + i * WIDTH + n];
+                }
             }
             NEXT(sums)
             NEXT(lows)
@@ -99,7 +101,7 @@ void main()
         for (uint i = 0; i < 8; i++)
             add(sums[i], lows[i], step[i]);
     }
-    [[dont_unroll]] for (uint i = 0; i < rows; i++) {
+    [[dont_unroll]] for (uint i = 0; i < stored; i++) {
         for (uint n = 0; n < 4; n++) {
             projected.data[projected_base + i * WIDTH + n] = sums[0][n];
             if ((push.carry & DJ_CARRY_WRITE) != 0)

@@ -275,7 +275,7 @@ void write_outputs()
 {
     if (column >= VALUE_DIM)
         return;
-    [[dont_unroll]] for (uint row = rows; row < min(rows + 8, count); row++) {
+    for (uint row = rows; row < min(rows + 8, count); row++) {
         const float n = norm[row]; /* 0: no key was seen */
         store_four(outputs_base + row * push.o_stride[2] + column, n == 0.0 ? vec4(0.0) : sums[0] / n);
         NEXT(sums)

@@ -117,7 +117,7 @@ void load_rows()
     const uint q = push.q_base + sequence * push.q_stride[0] + head * GROUP * push.q_stride[1];
     if (t == 0)
         spoiled = 0;
-    [[dont_unroll]] for (uint n = t; n < DIM; n += THREADS) {
+    for (uint n = t; n < DIM; n += THREADS) {
         rows[n] = ELEMENT(keys, K_TYPE, k + n) * push.factor;
         for (uint r = 1; r < ROWS; r++)
             rows[r * DIM + n] = ELEMENT(queries, Q_TYPE, q + (r - 1) * push.q_stride[1] + n) * push.factor;
@@ -190,13 +190,13 @@ float summand(uint row, uint i)
 void subtract_log_sum(uint row)
 {
     float largest = -3.0e38, sum = 0.0;
-    [[dont_unroll]] for (uint i = t; i < FEATURES; i += THREADS)
+    for (uint i = t; i < FEATURES; i += THREADS)
         largest = max(largest, summand(row, i));
     largest = find_largest(largest);
-    [[dont_unroll]] for (uint i = t; i < FEATURES; i += THREADS)
+    for (uint i = t; i < FEATURES; i += THREADS)
         sum += exponential(summand(row, i) - largest);
     const float shift = largest + precise_log(find_sum(sum));
-    [[dont_unroll]] for (uint i = t; i < FEATURES; i += THREADS) {
+    for (uint i = t; i < FEATURES; i += THREADS) {
         const float a = weight[row * FEATURES + i] - shift;
         weight[row * FEATURES + i] = FEATURE == DJ_FEATURE_SOFTMAX_VALUE ? exponential(a) : a;
     }
@@ -206,7 +206,7 @@ void subtract_log_sum(uint row)
 void find_features()
 {
     load_rows();
-    [[dont_unroll]] for (uint i = t; i < FEATURES; i += THREADS) {
+    for (uint i = t; i < FEATURES; i += THREADS) {
         project(i);
         for (uint r = 0; r < ROWS; r++)
             weight[r * FEATURES + i] = feature(r, i);
@@ -255,7 +255,7 @@ void step_norms(int in_slot, int out_slot, uint content)
 {
     const uint from = slot_block(in_slot, head), to = slot_block(out_slot, head);
     const vec3 gamma = decay();
-    [[dont_unroll]] for (uint f = t; f < FEATURES; f += THREADS) {
+    for (uint f = t; f < FEATURES; f += THREADS) {
         float high = content == SLOT_ALIEN ? nan() : 0.0, low = 0.0, old = EMPTY;
         if (content == SLOT_ZERO && WORD(from + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f) != 0.0) {
             high = nan();
@@ -297,10 +297,10 @@ void step_norms(int in_slot, int out_slot, uint content)
 vec2 weigh_query(uint row)
 {
     float largest = 2.0 * EMPTY, sum = 0.0;
-    [[dont_unroll]] for (uint f = t; f < FEATURES; f += THREADS)
+    for (uint f = t; f < FEATURES; f += THREADS)
         largest = max(largest, exponent_for_max(weight[row * FEATURES + f]) + peak[f]);
     largest = find_largest(largest);
-    [[dont_unroll]] for (uint f = t; f < FEATURES; f += THREADS) {
+    for (uint f = t; f < FEATURES; f += THREADS) {
         const float w = scaled_feature(weight[row * FEATURES + f], peak[f], largest);
         weight[row * FEATURES + f] = w;
         sum += w * norm[f];

@@ -144,7 +144,6 @@ bool find_centres()
     const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float largest = 2.0 * EMPTY, seen = 2.0 * EMPTY;
-    [[dont_unroll]]
     for (uint f = part; f < FEATURES; f += 2) {
         const float q = exponent_for_max(query(row, f)), m = exponent_before(f);
         largest = max(largest, q + max(m, exponent_of_tile(f)));
@@ -172,11 +171,9 @@ void find_visible_centres()
     const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float largest = 2.0 * EMPTY;
-    [[dont_unroll]]
-    for (uint f = part; f < FEATURES; f += 2) {
+    [[dont_unroll]] for (uint f = part; f < FEATURES; f += 2) {
         float peak = exponent_before(f);
-        [[dont_unroll]]
-        for (uint j = 0; j <= row; j++)
+        [[dont_unroll]] for (uint j = 0; j <= row; j++)
             peak = max(peak, key_exponent(j, f));
         largest = max(largest, exponent_for_max(query(row, f)) + peak);
     }
@@ -190,7 +187,6 @@ void find_visible_centres()
 /* A row's weights phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile. */
 void load_row_weights(uint f0, bool of_tile)
 {
-    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
         const uint row = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
@@ -202,7 +198,6 @@ void load_row_weights(uint f0, bool of_tile)
 
 void load_key_weights(uint f0)
 {
-    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
@@ -214,7 +209,6 @@ void load_key_weights(uint f0)
 /* Features as they are, for the pairwise form. */
 void load_features(uint f0)
 {
-    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
          i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
@@ -241,10 +235,8 @@ float pair_weight(float q, float k, vec2 growth, float c)
 /* Adds 32 features' share to the invocation's block, pair by pair. */
 void add_pairs(uint features, uint row, uint key_block)
 {
-    [[dont_unroll]]
-    for (uint f = 0; f < features; f++) {
-        [[dont_unroll]]
-        for (uint i = 0; i < 16; i++) {
+    [[dont_unroll]] for (uint f = 0; f < features; f++) {
+        [[dont_unroll]] for (uint i = 0; i < 16; i++) {
             const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
             if (j <= r)
                 block[i / 4][i % 4] += pair_weight(ROW_FEATURE(f, r), KEY_FEATURE(f, j),
@@ -259,8 +251,7 @@ void find_scores(bool together)
     for (uint i = 0; i < 4; i++)
         block[i] = vec4(0.0);
     start_scores();
-    [[dont_unroll]]
-    for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
+    [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         if (together) {
             load_peaks(f0);
             barrier();
@@ -327,8 +318,7 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
 
     start_denominators();
     start_states(c0);
-    [[dont_unroll]]
-    for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
+    [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         barrier();
         load_peaks(f0);
         barrier();
@@ -344,7 +334,6 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
         add_values(values_base, c0, row, c, sums);
     if (c >= VALUE_DIM)
         return;
-    [[dont_unroll]]
     for (uint r = row; r < min(row + 8, count); r++) {
         const vec4 result = finish(sums[0], partial[0][r] + partial[1][r], scale_of(r));
         store_four(outputs_base + r * push.o_stride[2] + c, result);
@@ -378,7 +367,6 @@ void main()
                              key_head * push.v_stride[1] + row * push.v_stride[2];
     const uint outputs_base = push.o_base + sequence * push.o_stride[0] +
                               query_head * push.o_stride[1] + row * push.o_stride[2];
-    [[dont_unroll]]
     for (uint c0 = gl_WorkGroupID.z * DJ_TILE_VALUES; c0 < VALUE_DIM;
          c0 += gl_NumWorkGroups.z * DJ_TILE_VALUES) {
         barrier();

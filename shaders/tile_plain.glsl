@@ -83,19 +83,24 @@ void add_values(uint values_base, uint c0, uint row, uint c, inout vec4 sums[8])
 {
     if (c >= VALUE_DIM)
         return;
-    for (uint j = 0; j < min(row + 8, count); j++) {
+    const uint full = min(row, count);
+    for (uint j = 0; j < full; j++) {
         const vec4 v = load_value(values_base, j, c);
         const vec4 low = score[j][row / 4], high = score[j][row / 4 + 1];
-        if (j <= row) {
-            for (uint i = 0; i < 4; i++) {
+        for (uint i = 0; i < 4; i++) {
+            sums[i] += low[i] * v;
+            sums[4 + i] += high[i] * v;
+        }
+    }
+    /* by selection: a NaN in v_j must not reach the rows before j */
+    for (uint j = row; j < min(row + 8, count); j++) {
+        const vec4 v = load_value(values_base, j, c);
+        const vec4 low = score[j][row / 4], high = score[j][row / 4 + 1];
+        for (uint i = 0; i < 4; i++) {
+            if (j <= row + i)
                 sums[i] += low[i] * v;
+            if (j <= row + 4 + i)
                 sums[4 + i] += high[i] * v;
-            }
-        } else { /* by selection: a NaN in v_j must not reach the rows before j */
-            for (uint i = 1; i < 8; i++) {
-                if (j <= row + i)
-                    sums[i] += (i < 4 ? low : high)[i % 4] * v;
-            }
         }
     }
 }

@@ -184,7 +184,7 @@ void write_tokens(uint sequence, int slot, uvec2 seen)
         slots.data[slot_start(slot) + i] = header_word(i, total);
 }
 
-/* The scan of feature f. */
+/* A state comes in, passes over the tiles of feature f and goes out. */
 void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
 {
     const uint sequence_head = gl_WorkGroupID.y;

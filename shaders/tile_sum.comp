@@ -12,7 +12,6 @@
  * of the product of cooperative matrices.
  * Writes S, z and P of a tile record (kernels.h). */
 #extension GL_GOOGLE_include_directive : require
-#extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
 #include "bindings.glsl"
 #include "logscale.glsl"
@@ -37,7 +36,6 @@ BUFFER(3, readonly, Decay, vec4, decay)
 #include "elements.glsl"
 #include "feature.glsl"
 #include "spans.glsl"
-#include "walk.glsl"
 
 shared vec4 key[DJ_TILE_TOKENS][DJ_TILE_FEATURES / 4];
 shared float partial[2][DJ_TILE_FEATURES];
@@ -55,7 +53,6 @@ float tile_value(uint base, uint j, uint c)
 
 void load_keys(uint base, uint count, uint f0)
 {
-    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES; i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
         const bool inside = j < count && f0 + f < FEATURES;
@@ -71,7 +68,6 @@ vec2 weigh_keys(uint head)
     const uint half_tile = gl_LocalInvocationID.x / DJ_TILE_FEATURES;
     const uint first = half_tile * (DJ_TILE_TOKENS / 2);
     float largest = EMPTY;
-    [[dont_unroll]]
     for (uint j = first; j < first + DJ_TILE_TOKENS / 2; j++)
         largest = max(largest, exponent_for_max(key[j][f / 4][f % 4]) + decay_growth(head, j).y);
     partial[half_tile][f] = largest;
@@ -80,7 +76,6 @@ vec2 weigh_keys(uint head)
     barrier();
 
     float sum = 0.0;
-    [[dont_unroll]]
     for (uint j = first; j < first + DJ_TILE_TOKENS / 2; j++) {
         const vec2 g = decay_growth(head, j);
         sum += abs(keep_weight(f, j, g.x * scaled_feature(key[j][f / 4][f % 4], g.y, largest)));

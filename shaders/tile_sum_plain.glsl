@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The product of tile_sum.comp, of float32 factors in shared memory. */
+#include "walk.glsl"
 
 shared vec4 value[DJ_TILE_TOKENS][DJ_TILE_VALUES / 4];
 
@@ -12,7 +13,6 @@ float keep_weight(uint f, uint j, float weight)
 
 void load_values(uint base, uint count, uint c0)
 {
-    [[dont_unroll]]
     for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_VALUES; i += DJ_TILE_THREADS) {
         const uint j = i / DJ_TILE_VALUES, c = i % DJ_TILE_VALUES;
         value[j][c / 4][c % 4] = j < count && c0 + c < VALUE_DIM ? tile_value(base, j, c0 + c) : 0.0;
@@ -36,7 +36,6 @@ void write_sums(uint record, uint count, uint f0, uint c0)
     if (c0 + column * 4 >= VALUE_DIM)
         return;
     const uint first = f0 + row * 8;
-    [[dont_unroll]]
     for (uint f = first; f < min(first + 8, FEATURES); f++) {
         for (uint n = 0; n < 4; n++)
             tiles.data[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[0][n];

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Walks through an array of registers in a rolled loop: its element 0 is the one at hand, NEXT moves the
- * others up. An index that only the loop knows would move the array to memory; unrolled, every load and
- * store becomes branches for each lane on CPU devices, which take seconds to compile them. */
+/* Walks through an array of registers in a rolled loop: element 0 is the one at hand, and NEXT moves the
+ * others towards it; to fill the array, NEXT and then write its last element. An index that only the loop
+ * knows would move the array to memory; unrolled, each load and store becomes branches for every lane on
+ * CPU devices, which take seconds to compile them. */
+#extension GL_EXT_control_flow_attributes : require
+
 #define NEXT(array) \
-    for (int next = 1; next < (array).length(); next++) \
+    [[unroll]] for (int next = 1; next < (array).length(); next++) \
         (array)[next - 1] = (array)[next];
