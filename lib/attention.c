@@ -203,10 +203,10 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "attention: no host memory");
     *made = describe(context, params);
     result = dj_pipeline_get(context, &dj_shader_spans, NULL, &made->spans);
-    if (result == DJ_SUCCESS)
-        result = made->family->create(made, params);
     if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
         result = dj_family_resident.create(made, params);
+    if (result == DJ_SUCCESS)
+        result = made->family->create(made, params);
     if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
         result = dj_family_step.create(made, params);
     if (result == DJ_SUCCESS && params->family == DJ_FAMILY_TUNED)

@@ -222,6 +222,33 @@ static void a_context_without_trials_submits_nothing(void **state)
     free(data);
 }
 
+/* Of a length that a fused kernel has; another one shows that there is something to count. */
+static void fused_kernels_take_no_compiling(void **state)
+{
+    (void)state;
+    static const uint32_t dims[] = {32, 64, 80, 96, 128, 48};
+    bool covered = false;
+    for (uint32_t i = 0; i < harness_device_count(); i++) {
+        dj_context *context = context_on(i, NULL, 0);
+        const bool fused = context->info.type == DJ_DEVICE_CPU && /* they are the default there */
+                           context->subgroups > 0 && context->device_addresses;
+        watch(context);
+        for (size_t n = 0; fused && n < sizeof dims / sizeof *dims; n++) {
+            const struct dj_attention_params params = {.heads = 1, .dim = dims[n]};
+            dj_attention *made;
+            HARNESS_OK(dj_attention_create(context, &params, &made));
+            dj_attention_destroy(&made);
+            assert_took(dims[n] == 48, dims[n] == 48);
+        }
+        covered = covered || fused;
+        done(&context);
+    }
+    if (!covered) {
+        print_message("# skipped: no device has fused kernels by default\n");
+        skip();
+    }
+}
+
 static void assert_refused(const void *data, uint64_t size)
 {
     const dj_result result = dj_cache_check(harness_context(0), data, size);
@@ -484,6 +511,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(any_alignment_will_do),
     HARNESS_TEST(a_kernel_found_wrong_is_not_tried_again),
     HARNESS_TEST(a_context_without_trials_submits_nothing),
+    HARNESS_TEST(fused_kernels_take_no_compiling),
     HARNESS_TEST(every_flipped_bit_is_refused),
     HARNESS_TEST(choices_are_checked),
     HARNESS_TEST(every_truncation_is_refused),

@@ -89,7 +89,9 @@ struct dj_attention_params {
                              * that the kernel is exact for a query of 0 and no longer favours long
                              * keys. WDCF, PFF and PRF, with the normaliser */
     uint32_t q_type, k_type, v_type, o_type; /* enum dj_type */
-    uint32_t dct_path;    /* enum dj_dct_path of <dijiang/dct.h>, for the transforms inside */
+    uint32_t dct_path;    /* enum dj_dct_path of <dijiang/dct.h>, for the transforms inside;
+                           * DJ_DCT_PATH_DEFAULT: the dense one where only short calls have any,
+                           * the resident kernel having its own */
     uint32_t family;      /* enum dj_family; SOFTMAX and LINFORMER: DJ_FAMILY_DEFAULT */
     float scale;          /* of q.k, above 0; 0: 1 for SOFTMAX_DCT, 1/sqrt(d) for the others */
     uint32_t padding;     /* 0 */
