@@ -339,6 +339,7 @@ dj_result dj_attention_lay_out(struct dj_call *call, struct dj_layout *layout,
     const uint64_t last = (parts - 1) * layout->each; /* its first piece */
     const uint64_t whole = dj_layout_dispatches(call, layout, 0, layout->each);
     const uint64_t rest = dj_layout_dispatches(call, layout, last, layout->pieces - last);
+    needs->family = call->family->name;
     needs->scratch_size = layout->total;
     needs->parts = (uint32_t)parts;
     needs->dispatches = (uint32_t)(whole > rest ? whole : rest);

@@ -96,6 +96,8 @@ struct dj_layout {
 
 /* A family of kernels: what it makes for a plan, and three functions of a checked call. */
 struct dj_kernel_family {
+    uint32_t name; /* enum dj_family */
+
     /* The most dispatches that one piece takes; a copy takes one. */
     uint32_t (*dispatches)(const struct dj_call *call, const struct dj_layout *layout);
 

@@ -244,6 +244,7 @@ static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *l
 }
 
 const struct dj_kernel_family dj_family_resident = {
+    .name = DJ_FAMILY_RESIDENT,
     .dispatches = dispatches,
     .layout = dj_tiled_layout,
     .record = record,

@@ -233,6 +233,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
 }
 
 const struct dj_kernel_family dj_family_softmax = {
+    .name = DJ_FAMILY_SOFTMAX,
     .dispatches = dispatches,
     .layout = dj_softmax_layout,
     .record = record,

@@ -212,6 +212,7 @@ static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *l
 }
 
 const struct dj_kernel_family dj_family_step = {
+    .name = DJ_FAMILY_STEP,
     .dispatches = dispatches,
     .layout = lay_out,
     .record = record,

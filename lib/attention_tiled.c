@@ -351,6 +351,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
 }
 
 const struct dj_kernel_family dj_family_tiled = {
+    .name = DJ_FAMILY_TILED,
     .dispatches = dispatches,
     .layout = dj_tiled_layout,
     .record = record,

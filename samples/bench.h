@@ -44,6 +44,7 @@ struct bench_case {
     uint64_t tokens; /* per sequence and repetition */
 
     struct bench_times times; /* count 0: not measured */
+    uint32_t family;          /* enum dj_family, which did it; 0, of a DCT */
     uint64_t flops, bytes;    /* that the algorithm must spend and move */
     double allowed;           /* seconds by the roofline; 0: not known */
     bool arithmetic;          /* ... which arithmetic decides, not memory */

@@ -75,6 +75,11 @@ void bench_print_row(const struct bench_case *c)
     fflush(stdout);
 }
 
+static const char *const families[] = {[DJ_FAMILY_TILED] = "tiled",
+                                       [DJ_FAMILY_RESIDENT] = "resident",
+                                       [DJ_FAMILY_STEP] = "step",
+                                       [DJ_FAMILY_SOFTMAX] = "softmax"};
+
 static void add_times(cJSON *object, const struct bench_case *c)
 {
     const struct bench_times *const t = &c->times;
@@ -85,6 +90,8 @@ static void add_times(cJSON *object, const struct bench_case *c)
     json_number(object, "spread", t->spread);
     json_number(object, "wall_ms", 1e3 * t->wall);
     json_count(object, "repetitions", t->count);
+    if (c->family != 0)
+        cJSON_AddStringToObject(object, "kernels", families[c->family]);
     json_number(object, "tokens_per_s", per_second(c, tokens_of(c)));
     json_count(object, "flops", c->flops);
     json_count(object, "bytes", c->bytes);

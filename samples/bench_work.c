@@ -298,6 +298,7 @@ static dj_result count_work(const struct work *w, struct bench_case *c)
     struct dj_needs needs;
     const dj_result result = dj_attention_needs(w->plan, &w->args, &needs);
     if (result == DJ_SUCCESS) {
+        c->family = needs.family;
         c->flops = needs.flops;
         c->bytes = needs.bytes + (is_decode(w) ? 2 * c->batch * needs.slot_size : 0);
     }

@@ -445,7 +445,7 @@ static void needs_depend_on_args_alone(void **state)
     (void)state;
     struct problem p;
     struct placed placed;
-    problem_init(&p, &(struct problem_params){SHAPE(2, 70, 2, 64, 64)});
+    problem_init(&p, &(struct problem_params){SHAPE(2, 70, 2, 64, 64), .family = DJ_FAMILY_TILED});
     problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
     struct dj_needs first, second, slots;
     memset(&first, 0x55, sizeof(first));
@@ -456,6 +456,8 @@ static void needs_depend_on_args_alone(void **state)
     assert_true(first.dispatches > 0 && first.parts > 0 && first.flops > 0);
     assert_true(first.bytes >= 2 * 70 * 2 * (3 * 64 + 64) * sizeof(float));
     HARNESS_OK(dj_attention_needs(placed.plan, NULL, &slots));
+    assert_int_equal(first.family, DJ_FAMILY_TILED);
+    assert_int_equal(slots.family, 0);
     assert_int_equal(slots.slot_size, first.slot_size);
     assert_int_equal(slots.slot_alignment, first.slot_alignment);
     assert_true(slots.slot_size % slots.slot_alignment == 0);

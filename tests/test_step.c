@@ -22,7 +22,8 @@ static bool is_step(const dj_attention *plan, const struct dj_attention_args *ar
 {
     struct dj_needs needs;
     HARNESS_OK(dj_attention_needs(plan, args, &needs));
-    return needs.dispatches == 1 && needs.scratch_size == 0 && needs.parts == 1;
+    return needs.family == DJ_FAMILY_STEP && needs.dispatches == 1 && needs.scratch_size == 0 &&
+           needs.parts == 1;
 }
 
 /* pool_run of one token, which must be a step. */

@@ -113,6 +113,7 @@ static void chooses_one_for_good(void **state)
     const int which = memcmp(chosen, by[1], size) == 0;
     assert_memory_equal(chosen, by[which], size);
     assert_int_equal(needs.scratch_size, scratch[which]);
+    assert_int_equal(needs.family, which == 0 ? DJ_FAMILY_TILED : DJ_FAMILY_RESIDENT);
     assert_chosen(&problem, &placed, chosen);
     assert_chosen(&problem, &earlier, chosen);
     placed_finish(&earlier);

@@ -38,6 +38,9 @@ enum dj_family {
                              * the device's binding range, 2-byte outputs at odd places */
     DJ_FAMILY_TUNED = 3, /* as by default, but where dj_attention_tune has measured: what was faster
                           * there. Plans have the kernels of every family that can be */
+    /* what dj_needs tells of a call, and no plan can ask for */
+    DJ_FAMILY_STEP = 4,    /* one token of each row, in one dispatch */
+    DJ_FAMILY_SOFTMAX = 5, /* SOFTMAX and LINFORMER: each query meets each key */
 };
 
 /* With phi the feature map, gamma the decay, x = sqrt(scale) q or sqrt(scale) k, and query head h
