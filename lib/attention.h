@@ -87,7 +87,7 @@ struct dj_layout {
     uint64_t copies; /* that follow all pieces, of carries to slots; 0: pieces write slots */
     uint64_t work;   /* floating-point operations of a piece, at most, if max_work limits them */
     uint64_t each;   /* pieces to a part */
-    bool slot_bound; /* the pool is beyond the binding range: one sequence a box, its slot bound */
+    bool slot_bound; /* no dispatch reaches the whole pool: one sequence a box, its slot bound */
     bool apart;      /* a group's query heads are too far apart to be bound together */
     struct {
         uint64_t box, first;
@@ -148,10 +148,10 @@ bool dj_call_has_table(const struct dj_call *call, const struct dj_span_set *set
 uint64_t dj_call_ring_size(const struct dj_call *call);
 struct dj_call_indices dj_call_bind(const struct dj_call *call, struct dj_recorder *recorder);
 
-/* Whether all slots can be bound at once, or none are used. */
+/* Whether one dispatch reaches all slots, or none are used. */
 bool dj_call_pool_fits(const struct dj_call *call);
 
-/* The pool, or the slot that is to be bound where the pool is beyond the binding range (slot_bound;
+/* The pool, or the slot that is to be bound where no dispatch reaches all (slot_bound;
  * -1: any); *base: words to slot 0 or to that slot; *words: from slot to slot. */
 struct dj_binding dj_call_slots(const struct dj_call *call, bool slot_bound, int32_t slot,
                                 uint32_t *base, uint32_t *words);
@@ -252,6 +252,10 @@ uint64_t dj_layout_dispatches(const struct dj_call *call, const struct dj_layout
 /* Bytes of one key head's block and of a whole slot. */
 uint64_t dj_state_block_size(const struct dj_attention *plan);
 uint64_t dj_state_slot_size(const struct dj_attention *plan);
+
+/* Bytes of a pool that one dispatch can reach, from an aligned place before its first slot: by address
+ * no binding range counts, and kernels number words with 32 bits. */
+uint64_t dj_state_reach(const struct dj_context *context);
 
 /* Whether the call takes or leaves state. */
 bool dj_slots_used(const struct dj_attention_args *args);

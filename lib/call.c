@@ -402,10 +402,10 @@ void dj_call_record_spans(const struct dj_call *call, struct dj_recorder *record
 
 bool dj_call_pool_fits(const struct dj_call *call)
 {
-    const struct dj_device_info *const info = &call->plan->context->info;
-    return !call->slots ||
-           call->args->slot_count * dj_state_slot_size(call->plan) + info->offset_alignment <=
-               info->max_storage_range;
+    const struct dj_context *const context = call->plan->context;
+    return !call->slots || call->args->slot_count * dj_state_slot_size(call->plan) +
+                                   context->info.offset_alignment <=
+                               dj_state_reach(context);
 }
 
 struct dj_rows dj_call_rows(const struct dj_call *call, const struct dj_span_set *set,

@@ -365,7 +365,7 @@ static bool is_bound(const struct dj_context *context, const struct dj_binding *
 {
     if (!binding->buffer || !binding->buffer->handle)
         return false;
-    assert(binding->range > 0 && binding->range <= context->info.max_storage_range);
+    assert(binding->range > 0);
     assert(binding->offset % context->info.offset_alignment == 0);
     (void)context;
     return true;
@@ -385,6 +385,7 @@ static void bind_descriptors(struct dj_recorder *recorder, const struct dj_bindi
     for (uint32_t i = 0; i < binding_count; i++) {
         if (!is_bound(context, &bindings[i]))
             continue;
+        assert(bindings[i].range <= context->info.max_storage_range);
         infos[count] = (VkDescriptorBufferInfo){bindings[i].buffer->handle, bindings[i].offset,
                                                 bindings[i].range};
         writes[count] = (VkWriteDescriptorSet){

@@ -57,20 +57,27 @@ static dj_result check_pool(const struct dj_attention *plan, const struct dj_att
     return DJ_SUCCESS;
 }
 
-/* Slots that are chosen on the device must be bound together. */
+uint64_t dj_state_reach(const struct dj_context *context)
+{
+    return context->device_addresses ? UINT64_C(4) * UINT32_MAX : context->info.max_storage_range;
+}
+
+/* Slots that are chosen on the device must be reached together. */
 static dj_result check_device_indices(const struct dj_attention *plan,
                                       const struct dj_attention_args *args)
 {
-    const struct dj_device_info *const info = &plan->context->info;
-    const uint64_t pool = args->slot_count * dj_state_slot_size(plan) + info->offset_alignment;
+    const struct dj_context *const context = plan->context;
+    const uint64_t pool =
+        args->slot_count * dj_state_slot_size(plan) + context->info.offset_alignment;
     const bool device = args->slots_in.buffer != NULL || args->accepted.buffer != NULL ||
                         args->slots_out.buffer != NULL;
-    if (device && (pool > info->max_storage_range || pool / 4 > UINT32_MAX))
-        return dj_fail(&plan->context->log, DJ_ERROR_LIMIT,
+    if (device && pool > dj_state_reach(context))
+        return dj_fail(&context->log, DJ_ERROR_LIMIT,
                        "attention: a pool of %" PRIu64
-                       " bytes with slot indices in a buffer exceeds the device's binding range "
-                       "%" PRIu64,
-                       pool, info->max_storage_range);
+                       " bytes with slot indices in a buffer exceeds the %" PRIu64
+                       " that are reached %s",
+                       pool, dj_state_reach(context),
+                       context->device_addresses ? "by address" : "by one binding");
     return DJ_SUCCESS;
 }
 

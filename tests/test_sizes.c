@@ -292,6 +292,9 @@ static void pools_of_any_size(void **state)
     dj_context *context = quiet;
     struct dj_device_info info;
     HARNESS_OK(dj_context_device(context, &info));
+    const wide reach = dj_context_uses(context) & DJ_USE_DEVICE_ADDRESSES
+                           ? (wide)4 * UINT32_MAX /* words */
+                           : info.max_storage_range;
     struct slots_call call;
     slots_init(&call, context, 2, 3);
     static const int32_t out[2] = {0, 1};
@@ -310,7 +313,7 @@ static void pools_of_any_size(void **state)
         if (call.args.state_offset % 16 != 0 || call.args.state_offset + pool > call.pool.size ||
             call.args.state_offset > call.pool.size)
             want = DJ_ERROR_INVALID_ARGUMENT;
-        else if (device && pool + info.offset_alignment > info.max_storage_range)
+        else if (device && pool + info.offset_alignment > reach)
             want = DJ_ERROR_LIMIT;
         struct dj_needs needs;
         const dj_result got = dj_attention_needs(call.plan, &call.args, &needs);

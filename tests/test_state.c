@@ -241,7 +241,7 @@ static void assert_large_pool(struct pool *pool)
 
 /* The same with spans, snapshots and accepted: 70 and 33 tokens, of which the last but one or the
  * last is gone on from. */
-static void assert_large_pool_of_lanes(struct pool *pool, uint32_t kind)
+static void assert_large_pool_of_lanes(struct pool *pool, uint32_t kind, bool device)
 {
     const int32_t last = (int32_t)pool->slots - 1;
     float *got = calloc(problem_output_size(&pool->problem), sizeof(*got));
@@ -250,6 +250,7 @@ static void assert_large_pool_of_lanes(struct pool *pool, uint32_t kind)
     struct lanes call = {.lanes = lanes,
                          .count = 3,
                          .kind = kind,
+                         .device = device,
                          .snapshots = 2,
                          .out = (const int32_t[]){6, last - 1, last, 5, -1, -1}};
     pool_run_lanes(pool, &call, got);
@@ -269,7 +270,8 @@ static void assert_large_pool_of_lanes(struct pool *pool, uint32_t kind)
     free(got);
 }
 
-/* A pool that one binding cannot reach: each sequence's slots are bound by themselves. */
+/* A pool that one binding cannot reach: each sequence's slots are bound by themselves, or all of them
+ * reached by address, and then slots may be chosen on the device. */
 static void pool_beyond_binding_range(void **state)
 {
     (void)state;
@@ -287,7 +289,11 @@ static void pool_beyond_binding_range(void **state)
         pool_init(&pool, harness_context(0), &variants[which[n]], 1);
         pool_grow(&pool, (uint32_t)(info.max_storage_range / pool.needs.slot_size) + 2);
         assert_large_pool(&pool);
-        assert_large_pool_of_lanes(&pool, n ? DJ_SPANS_PACKED : DJ_SPANS_PADDED);
+        assert_large_pool_of_lanes(&pool, n ? DJ_SPANS_PACKED : DJ_SPANS_PADDED, false);
+        if (dj_context_uses(pool.context) & DJ_USE_DEVICE_ADDRESSES) {
+            pool_poison(&pool);
+            assert_large_pool_of_lanes(&pool, n ? DJ_SPANS_PACKED : DJ_SPANS_PADDED, true);
+        }
         pool_finish(&pool);
     }
 }

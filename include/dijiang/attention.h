@@ -24,8 +24,8 @@ typedef struct dj_attention dj_attention;
  * COSFORMER, a dct_path that was chosen, groups of more than 16 heads or shapes beyond the device's
  * shared memory or a driver that cannot compile the kernel, engines' devices with vulkanMemoryModel
  * but not vulkanMemoryModelDeviceScope, and calls with spans, position scales, `accepted`, more
- * than one snapshot, tensors or a pool beyond the binding range, or slots_in and slots_out in two
- * places (one the host's, or two buffers). */
+ * than one snapshot, tensors or, without device addresses, a pool beyond the binding range, or
+ * slots_in and slots_out in two places (one the host's, or two buffers). */
 enum dj_family {
     DJ_FAMILY_DEFAULT = 0,
     DJ_FAMILY_TILED = 1,    /* tiles of 32 tokens: sums of all at once, a scan, outputs */
@@ -34,8 +34,9 @@ enum dj_family {
                              * where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
                              * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices for sequences of
                              * 256 tokens or more. Calls that it cannot do are done in tiles: with
-                             * position scales, snapshots, slots or 512 tokens of a head beyond
-                             * the device's binding range, 2-byte outputs at odd places */
+                             * position scales, snapshots, 512 tokens of a head beyond the device's
+                             * binding range, a pool of more than 16 GiB, 2-byte outputs at odd
+                             * places */
     DJ_FAMILY_TUNED = 3, /* as by default, but where dj_attention_tune has measured: what was faster
                           * there. Plans have the kernels of every family that can be */
     /* what dj_needs tells of a call, and no plan can ask for */
@@ -249,9 +250,9 @@ DJ_API dj_result dj_attention_needs(const dj_attention *plan, const struct dj_at
  * scales where they have no meaning; 2-byte elements at odd places on a device without 16-bit
  * storage); DJ_ERROR_STATELESS (slots for softmax or Linformer); DJ_ERROR_TOKEN_COUNT (a sequence
  * longer than cosFormer's M or the position scales' P, or Linformer's keys not whole rows of its
- * T); DJ_ERROR_LIMIT (32 tokens of one head, one state slot, or tensors with spans in a buffer or a
- * pool with slots in a buffer, span more than the device can bind; states that wait for the last
- * part exceed the device's largest allocation, or take it more than 2^19 dispatches to copy);
+ * T); DJ_ERROR_LIMIT (32 tokens of one head, one state slot, or tensors with spans in a buffer, span
+ * more than the device can bind; so does a pool with slots in a buffer, or with device addresses
+ * more than 16 GiB; states that wait for the last part exceed the device's largest allocation, or take it more than 2^19 dispatches to copy);
  * DJ_ERROR_SCRATCH;
  * DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE unless recording. */
 DJ_API dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
