@@ -74,7 +74,7 @@ const uint TERMS = 16; /* of a product, summed by themselves: less rounding than
 
 #include "feature.glsl"
 
-shared float rows[ROWS * DIM];
+shared vec4 rows[ROWS * DIM / 4];
 shared float weight[ROWS * FEATURES]; /* features, then weights */
 shared float age[FEATURES];           /* factor of what came in, but for gamma's mantissa */
 shared float rescale[FEATURES];       /* ... of what goes out */
@@ -118,9 +118,9 @@ void load_rows()
     if (t == 0)
         spoiled = 0;
     for (uint n = t; n < DIM; n += THREADS) {
-        rows[n] = ELEMENT(keys, K_TYPE, k + n) * push.factor;
+        rows[n / 4][n % 4] = ELEMENT(keys, K_TYPE, k + n) * push.factor;
         for (uint r = 1; r < ROWS; r++)
-            rows[r * DIM + n] = ELEMENT(queries, Q_TYPE, q + (r - 1) * push.q_stride[1] + n) * push.factor;
+            rows[(r * DIM + n) / 4][n % 4] = ELEMENT(queries, Q_TYPE, q + (r - 1) * push.q_stride[1] + n) * push.factor;
     }
     barrier();
 }
@@ -138,7 +138,7 @@ void project(uint i)
         projections[r] = squares[r] = 0.0;
     if (!TRANSFORM && !DIRECTIONS) {
         for (uint r = 0; r < ROWS; r++)
-            projections[r] = rows[r * DIM + i];
+            projections[r] = rows[(r * DIM + i) / 4][i % 4];
         return;
     }
     [[dont_unroll]] for (uint first = 0; first < DIM; first += TERMS) {
@@ -146,12 +146,14 @@ void project(uint i)
         for (uint r = 0; r < ROWS; r++)
             product[r] = square[r] = 0.0;
         [[dont_unroll]] for (uint four = first; four < min(first + TERMS, DIM); four += 4) {
-            [[unroll]] for (uint n = four; n < four + 4; n++) {
-                const float m = matrix(n, i);
-                for (uint r = 0; r < ROWS; r++) {
-                    const float x = rows[r * DIM + n];
-                    product[r] += x * m;
-                    square[r] += DIRECTIONS ? x * x : 0.0;
+            float m[4];
+            for (uint n = 0; n < 4; n++)
+                m[n] = matrix(four + n, i);
+            for (uint r = 0; r < ROWS; r++) {
+                const vec4 x = rows[(r * DIM + four) / 4];
+                for (uint n = 0; n < 4; n++) {
+                    product[r] += x[n] * m[n];
+                    square[r] += DIRECTIONS ? x[n] * x[n] : 0.0;
                 }
             }
         }
