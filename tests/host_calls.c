@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 static struct host_calls calls;
-static int64_t blocks;
+static int64_t blocks, mutexes_held;
 static struct {
     uint64_t at, count; /* 0: none */
     bool lasting, happened;
@@ -16,6 +16,11 @@ static struct {
 struct host_calls host_calls(void)
 {
     return calls;
+}
+
+int64_t host_mutexes_held(void)
+{
+    return mutexes_held;
 }
 
 int64_t host_blocks(void)
@@ -147,11 +152,20 @@ WRAP(int, pthread_mutex_destroy, pthread_mutex_t *mutex)
 WRAP(int, pthread_mutex_lock, pthread_mutex_t *mutex)
 {
     calls.locks++;
+    mutexes_held++;
     return __real_pthread_mutex_lock(mutex);
 }
 
 WRAP(int, pthread_mutex_trylock, pthread_mutex_t *mutex)
 {
     calls.locks++;
-    return __real_pthread_mutex_trylock(mutex);
+    const int result = __real_pthread_mutex_trylock(mutex);
+    mutexes_held += result == 0;
+    return result;
+}
+
+WRAP(int, pthread_mutex_unlock, pthread_mutex_t *mutex)
+{
+    mutexes_held--;
+    return __real_pthread_mutex_unlock(mutex);
 }

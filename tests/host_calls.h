@@ -14,6 +14,9 @@ struct host_calls {
 };
 struct host_calls host_calls(void);
 
+/* Mutexes that are locked now. */
+int64_t host_mutexes_held(void);
+
 /* What is allocated and not freed: blocks, mutexes that were initialised, locales. */
 int64_t host_blocks(void);
 

@@ -8,12 +8,16 @@ null_vkCreateCommandPool(VkDevice device, const VkCommandPoolCreateInfo *info,
 {
     struct null_device *const owner = NULL_DEVICE_OF(device);
     NULL_ENTER_MAKING(vkCreateCommandPool, owner, handle, sizeof *handle);
-    if (info->queueFamilyIndex != 0)
+    if (info->queueFamilyIndex >= NULL_MOST_FAMILIES ||
+        !(owner->families >> info->queueFamilyIndex & 1))
         null_misuse("vkCreateCommandPool: no queue family %u", info->queueFamilyIndex);
     struct null_command_pool *const pool =
         null_object_create(NULL_OBJECT_COMMAND_POOL, sizeof *pool, &owner->object, callbacks);
+    if (pool == NULL)
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
+    pool->family = info->queueFamilyIndex;
     *handle = NULL_HANDLE_OF(VkCommandPool, pool);
-    return pool != NULL ? VK_SUCCESS : VK_ERROR_OUT_OF_HOST_MEMORY;
+    return VK_SUCCESS;
 }
 NULL_PROVIDE(vkCreateCommandPool)
 
@@ -136,6 +140,14 @@ static struct null_command_buffer *recording(VkCommandBuffer handle, const char 
     return commands;
 }
 
+/* A buffer that some families share is used by a command buffer of one of them. */
+static void check_family(const struct null_command_buffer *commands, const char *function,
+                         uint32_t families)
+{
+    if (families != 0 && !(families >> commands->pool->family & 1))
+        null_misuse("%s: a buffer that family %u does not share", function, commands->pool->family);
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL
 null_vkCreateDescriptorPool(VkDevice device, const VkDescriptorPoolCreateInfo *info,
                             const VkAllocationCallbacks *callbacks, VkDescriptorPool *handle)
@@ -221,7 +233,7 @@ static void write_binding(const struct null_device *device, const char *function
                     (unsigned long long)device->settings->offset_alignment);
     else
         bindings[write->dstBinding] = (struct null_binding){
-            (char *)buffer->memory->data + buffer->offset + info->offset, range};
+            (char *)buffer->memory->data + buffer->offset + info->offset, range, buffer->families};
 }
 
 static VKAPI_ATTR void VKAPI_CALL null_vkUpdateDescriptorSets(VkDevice device, uint32_t count,
@@ -323,6 +335,10 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdDispatch(VkCommandBuffer handle, uin
         null_misuse("vkCmdDispatch: no descriptors are bound");
     if (x > most[0] || y > most[1] || z > most[2])
         null_misuse("vkCmdDispatch: %u x %u x %u workgroups", x, y, z);
+    for (uint32_t i = 0; commands->pipeline != NULL && i < NULL_MOST_BINDINGS; i++) {
+        if (commands->pipeline->bindings >> i & 1)
+            check_family(commands, __func__, commands->bindings[i].families);
+    }
     null_count_recorded(1, 0, 0, 0);
     if (null_on_dispatch == NULL)
         return;
@@ -360,12 +376,15 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdCopyBuffer(VkCommandBuffer handle, V
                                                        const VkBufferCopy *regions)
 {
     NULL_ENTER(vkCmdCopyBuffer);
-    (void)recording(handle, __func__);
+    const struct null_command_buffer *const commands = recording(handle, __func__);
     const struct null_buffer *const from = NULL_OF(from_handle, BUFFER);
     const struct null_buffer *const to = NULL_OF(to_handle, BUFFER);
     if (!(from->usage & VK_BUFFER_USAGE_TRANSFER_SRC_BIT) ||
         !(to->usage & VK_BUFFER_USAGE_TRANSFER_DST_BIT))
         null_misuse("vkCmdCopyBuffer: a buffer not for transfers");
+    check_family(commands, __func__, from->families);
+    if (to != from)
+        check_family(commands, __func__, to->families);
     for (uint32_t i = 0; i < count; i++) {
         const VkBufferCopy *const region = &regions[i];
         if (region->size == 0 || region->srcOffset > from->size ||
@@ -391,6 +410,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkQueueSubmit(VkQueue handle, uint32_
             if (commands->state != NULL_EXECUTABLE)
                 null_misuse("vkQueueSubmit: a command buffer that was not ended, or submitted "
                             "before");
+            if (commands->pool->family != queue->family)
+                null_misuse("vkQueueSubmit: a command buffer of family %u on a queue of %u",
+                            commands->pool->family, queue->family);
             commands->state = commands->once ? NULL_INVALID : NULL_EXECUTABLE;
         }
     }
@@ -416,7 +438,8 @@ NULL_PROVIDE(vkQueueWaitIdle)
 static VKAPI_ATTR VkResult VKAPI_CALL null_vkDeviceWaitIdle(VkDevice handle)
 {
     struct null_device *const device = NULL_DEVICE_OF(handle);
-    device->queue.submissions++;
+    for (uint32_t i = 0; i < NULL_MOST_FAMILIES; i++)
+        device->queues[i].submissions++;
     return null_enter_fallible(NULL_vkDeviceWaitIdle, device);
 }
 NULL_PROVIDE(vkDeviceWaitIdle)

@@ -38,9 +38,12 @@ static const char *const kind_names[] = {
 };
 
 void (*null_on_dispatch)(const struct null_dispatch *dispatch);
+void (*null_on_call)(enum null_function function);
+void (*null_on_buffer)(const VkBufferCreateInfo *info);
 
 static atomic_uint_fast64_t calls[NULL_FUNCTION_COUNT];
 static atomic_uint_fast64_t objects[NULL_KIND_COUNT];
+static atomic_uint_fast64_t without_callbacks; /* ever made */
 static atomic_uint_fast64_t misuses;
 static char last_misuse[256]; /* of some thread */
 static struct {
@@ -56,6 +59,8 @@ static struct {
 void null_enter(enum null_function function)
 {
     atomic_fetch_add_explicit(&calls[function], 1, memory_order_relaxed);
+    if (null_on_call != NULL)
+        null_on_call(function);
 }
 
 static bool is_wait_or_submit(enum null_function function)
@@ -127,6 +132,11 @@ struct null_recorded null_recorded(void)
                                   recorded.copies};
 }
 
+uint64_t null_made_without_callbacks(void)
+{
+    return atomic_load_explicit(&without_callbacks, memory_order_relaxed);
+}
+
 uint64_t null_objects(void)
 {
     uint64_t sum = 0;
@@ -193,6 +203,8 @@ void *null_object_create(enum null_kind kind, size_t size, struct null_object *p
     if (callbacks != NULL) {
         object->custom = true;
         object->callbacks = *callbacks;
+    } else {
+        atomic_fetch_add_explicit(&without_callbacks, 1, memory_order_relaxed);
     }
     if (parent != NULL)
         atomic_fetch_add_explicit(&parent->children, 1, memory_order_relaxed);
@@ -322,20 +334,27 @@ void null_engine_init(struct null_engine *engine)
     HARNESS_OK(dj_device_wants(null_get_instance_proc_addr, engine->instance, engine->physical,
                                &engine->wants));
     const float priority = 1.0f;
-    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                           .queueCount = 1,
-                                           .pQueuePriorities = &priority};
+    uint32_t families;
+    CALL(vkGetPhysicalDeviceQueueFamilyProperties)(engine->physical, &families, NULL);
+    VkDeviceQueueCreateInfo queues[NULL_MOST_FAMILIES];
+    for (uint32_t i = 0; i < families; i++)
+        queues[i] = (VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                              .queueFamilyIndex = i,
+                                              .queueCount = 1,
+                                              .pQueuePriorities = &priority};
     const VkDeviceCreateInfo device = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = engine->wants.features,
-        .queueCreateInfoCount = 1,
-        .pQueueCreateInfos = &queue,
+        .queueCreateInfoCount = families,
+        .pQueueCreateInfos = queues,
         .enabledExtensionCount = engine->wants.extension_count,
         .ppEnabledExtensionNames = engine->wants.extensions,
     };
     assert_int_equal(CALL(vkCreateDevice)(engine->physical, &device, NULL, &engine->device),
                      VK_SUCCESS);
-    CALL(vkGetDeviceQueue)(engine->device, 0, 0, &engine->queue);
+    for (uint32_t i = 0; i < families; i++)
+        CALL(vkGetDeviceQueue)(engine->device, i, 0, &engine->queues[i]);
+    engine->queue = engine->queues[0];
 }
 
 void null_engine_finish(struct null_engine *engine)
@@ -361,8 +380,15 @@ struct dj_import_params null_engine_params(const struct null_engine *engine)
 
 VkCommandBuffer null_engine_command(const struct null_engine *engine, VkCommandPool *pool)
 {
+    return null_engine_command_of(engine, 0, pool);
+}
+
+VkCommandBuffer null_engine_command_of(const struct null_engine *engine, uint32_t family,
+                                       VkCommandPool *pool)
+{
     VkCommandBuffer command;
-    const VkCommandPoolCreateInfo pool_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO};
+    const VkCommandPoolCreateInfo pool_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                               .queueFamilyIndex = family};
     assert_int_equal(CALL(vkCreateCommandPool)(engine->device, &pool_info, NULL, pool), VK_SUCCESS);
     const VkCommandBufferAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,

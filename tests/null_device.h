@@ -22,6 +22,7 @@ struct null_settings {
     uint32_t type;        /* VkPhysicalDeviceType */
     uint32_t shared_memory, max_invocations, max_size[3], max_workgroups[3];
     uint32_t storage_buffers, push_constants, subgroup_size;
+    uint32_t queue_families; /* 1 to 3, each of one queue with compute */
     uint64_t storage_range, allocation, offset_alignment, heap;
     bool unified; /* one memory type with everything; else device memory is not mapped */
     bool push_descriptors, device_addresses, storage_16bit, float_controls;
@@ -38,21 +39,25 @@ void null_device_set(const struct null_settings *settings);
 VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL null_get_instance_proc_addr(VkInstance instance,
                                                                      const char *name);
 
-/* An engine on it: an instance and a device with all enabled that the settings offer. Asserts
- * success. */
+/* An engine on it: an instance and a device with all enabled that the settings offer, and the queue
+ * of each family. Asserts success. */
 struct null_engine {
     VkInstance instance;
     VkPhysicalDevice physical;
     VkDevice device;
-    VkQueue queue;
+    VkQueue queue;     /* of family 0 */
+    VkQueue queues[3]; /* of each family; NULL: there is none */
     struct dj_device_wants wants;
 };
 void null_engine_init(struct null_engine *engine); /* must not move until finished */
 void null_engine_finish(struct null_engine *engine);
 struct dj_import_params null_engine_params(const struct null_engine *engine);
 
-/* A primary command buffer in the recording state, of a pool of its own; both are destroyed. */
+/* A primary command buffer in the recording state, of a pool of its own; both are destroyed. Of
+ * family 0, or any. */
 VkCommandBuffer null_engine_command(const struct null_engine *engine, VkCommandPool *pool);
+VkCommandBuffer null_engine_command_of(const struct null_engine *engine, uint32_t family,
+                                       VkCommandPool *pool);
 void null_engine_command_finish(const struct null_engine *engine, VkCommandPool pool);
 
 /* Functions of the table: those that cannot fail, and those that return a VkResult. */
@@ -145,6 +150,10 @@ struct null_recorded {
 };
 struct null_recorded null_recorded(void);
 
+/* Objects made so far without allocation callbacks. (Destroying one by other callbacks than it was
+ * made by is misuse.) */
+uint64_t null_made_without_callbacks(void);
+
 /* Objects alive, and a line that lists them by kind ("2 buffers, 1 fence"; static storage, "" if
  * there are none). */
 uint64_t null_objects(void);
@@ -169,5 +178,9 @@ struct null_dispatch {
     uint32_t groups[3];
 };
 extern void (*null_on_dispatch)(const struct null_dispatch *dispatch);
+
+/* Called first by each function of the table; and for each buffer that is made. NULL: nothing. */
+extern void (*null_on_call)(enum null_function function);
+extern void (*null_on_buffer)(const VkBufferCreateInfo *info);
 
 #endif

@@ -33,6 +33,7 @@ enum null_kind {
 
 enum {
     NULL_MOST_BINDINGS = 16,
+    NULL_MOST_FAMILIES = 3,
     NULL_MOST_PUSH = 256
 };
 
@@ -54,13 +55,15 @@ struct null_instance {
 
 struct null_queue {
     struct null_device *device;
+    uint32_t family;
     uint64_t submissions;
 };
 
 struct null_device {
     struct null_object object;
     const struct null_settings *settings; /* the instance's */
-    struct null_queue queue;
+    struct null_queue queues[NULL_MOST_FAMILIES];
+    uint32_t families;                       /* with a queue, by bit */
     bool push_descriptors, device_addresses; /* enabled */
     atomic_bool lost;
 };
@@ -76,6 +79,7 @@ struct null_buffer {
     struct null_object object;
     uint64_t size;
     VkBufferUsageFlags usage;
+    uint32_t families;          /* that share it, by bit; 0: not shared */
     struct null_memory *memory; /* NULL: not bound */
     uint64_t offset;
 };
@@ -111,6 +115,7 @@ struct null_pipeline {
 struct null_binding {
     void *data; /* NULL: none */
     uint64_t range;
+    uint32_t families; /* of its buffer */
 };
 
 struct null_set {
@@ -145,6 +150,7 @@ struct null_command_buffer {
 
 struct null_command_pool {
     struct null_object object;
+    uint32_t family;
     struct null_command_buffer *buffers;
 };
 

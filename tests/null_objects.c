@@ -2,6 +2,24 @@
 /* The null device's buffers, memory, pipelines, layouts, caches and fences. */
 #include "null_inside.h"
 
+/* The families that share a buffer, by bit; 0: none does. */
+static uint32_t sharing_families(const struct null_device *device, const VkBufferCreateInfo *info)
+{
+    uint32_t families = 0;
+    if (info->sharingMode == VK_SHARING_MODE_EXCLUSIVE)
+        return 0;
+    for (uint32_t i = 0; i < info->queueFamilyIndexCount; i++) {
+        const uint32_t family = info->pQueueFamilyIndices[i];
+        if (family >= device->settings->queue_families || (families >> family & 1))
+            null_misuse("vkCreateBuffer: family %u is not there, or named twice", family);
+        else
+            families |= 1u << family;
+    }
+    if (info->queueFamilyIndexCount < 2)
+        null_misuse("vkCreateBuffer: shared by %u families", info->queueFamilyIndexCount);
+    return families;
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL null_vkCreateBuffer(VkDevice device,
                                                           const VkBufferCreateInfo *info,
                                                           const VkAllocationCallbacks *callbacks,
@@ -19,6 +37,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkCreateBuffer(VkDevice device,
         return VK_ERROR_OUT_OF_HOST_MEMORY;
     buffer->size = info->size;
     buffer->usage = info->usage;
+    buffer->families = sharing_families(owner, info);
+    if (null_on_buffer != NULL)
+        null_on_buffer(info);
     *handle = NULL_HANDLE_OF(VkBuffer, buffer);
     return VK_SUCCESS;
 }

@@ -7,8 +7,8 @@
         .api_version = VK_API_VERSION_1_1, .type = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, \
         .shared_memory = 16384, .max_invocations = 128, .max_size = {128, 128, 64}, \
         .max_workgroups = {65535, 65535, 65535}, .storage_buffers = 8, .push_constants = 128, \
-        .subgroup_size = 1, .storage_range = UINT64_C(1) << 27, .allocation = UINT64_C(1) << 30, \
-        .offset_alignment = 256, .heap = UINT64_C(1) << 32, \
+        .subgroup_size = 1, .queue_families = 1, .storage_range = UINT64_C(1) << 27, \
+        .allocation = UINT64_C(1) << 30, .offset_alignment = 256, .heap = UINT64_C(1) << 32, \
     }
 
 static struct null_settings now = LEAST;
@@ -278,12 +278,12 @@ NULL_PROVIDE(vkGetPhysicalDeviceMemoryProperties)
 static VKAPI_ATTR void VKAPI_CALL null_vkGetPhysicalDeviceQueueFamilyProperties(
     VkPhysicalDevice physical, uint32_t *count, VkQueueFamilyProperties *families)
 {
-    (void)physical;
     NULL_ENTER(vkGetPhysicalDeviceQueueFamilyProperties);
-    if (families != NULL && *count > 0)
-        families[0] = (VkQueueFamilyProperties){
+    const uint32_t found = settings_of(physical)->queue_families;
+    *count = families == NULL || *count > found ? found : *count;
+    for (uint32_t i = 0; families != NULL && i < *count; i++)
+        families[i] = (VkQueueFamilyProperties){
             .queueFlags = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_TRANSFER_BIT, .queueCount = 1};
-    *count = families == NULL || *count > 0 ? 1 : 0;
 }
 NULL_PROVIDE(vkGetPhysicalDeviceQueueFamilyProperties)
 
@@ -316,6 +316,21 @@ static bool enables_addresses(const void *chain)
     return false;
 }
 
+/* The queues that a device is made with: the one of each family named. */
+static void take_queues(struct null_device *device, const VkDeviceCreateInfo *info)
+{
+    for (uint32_t i = 0; i < info->queueCreateInfoCount; i++) {
+        const uint32_t family = info->pQueueCreateInfos[i].queueFamilyIndex;
+        if (family >= device->settings->queue_families ||
+            info->pQueueCreateInfos[i].queueCount != 1 || (device->families >> family & 1)) {
+            null_misuse("vkCreateDevice: not one queue of family %u", family);
+            continue;
+        }
+        device->families |= 1u << family;
+        device->queues[family] = (struct null_queue){.device = device, .family = family};
+    }
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL null_vkCreateDevice(VkPhysicalDevice physical,
                                                           const VkDeviceCreateInfo *info,
                                                           const VkAllocationCallbacks *callbacks,
@@ -331,7 +346,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkCreateDevice(VkPhysicalDevice physi
     if (device == NULL)
         return VK_ERROR_OUT_OF_HOST_MEMORY;
     device->settings = settings;
-    device->queue.device = device;
+    take_queues(device, info);
     device->push_descriptors = listed(VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME, names, count);
     device->device_addresses = listed(VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME, names, count) &&
                                enables_addresses(info->pNext);
@@ -356,8 +371,10 @@ static VKAPI_ATTR void VKAPI_CALL null_vkGetDeviceQueue(VkDevice handle, uint32_
                                                         uint32_t index, VkQueue *queue)
 {
     NULL_ENTER(vkGetDeviceQueue);
-    if (family != 0 || index != 0)
+    struct null_device *const device = NULL_DEVICE_OF(handle);
+    const bool there = family < NULL_MOST_FAMILIES && (device->families >> family & 1);
+    if (!there || index != 0)
         null_misuse("vkGetDeviceQueue: no queue %u of family %u", index, family);
-    *queue = NULL_HANDLE_OF(VkQueue, &NULL_DEVICE_OF(handle)->queue);
+    *queue = there ? NULL_HANDLE_OF(VkQueue, &device->queues[family]) : VK_NULL_HANDLE;
 }
 NULL_PROVIDE(vkGetDeviceQueue)

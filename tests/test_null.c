@@ -46,6 +46,7 @@ static void load(void)
     LOAD(vkEndCommandBuffer);
     LOAD(vkQueueSubmit);
     LOAD(vkCmdBindPipeline);
+    LOAD(vkCmdCopyBuffer);
     LOAD(vkCmdDispatch);
     LOAD(vkCmdPushConstants);
     LOAD(vkCmdPushDescriptorSetKHR);
@@ -215,6 +216,46 @@ static void objects_are_watched(void **state)
     WRONG(base.vk.vkDestroyBuffer(device, buffer, &callbacks), "other allocation callbacks");
 }
 
+/* A buffer of one family's is not for another's command buffers, nor these for its queue. */
+static void families_are_watched(void **state)
+{
+    (void)state;
+    struct null_engine engine;
+    struct null_settings settings = null_least();
+    settings.queue_families = 3;
+    null_device_set(&settings);
+    null_engine_init(&engine);
+    const uint32_t families[3] = {0, 1, 1};
+    VkBufferCreateInfo info = {.size = 4,
+                               .usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                                        VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                               .sharingMode = VK_SHARING_MODE_CONCURRENT,
+                               .queueFamilyIndexCount = 3,
+                               .pQueueFamilyIndices = families};
+    VkBuffer buffer;
+    WRONG(OK(base.vk.vkCreateBuffer(engine.device, &info, NULL, &buffer)), "named twice");
+    base.vk.vkDestroyBuffer(engine.device, buffer, NULL);
+    info.queueFamilyIndexCount = 1;
+    WRONG(OK(base.vk.vkCreateBuffer(engine.device, &info, NULL, &buffer)), "by 1 families");
+    base.vk.vkDestroyBuffer(engine.device, buffer, NULL);
+    info.queueFamilyIndexCount = 2;
+    RIGHT(OK(base.vk.vkCreateBuffer(engine.device, &info, NULL, &buffer)));
+    for (uint32_t family = 0; family < 3; family++) {
+        VkCommandPool pool;
+        const VkCommandBuffer command = null_engine_command_of(&engine, family, &pool);
+        const VkBufferCopy region = {.size = 4};
+        const VkSubmitInfo submit = {.commandBufferCount = 1, .pCommandBuffers = &command};
+        WRONG(base.vk.vkCmdCopyBuffer(command, buffer, buffer, 1, &region),
+              family < 2 ? NULL : "family 2 does not share");
+        OK(base.vk.vkEndCommandBuffer(command));
+        WRONG((void)base.vk.vkQueueSubmit(engine.queue, 1, &submit, VK_NULL_HANDLE),
+              family == 0 ? NULL : "on a queue of 0");
+        null_engine_command_finish(&engine, pool);
+    }
+    base.vk.vkDestroyBuffer(engine.device, buffer, NULL);
+    null_engine_finish(&engine);
+}
+
 static VkBuffer left; /* without its device, for good */
 
 static void a_device_outlives_its_objects(void **state)
@@ -242,8 +283,11 @@ static void extensions_are_there_when_enabled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(extensions_are_there_when_enabled), cmocka_unit_test(objects_are_watched),
-        cmocka_unit_test(submissions_are_watched),           cmocka_unit_test(recording_is_watched),
+        cmocka_unit_test(extensions_are_there_when_enabled),
+        cmocka_unit_test(objects_are_watched),
+        cmocka_unit_test(submissions_are_watched),
+        cmocka_unit_test(recording_is_watched),
+        cmocka_unit_test(families_are_watched),
         cmocka_unit_test(a_device_outlives_its_objects),
     };
     harness_prepare();
