@@ -101,6 +101,91 @@ static void make_instance(struct engine *engine)
                                                             &engine->messenger));
 }
 
+/* Whether a version of Vulkan up to the engine's includes an extension. */
+static bool is_core(const struct engine *engine, const char *extension)
+{
+    static const struct {
+        const char *name;
+        uint32_t version;
+    } included[] = {
+        {VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME, VK_API_VERSION_1_2},
+        {VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME, VK_API_VERSION_1_2},
+        {VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, VK_API_VERSION_1_2},
+        {VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME, VK_API_VERSION_1_2},
+        {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3},
+    };
+    for (size_t i = 0; i < sizeof included / sizeof *included; i++) {
+        if (strcmp(extension, included[i].name) == 0)
+            return engine->api_version >= included[i].version;
+    }
+    return false;
+}
+
+/* Moves a feature's struct into that of a version; false: none up to the engine's has it. */
+static bool move_feature(struct engine *engine, const VkBaseOutStructure *node)
+{
+    switch (node->sType) {
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES:
+        engine->core_11.storageBuffer16BitAccess =
+            ((const VkPhysicalDevice16BitStorageFeatures *)node)->storageBuffer16BitAccess;
+        return true;
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES:
+        engine->core_12.bufferDeviceAddress =
+            ((const VkPhysicalDeviceBufferDeviceAddressFeatures *)node)->bufferDeviceAddress;
+        return true;
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES:
+        engine->core_12.shaderFloat16 =
+            ((const VkPhysicalDeviceShaderFloat16Int8Features *)node)->shaderFloat16;
+        return true;
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES: {
+        const VkPhysicalDeviceVulkanMemoryModelFeatures *const model =
+            (const VkPhysicalDeviceVulkanMemoryModelFeatures *)node;
+        engine->core_12.vulkanMemoryModel = model->vulkanMemoryModel;
+        engine->core_12.vulkanMemoryModelDeviceScope = model->vulkanMemoryModelDeviceScope;
+        return true;
+    }
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES: {
+        const VkPhysicalDeviceSubgroupSizeControlFeatures *const control =
+            (const VkPhysicalDeviceSubgroupSizeControlFeatures *)node;
+        engine->core_13.subgroupSizeControl = control->subgroupSizeControl;
+        engine->core_13.computeFullSubgroups = control->computeFullSubgroups;
+        return engine->api_version >= VK_API_VERSION_1_3;
+    }
+    default:
+        return false;
+    }
+}
+
+/* Says what is wanted as engines do that know the versions and not the extensions. */
+static void use_core(struct engine *engine)
+{
+    struct dj_device_wants *const wants = &engine->wants;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < wants->extension_count; i++) {
+        if (!is_core(engine, wants->extensions[i]))
+            wants->extensions[kept++] = wants->extensions[i];
+    }
+    wants->extension_count = kept;
+    VkBaseOutStructure *node = wants->features;
+    void *chain = NULL;
+    while (node != NULL) {
+        VkBaseOutStructure *const next = node->pNext;
+        if (!move_feature(engine, node)) {
+            node->pNext = chain;
+            chain = node;
+        }
+        node = next;
+    }
+    engine->core_11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
+    engine->core_11.pNext = chain;
+    engine->core_12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+    engine->core_12.pNext = &engine->core_11;
+    engine->core_13.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+    engine->core_13.pNext = &engine->core_12;
+    wants->features = engine->api_version >= VK_API_VERSION_1_3 ? (void *)&engine->core_13
+                                                                : (void *)&engine->core_12;
+}
+
 static void make_device(struct engine *engine, const struct engine_options *options)
 {
     VkPhysicalDevice devices[16];
@@ -126,6 +211,8 @@ static void make_device(struct engine *engine, const struct engine_options *opti
         engine->addresses |=
             want->supported && want->feature && strcmp(want->feature, "bufferDeviceAddress") == 0;
     }
+    if (options->core)
+        use_core(engine);
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                            .queueFamilyIndex = engine->queue_family,

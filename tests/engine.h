@@ -90,9 +90,12 @@ struct engine {
     VkDebugUtilsMessengerEXT messenger;
     const char *instance_extensions[3];
     uint32_t instance_extension_count;
-    struct dj_device_wants wants; /* what was enabled: extensions and features */
-    uint64_t validation_count;    /* messages so far */
-    bool validation, addresses;   /* on; device addresses are enabled */
+    struct dj_device_wants wants;             /* what was enabled: extensions and features */
+    VkPhysicalDeviceVulkan11Features core_11; /* of that chain, where features go by versions */
+    VkPhysicalDeviceVulkan12Features core_12;
+    VkPhysicalDeviceVulkan13Features core_13;
+    uint64_t validation_count;  /* messages so far */
+    bool validation, addresses; /* on; device addresses are enabled */
     bool silent; /* messages are counted and not printed: they are what the test is after */
 };
 
@@ -100,7 +103,10 @@ struct engine_options {
     uint32_t device;      /* index among the system's */
     uint32_t api_version; /* 0: 1.1 */
     bool bare;            /* nothing optional is enabled */
-    bool quiet;           /* without the validation layer */
+    /* From 1.2: features go by the structs of the versions, and no extension is named that is part
+     * of one by then. */
+    bool core;
+    bool quiet; /* without the validation layer */
     /* What stands between the engine and the loader; NULL: nothing. Handed the loader's. */
     PFN_vkGetInstanceProcAddr (*shim)(PFN_vkGetInstanceProcAddr loader);
 };

@@ -77,6 +77,70 @@ static void imported_devices_attend(void **state)
     problem_finish(&problem);
 }
 
+/* What one engine's context uses, and its output. */
+static float *attend_on(const struct engine_options *options, const struct problem *problem,
+                        uint32_t *uses)
+{
+    struct engine engine;
+    engine_init(&engine, options);
+    struct dj_import_params params = engine_params(&engine);
+    params.matrices = DJ_ON;
+    dj_context *context;
+    HARNESS_OK(dj_context_import(&params, &context));
+    *uses = dj_context_uses(context);
+    float *got;
+    assert_attends(context, problem, &got);
+    dj_context_destroy(&context);
+    engine_finish(&engine);
+    return got;
+}
+
+/* The version of a device, as an engine sees it. */
+static uint32_t device_version(uint32_t device)
+{
+    struct engine engine;
+    VkPhysicalDeviceProperties properties;
+    engine_init(&engine, &(struct engine_options){.device = device});
+    engine.vk.vkGetPhysicalDeviceProperties(engine.physical_device, &properties);
+    engine_finish(&engine);
+    return properties.apiVersion;
+}
+
+/* What became part of Vulkan is used as the extensions of 1.1 are: by the structs of the versions,
+ * without those extensions, and only where the features are enabled. Float controls have none. */
+static void newer_versions_need_no_extensions(void **state)
+{
+    (void)state;
+    static const uint32_t versions[] = {VK_API_VERSION_1_2, VK_API_VERSION_1_3};
+    struct problem problem;
+    problem_init(&problem, &shape);
+    problem_solve(&problem);
+    for (uint32_t device = 0; device < harness_device_count(); device++) {
+        const uint32_t version = device_version(device);
+        uint32_t want_uses, got_uses;
+        float *const want =
+            attend_on(&(struct engine_options){.device = device}, &problem, &want_uses);
+        for (size_t v = 0; v < sizeof versions / sizeof *versions; v++) {
+            struct engine_options options = {
+                .device = device, .api_version = versions[v], .core = true};
+            if (version < versions[v]) {
+                print_message("# device %u has no Vulkan 1.%zu\n", device, v + 2);
+                continue;
+            }
+            float *const got = attend_on(&options, &problem, &got_uses);
+            assert_int_equal(got_uses, want_uses);
+            problem_assert_bits(&problem, want, got, problem_output_size(&problem),
+                                "by extensions and by version");
+            free(got);
+            options.bare = true;
+            free(attend_on(&options, &problem, &got_uses));
+            assert_int_equal(got_uses, want_uses & DJ_USE_FLOAT_CONTROLS);
+        }
+        free(want);
+    }
+    problem_finish(&problem);
+}
+
 /* With every quirk there is, and whatever the environment says of them. */
 static void imported_devices_attend_in_spite_of_quirks(void **state)
 {
@@ -585,6 +649,7 @@ static void states_out_of_reach_are_refused(void **state)
 
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(imported_devices_attend),
+    HARNESS_TEST(newer_versions_need_no_extensions),
     HARNESS_TEST(imported_devices_attend_in_spite_of_quirks),
     HARNESS_TEST(engines_record_and_submit_themselves),
     HARNESS_TEST(callbacks_are_called),
