@@ -173,6 +173,111 @@ static void imported_devices_attend_in_spite_of_quirks(void **state)
     problem_finish(&problem);
 }
 
+/* Every line of a context's log. */
+struct lines {
+    char text[8192];
+    size_t used;
+};
+
+static void collect_line(void *user, uint32_t level, const char *message)
+{
+    struct lines *const lines = user;
+    const size_t room = sizeof lines->text - lines->used;
+    const int length = snprintf(lines->text + lines->used, room, "%u %s\n", level, message);
+    assert_true(length > 0 && (size_t)length < room);
+    lines->used += (size_t)length;
+}
+
+/* All that the library reads of the environment, and what would change a context of its own. */
+enum {
+    VARIABLES = 8
+};
+static const char *const variables[VARIABLES][2] = {
+    {"DIJIANG_DEVICE", "no such device"}, {"DIJIANG_QUIRKS", "nonsense"},
+    {"DIJIANG_VALIDATION", "1"},          {"DIJIANG_PUSH_DESCRIPTORS", "0"},
+    {"DIJIANG_DEVICE_ADDRESSES", "0"},    {"DIJIANG_16BIT_STORAGE", "0"},
+    {"DIJIANG_SUBGROUPS", "0"},           {"DIJIANG_MATRICES", "1"},
+};
+
+static void set_environment(bool set)
+{
+    for (size_t i = 0; i < VARIABLES; i++) {
+        if (set)
+            assert_int_equal(setenv(variables[i][0], variables[i][1], 1), 0);
+        else
+            assert_int_equal(unsetenv(variables[i][0]), 0);
+    }
+}
+
+/* Contexts of the library's own are changed by what is set; so that the test below says something.
+ */
+static void assert_environment_matters(void)
+{
+    const uint32_t switched =
+        DJ_USE_PUSH_DESCRIPTORS | DJ_USE_DEVICE_ADDRESSES | DJ_USE_STORAGE_16BIT | DJ_USE_SUBGROUPS;
+    struct dj_context_params params = {.log = harness_log_line};
+    dj_context *context;
+    HARNESS_RESULT(dj_context_create(&params, &context), DJ_ERROR_DEVICE_NOT_FOUND);
+    params.device = "0";
+    HARNESS_RESULT(dj_context_create(&params, &context), DJ_ERROR_INVALID_ARGUMENT);
+    params.quirks = "none";
+    params.validation = DJ_OFF;
+    HARNESS_OK(dj_context_create(&params, &context));
+    assert_int_equal(dj_context_uses(context) & switched, 0);
+    dj_context_destroy(&context);
+}
+
+/* What is used, what is logged and each bit of the output are the same whatever it says. */
+static void the_environment_is_not_asked(void **state)
+{
+    (void)state;
+    struct problem problem;
+    problem_init(&problem, &shape);
+    problem_solve(&problem);
+    char *kept[VARIABLES];
+    for (size_t i = 0; i < VARIABLES; i++) {
+        const char *const was = getenv(variables[i][0]);
+        kept[i] = was ? strdup(was) : NULL;
+    }
+    struct lines lines[2] = {{.used = 0}};
+    uint32_t uses[2];
+    struct dj_device_info infos[2];
+    float *got[2];
+    struct engine engine;
+    engine_init(&engine, NULL);
+    for (int set = 0; set < 2; set++) {
+        set_environment(set);
+        if (set)
+            assert_environment_matters();
+        struct dj_import_params params = engine_params(&engine);
+        params.log = collect_line;
+        params.log_user = &lines[set];
+        params.log_level = DJ_LOG_DEBUG;
+        dj_context *context;
+        HARNESS_OK(dj_context_import(&params, &context));
+        uses[set] = dj_context_uses(context);
+        HARNESS_OK(dj_context_device(context, &infos[set]));
+        assert_attends(context, &problem, &got[set]);
+        dj_context_destroy(&context);
+    }
+    for (size_t i = 0; i < VARIABLES; i++) {
+        if (kept[i])
+            setenv(variables[i][0], kept[i], 1);
+        else
+            unsetenv(variables[i][0]);
+        free(kept[i]);
+    }
+    engine_finish(&engine);
+    assert_int_equal(uses[0], uses[1]);
+    assert_true(infos[0].quirks == infos[1].quirks);
+    assert_string_equal(lines[0].text, lines[1].text);
+    assert_non_null(strstr(lines[0].text, infos[0].name));
+    problem_assert_bits(&problem, got[0], got[1], problem_output_size(&problem), "environment");
+    free(got[0]);
+    free(got[1]);
+    problem_finish(&problem);
+}
+
 /* Copies a tensor of a placed problem into a wrapped buffer of the engine's. */
 static void wrap(struct engine *engine, dj_context *context, struct dj_tensor *tensor,
                  struct engine_buffer *own)
@@ -651,6 +756,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(imported_devices_attend),
     HARNESS_TEST(newer_versions_need_no_extensions),
     HARNESS_TEST(imported_devices_attend_in_spite_of_quirks),
+    HARNESS_TEST(the_environment_is_not_asked),
     HARNESS_TEST(engines_record_and_submit_themselves),
     HARNESS_TEST(callbacks_are_called),
     HARNESS_TEST(wants_say_what_is_enabled),
