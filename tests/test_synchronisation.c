@@ -6,7 +6,6 @@
 #include "problem.h"
 #include "shim.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,11 +39,11 @@ struct stage {
     enum barrier without;
 };
 
+/* without: what the device lacks, enum shim_feature. */
 static void stage_init(struct stage *stage, uint32_t device, uint32_t without)
 {
     *stage = (struct stage){.without = WHOLE};
-    /* synchronisation validation does not follow addresses */
-    shim_promise(&(struct shim_promise){.without = without | SHIM_ADDRESSES});
+    shim_promise(&(struct shim_promise){.without = without});
     engine_init(&stage->engine, &(struct engine_options){.device = device, .shim = shim_between});
     const struct dj_import_params params = engine_params(&stage->engine);
     HARNESS_OK(dj_context_import(&params, &stage->context));
@@ -180,31 +179,78 @@ static uint64_t stage_run(struct stage *stage, VkCommandBuffer command)
 /* A call, or two that share a sequence, its states and their scratch memory. */
 struct scene {
     struct problem_params problem;
-    bool states; /* go in and out, their slots in buffers */
-    size_t cut;  /* tokens of the first call; 0: there is one call */
+    bool states;        /* go in and out, their slots in buffers */
+    bool again;         /* the call is made twice, to the same end */
+    size_t cut;         /* tokens of the first call; 0: there is one call */
+    uint32_t snapshots; /* that each call leaves, two or more; the second one goes on from the first
+                         * one's last but one, and has its last token over again */
+    uint32_t dispatches; /* that a call needs, which tells its family; 0: any */
 };
+
+enum {
+    MOST_SLOTS = 16
+};
+
+/* Gives the states and their slots buffers: what both calls have of them. */
+static void place_states(struct stage *stage, const struct scene *scene, const dj_attention *plan,
+                         struct dj_attention_args *args, dj_buffer *buffers[2])
+{
+    int32_t slots[MOST_SLOTS], accepted[MOST_SLOTS];
+    const size_t rows = scene->problem.batch;
+    const uint32_t sequences =
+        (uint32_t)(scene->problem.sequences ? scene->problem.sequences : rows);
+    args->slot_count = sequences * (scene->snapshots ? 2 * scene->snapshots : 1);
+    assert_true(args->slot_count <= MOST_SLOTS);
+    for (int32_t i = 0; i < MOST_SLOTS; i++) {
+        slots[i] = i;
+        accepted[i] = (int32_t)scene->snapshots - 2;
+    }
+    struct dj_needs needs;
+    HARNESS_OK(dj_attention_needs(plan, NULL, &needs));
+    stage_region(stage, &args->state, needs.slot_size * args->slot_count)->wanted = true;
+    args->slots_in.buffer = buffers[0] = harness_buffer(stage->context, slots, sizeof slots);
+    stage_region(stage, &args->slots_in.buffer, 0);
+    args->slots_out.buffer = args->slots_in.buffer;
+    if (scene->snapshots == 0)
+        return;
+    args->snapshots = scene->snapshots;
+    args->slots_out.offset = args->slot_count / 2 * sizeof *slots;
+    args->accepted.buffer = buffers[1] =
+        harness_buffer(stage->context, accepted, sequences * sizeof *accepted);
+    stage_region(stage, &args->accepted.buffer, 0);
+}
+
+/* The calls of a scene, one or two; returns how many. */
+static size_t make_calls(const struct scene *scene, const struct placed *placed,
+                         struct dj_attention_args calls[2])
+{
+    const size_t cut = scene->cut, tokens = scene->problem.tokens;
+    const size_t over_again = scene->snapshots ? 1 : 0;
+    calls[0] = calls[1] = placed->args;
+    if (cut == 0)
+        return scene->again ? 2 : 1;
+    calls[0] = placed_range(placed, 0, cut);
+    calls[1] = placed_range(placed, cut - over_again, tokens - cut + over_again);
+    if (scene->snapshots) { /* nothing comes in, and what goes out is where the second one looks */
+        calls[0].slots_out = calls[0].slots_in;
+        calls[0].slots_in.buffer = calls[0].accepted.buffer = NULL;
+    }
+    return 2;
+}
 
 /* Plays it; returns how many messages there were. */
 static uint64_t play(struct stage *stage, const struct scene *scene)
 {
-    static int32_t slots[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     struct problem problem;
     problem_init(&problem, &scene->problem);
     problem_solve(&problem);
     struct placed placed;
     problem_place(&problem, stage->context, LAYOUT_HEADS_FIRST, &placed);
     struct dj_attention_args *const args = &placed.args;
-    dj_buffer *slot_buffer = NULL;
+    dj_buffer *indices[2] = {NULL, NULL};
     struct dj_needs needs;
-    if (scene->states) {
-        args->slot_count = (uint32_t)scene->problem.batch;
-        slot_buffer = harness_buffer(stage->context, slots, sizeof slots);
-        args->slots_in.buffer = args->slots_out.buffer = slot_buffer;
-        HARNESS_OK(dj_attention_needs(placed.plan, NULL, &needs));
-        stage_region(stage, &args->state, needs.slot_size * args->slot_count)->wanted = true;
-        stage_region(stage, &args->slots_in.buffer, 0);
-        args->slots_out.buffer = args->slots_in.buffer;
-    }
+    if (scene->states)
+        place_states(stage, scene, placed.plan, args, indices);
     stage_region(stage, &args->q.buffer, 0);
     stage_region(stage, &args->k.buffer, 0);
     stage_region(stage, &args->v.buffer, 0);
@@ -218,17 +264,18 @@ static uint64_t play(struct stage *stage, const struct scene *scene)
     args->scratch.size = needs.scratch_size;
     args->barriers = 0;
 
-    const size_t cut = scene->cut ? scene->cut : scene->problem.tokens;
-    const struct dj_attention_args calls[2] = {
-        scene->cut ? placed_range(&placed, 0, cut) : *args,
-        placed_range(&placed, cut, scene->problem.tokens - cut)};
+    struct dj_attention_args calls[2];
+    const size_t count = make_calls(scene, &placed, calls);
     const VkCommandBuffer command = engine_command(&stage->engine);
     stage_begin(stage, command);
     HARNESS_OK(dj_recorder_begin_on(stage->recorder, command));
-    HARNESS_OK(dj_attention_record(placed.plan, stage->recorder, &calls[0]));
-    if (scene->cut) {
-        stage_between(stage, command);
-        HARNESS_OK(dj_attention_record(placed.plan, stage->recorder, &calls[1]));
+    for (size_t i = 0; i < count; i++) {
+        HARNESS_OK(dj_attention_needs(placed.plan, &calls[i], &needs));
+        if (scene->dispatches)
+            assert_int_equal(needs.dispatches, scene->dispatches);
+        if (i > 0)
+            stage_between(stage, command);
+        HARNESS_OK(dj_attention_record(placed.plan, stage->recorder, &calls[i]));
     }
     stage_end(stage, command);
     const uint64_t messages = stage_run(stage, command);
@@ -241,7 +288,8 @@ static uint64_t play(struct stage *stage, const struct scene *scene)
         free(got);
     }
     stage_clear(stage);
-    dj_buffer_destroy(&slot_buffer);
+    dj_buffer_destroy(&indices[0]);
+    dj_buffer_destroy(&indices[1]);
     placed_finish(&placed);
     problem_finish(&problem);
     return messages;
@@ -306,8 +354,31 @@ static uint64_t play_dct(struct stage *stage, uint32_t path, bool twice)
     return messages;
 }
 
-/* Two ways to bind. */
-static const uint32_t bindings[] = {0, SHIM_PUSH_DESCRIPTORS};
+/* Two ways to bind; synchronisation validation does not follow addresses. */
+static const uint32_t bindings[] = {SHIM_ADDRESSES, SHIM_ADDRESSES | SHIM_PUSH_DESCRIPTORS};
+
+enum {
+    STEP = 1, /* dispatches of a call that is one token a row */
+    RESIDENT = 5
+};
+
+static const struct scene one_token = {
+    .problem = {.normalise = true, SHAPE(3, 2, 2, 16, 16)},
+    .states = true,
+    .cut = 1,
+    .dispatches = STEP,
+};
+static const struct scene drafts = {
+    .problem = {.normalise = true, SHAPE(2, 50, 2, 16, 16)},
+    .states = true,
+    .cut = 44,
+    .snapshots = 4,
+};
+#define PACKED \
+    .normalise = true, .spans = DJ_SPANS_PACKED, .sequences = 5, .device_spans = true, \
+    SHAPE(1, 150, 2, 16, 16)
+static const struct scene packed = {.problem = {PACKED}, .states = true};
+static const struct scene packed_again = {.problem = {PACKED}, .again = true};
 
 static const struct scene whole[] = {
     {.problem = {.normalise = true,
@@ -329,6 +400,17 @@ static const struct scene whole[] = {
     {.problem = {.map = DJ_MAP_LINFORMER, .full = true, .features = 8, SHAPE(2, 64, 2, 16, 16)}},
 };
 
+static void play_all(struct stage *stage)
+{
+    static const struct scene *const others[] = {&one_token, &drafts, &packed, &packed_again};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        play(stage, &whole[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        play(stage, others[i]);
+    play_dct(stage, DJ_DCT_PATH_DENSE, false);
+    play_dct(stage, DJ_DCT_PATH_DENSE, true);
+}
+
 static void documented_barriers_are_enough(void **state)
 {
     (void)state;
@@ -336,10 +418,7 @@ static void documented_barriers_are_enough(void **state)
         for (size_t b = 0; b < sizeof bindings / sizeof *bindings; b++) {
             struct stage stage;
             stage_init(&stage, device, bindings[b]);
-            for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-                play(&stage, &whole[i]);
-            play_dct(&stage, DJ_DCT_PATH_DENSE, false);
-            play_dct(&stage, DJ_DCT_PATH_DENSE, true);
+            play_all(&stage);
             if (b == 0) /* takes time to generate */
                 play_dct(&stage, DJ_DCT_PATH_DEFAULT, true);
             stage_finish(&stage);
@@ -347,14 +426,39 @@ static void documented_barriers_are_enough(void **state)
     }
 }
 
-/* So that the test above can fail: without any one of the barriers the layer speaks. */
+/* Where kernels go by addresses, the layer sees the transfers alone: that garbage goes nowhere is
+ * all that is asked. */
+static void addresses_lead_to_no_garbage(void **state)
+{
+    (void)state;
+    static const struct scene resident = {
+        .problem = {.normalise = true, .family = DJ_FAMILY_RESIDENT, SHAPE(2, 600, 2, 32, 16)},
+        .states = true,
+        .cut = 580,
+        .dispatches = RESIDENT};
+    for (uint32_t device = 0; device < harness_device_count(); device++) {
+        struct stage stage;
+        stage_init(&stage, device, 0);
+        const uint32_t uses = dj_context_uses(stage.context);
+        if (uses & DJ_USE_DEVICE_ADDRESSES)
+            play_all(&stage);
+        else
+            print_message("# device %u has no addresses\n", device);
+        if ((uses & DJ_USE_DEVICE_ADDRESSES) && (uses & DJ_USE_SUBGROUPS))
+            play(&stage, &resident);
+        stage_finish(&stage);
+    }
+}
+
+/* So that the first test can fail: without any one of the barriers the layer speaks. */
 static void each_barrier_is_needed(void **state)
 {
     (void)state;
-    static const struct scene scene = {
+    static const struct scene cut = {
         .problem = {.normalise = true, SHAPE(2, 100, 2, 16, 16)}, .states = true, .cut = 37};
+    static const struct scene *const scenes[] = {&cut, &one_token, &drafts, &packed, &packed_again};
     struct stage stage;
-    stage_init(&stage, 0, 0);
+    stage_init(&stage, 0, bindings[0]);
     if (!stage.engine.validation) {
         stage_finish(&stage);
         print_message("# without the validation layer nobody would speak\n");
@@ -362,18 +466,24 @@ static void each_barrier_is_needed(void **state)
     }
     stage.engine.silent = true;
     for (stage.without = NO_BEGIN; stage.without <= NO_END; stage.without++) {
-        const uint64_t of_call = play(&stage, &scene);
-        const uint64_t of_transform = play_dct(&stage, DJ_DCT_PATH_DENSE, true);
-        if (of_call == 0 || of_transform == 0)
-            fail_msg("without barrier %d: %" PRIu64 " messages of attention, %" PRIu64
-                     " of a transform",
-                     (int)stage.without, of_call, of_transform);
+        for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++) {
+            /* steps share their states alone, where the layer lets a shader write, and so read,
+             * what another wrote */
+            if (stage.without == NO_BETWEEN &&
+                (scenes[i]->dispatches == STEP || (!scenes[i]->cut && !scenes[i]->again)))
+                continue;
+            if (play(&stage, scenes[i]) == 0)
+                fail_msg("scene %zu without barrier %d: no message", i, (int)stage.without);
+        }
+        if (play_dct(&stage, DJ_DCT_PATH_DENSE, true) == 0)
+            fail_msg("a transform without barrier %d: no message", (int)stage.without);
     }
     stage_finish(&stage);
 }
 
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(documented_barriers_are_enough),
+    HARNESS_TEST(addresses_lead_to_no_garbage),
     HARNESS_TEST(each_barrier_is_needed),
 };
 HARNESS_MAIN(tests)
