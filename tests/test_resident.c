@@ -255,20 +255,146 @@ static void parts(void **state)
     }
 }
 
-/* What is not a number goes to later tokens and its own column alone. */
+/* A sequence gives the bits that it gives alone, whatever it is among. */
+static void assert_each_alone(const struct problem_params *params)
+{
+    struct problem p;
+    struct placed placed;
+    problem_init(&p, params);
+    problem_solve(&p);
+    problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *const together = placed_output(&placed);
+    problem_assert(&p, together, "together");
+    placed_poison(&placed);
+    const size_t count = params->spans ? params->sequences : params->batch;
+    for (size_t n = 0; n < count; n++) {
+        const struct twin_span span = twin_key_span(&p.twin, n);
+        struct dj_attention_args args = placed_range(&placed, span.first, span.count);
+        struct dj_tensor *const tensors[4] = {&args.q, &args.k, &args.v, &args.o};
+        for (size_t i = 0; i < 4; i++) {
+            tensors[i]->offset += dj_type_size(tensors[i]->type) * span.row * tensors[i]->stride[0];
+            tensors[i]->shape[0] = 1;
+        }
+        args.spans = (struct dj_spans){.kind = DJ_SPANS_WHOLE};
+        HARNESS_OK(dj_attention_run(placed.plan, &args));
+    }
+    float *const alone = placed_output(&placed);
+    problem_assert_bits(&p, together, alone, problem_output_size(&p), "alone");
+    free(together);
+    free(alone);
+    placed_finish(&placed);
+    problem_finish(&p);
+}
+
+static void a_batch_is_each_alone(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    static const float decays[] = {0.97f, 1};
+    static const struct problem_params params[] = {
+        {SHAPE(3, 600, 4, 32, 20), .key_heads = 2, .normalise = true, RESIDENT},
+        {SHAPE(5, 70, 2, 20, 12), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
+         RESIDENT},
+        {SHAPE(1, 1500, 2, 64, 36), .normalise = true, .weighted = true, .spans = DJ_SPANS_PACKED,
+         .sequences = 5, .device_spans = true, RESIDENT},
+        {SHAPE(1, 300, 2, 16, 8), .map = DJ_MAP_ELU, .normalise = true, .spans = DJ_SPANS_PACKED,
+         .sequences = 9, RESIDENT},
+    };
+    for (size_t n = 0; n < sizeof params / sizeof *params; n++)
+        assert_each_alone(&params[n]);
+}
+
+/* What is not a number goes to later tokens and its own column alone: among tokens that are taken
+ * together, and behind the first span. */
 static void not_numbers(void **state)
 {
     (void)state;
-    static const int which_maps[] = {DJ_MAP_ELU, DJ_MAP_IDENTITY};
+    static const float decays[] = {0.97f, 0.5f};
+    static const struct {
+        struct problem_params params;
+        size_t token;
+    } cases[] = {
+        {{SHAPE(1, 40, 2, 16, 8), .map = DJ_MAP_ELU, .normalise = true, RESIDENT}, 13},
+        {{SHAPE(1, 40, 2, 16, 8), .map = DJ_MAP_IDENTITY, RESIDENT}, 13},
+        {{SHAPE(1, 40, 2, 32, 8), .weighted = true, .own_numbers = true, .normalise = true,
+          RESIDENT},
+         13},
+        {{SHAPE(1, 600, 2, 64, 36), .normalise = true, RESIDENT}, 520},
+        {{SHAPE(1, 40, 2, 32, 8), .map = DJ_MAP_SOFTMAX_DCT, .normalise = true, RESIDENT}, 13},
+        {{SHAPE(1, 40, 2, 32, 8), .map = DJ_MAP_SOFTMAX_DCT, RESIDENT}, 16},
+        {{SHAPE(1, 40, 2, 16, 8), .map = DJ_MAP_RELU, .normalise = true, RESIDENT}, 13},
+        {{SHAPE(1, 70, 2, 32, 8), .normalise = true, .decay = decays, .decay_count = 2, RESIDENT},
+         13},
+        {{SHAPE(1, 70, 2, 16, 8), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
+          RESIDENT},
+         33},
+    };
     if (!is_there())
         return;
-    for (int m = 0; m < 2; m++) {
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
         struct problem p;
-        problem_init(&p, &(struct problem_params){SHAPE(1, 40, 2, 16, 8), .map = which_maps[m],
-                                                  .normalise = m == 0, RESIDENT});
+        problem_init(&p, &cases[n].params);
         problem_solve(&p);
-        reach_assert(&p, 0, 13);
+        reach_assert(&p, 0, cases[n].token);
         problem_finish(&p);
+    }
+}
+
+/* Half of the tokens into slots, the rest from there. */
+static float *run_halves(struct pool *pool, const int32_t slots[2])
+{
+    const uint64_t tokens = pool->problem.twin.tokens;
+    placed_poison(&pool->placed);
+    pool_run(pool, 0, tokens / 2, NULL, slots);
+    pool_run(pool, tokens / 2, tokens - tokens / 2, slots, NULL);
+    return placed_output(&pool->placed);
+}
+
+/* Through a slot, too: to the later tokens of its sequence and head, and to no other slot. */
+static void not_numbers_in_slots(void **state)
+{
+    (void)state;
+    if (!is_there())
+        return;
+    enum {
+        TOKEN = 21,
+        HEAD = 1,
+        HEADS = 3,
+        WIDTH = 8
+    };
+    static const float decays[] = {0.97f, 1, 0.5f}, bad[] = {NAN, INFINITY, -INFINITY};
+    static const int32_t clean_slots[2] = {0, 1}, slots[2] = {3, 2};
+    for (int n = 0; n < 6; n++) { /* in k and in v, with a decay and without */
+        const bool in_v = n & 1;
+        struct pool pool;
+        pool_init(&pool, harness_context(0),
+                  &(struct problem_params){SHAPE(2, 80, HEADS, 32, WIDTH), .normalise = true,
+                                           .decay = decays, .decay_count = n % 4 < 2 ? 3 : 0,
+                                           RESIDENT},
+                  4);
+        const struct dj_tensor *const tensor = in_v ? &pool.placed.args.v : &pool.placed.args.k;
+        float *const clean = run_halves(&pool, clean_slots);
+        problem_assert(&pool.problem, clean, "through slots");
+        HARNESS_OK(
+            dj_buffer_write(tensor->buffer,
+                            tensor->offset + 4 * (tensor->stride[0] + TOKEN * tensor->stride[1] +
+                                                  HEAD * tensor->stride[2] + 5),
+                            &bad[n / 2], 4));
+        float *const got = run_halves(&pool, slots);
+        for (size_t i = 0; i < 2 * 80 * HEADS * WIDTH; i++) {
+            const size_t head = i / WIDTH % HEADS, token = i / WIDTH / HEADS;
+            if (token >= 80 + TOKEN && head == HEAD && (!in_v || i % WIDTH == 5))
+                assert_false(isfinite(got[i]));
+            else
+                assert_memory_equal(&got[i], &clean[i], sizeof *got);
+        }
+        pool_assert_equal(&pool, 0, 3);
+        pool_assert_tokens(&pool, 2, 40);
+        free(clean);
+        free(got);
+        pool_finish(&pool);
     }
 }
 
@@ -304,7 +430,9 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(identical_keys),
     HARNESS_TEST(states),
     HARNESS_TEST(parts),
+    HARNESS_TEST(a_batch_is_each_alone),
     HARNESS_TEST(not_numbers),
+    HARNESS_TEST(not_numbers_in_slots),
     HARNESS_TEST(refusals),
 };
 
