@@ -3,6 +3,7 @@
 
 #include "engine.h"
 #include "shim.h"
+#include "skip.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -70,9 +71,9 @@ static void choose_mode(void)
     shim_promise(&promise);
 }
 
-/* The layer's advice about performance and portability, but for what does not hold here; every message,
- * however often it comes; and what shaders do to buffers, which newer layers leave out. The
- * environment is the layer's own way to be told so, in the programs that tests run as well. */
+/* The layer's advice about performance and portability, but for what does not hold here; every
+ * message, however often it comes; and what shaders do to buffers, which newer layers leave out.
+ * The environment is the layer's own way to be told so, in the programs that tests run as well. */
 static void set_up_layer(void)
 {
     static const char *const unheeded[] = {
@@ -111,6 +112,7 @@ static void set_up_layer(void)
 void harness_prepare(void)
 {
     set_up_layer();
+    skip_prepare();
     cmocka_set_message_output(CM_OUTPUT_TAP);
     choose_mode();
     const char *filter = getenv("DIJIANG_TEST_FILTER");

@@ -39,6 +39,9 @@ int harness_status(int failed_tests);
 /* cmocka per-test tear-down: fails if the validation layer said anything during the test. */
 int harness_check_validation(void **state);
 
+/* Leaves a case, which is then reported as skipped, with the reason. */
+__attribute__((format(printf, 1, 2))) void harness_skip(const char *format, ...);
+
 /* cmocka per-test set-up: starts the random numbers again from the printed seed, so that a test
  * fails alone (DIJIANG_TEST_FILTER) as it failed among others. */
 int harness_reseed(void **state);

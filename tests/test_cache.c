@@ -243,10 +243,8 @@ static void fused_kernels_take_no_compiling(void **state)
         covered = covered || fused;
         done(&context);
     }
-    if (!covered) {
-        print_message("# skipped: no device has fused kernels by default\n");
-        skip();
-    }
+    if (!covered)
+        harness_skip("no device has fused kernels by default");
 }
 
 static void assert_refused(const void *data, uint64_t size)

@@ -151,13 +151,15 @@ static uint64_t tokens_for(const struct dj_device_info *info, uint64_t size)
     return tokens < 70 ? 70 : tokens;
 }
 
-static void reach(dj_context *context, uint64_t size)
+/* Whether the device has room for it, and then it must be right. */
+static bool reach(dj_context *context, uint64_t size)
 {
     struct dj_device_info info;
     HARNESS_OK(dj_context_device(context, &info));
     dj_buffer *inputs = large_buffer(context, size);
     dj_buffer *output = inputs ? large_buffer(context, size) : NULL;
-    for (size_t n = 0; output && n < sizeof(kinds) / sizeof(*kinds); n++) {
+    const bool room = output != NULL;
+    for (size_t n = 0; room && n < sizeof(kinds) / sizeof(*kinds); n++) {
         struct problem_params params = kinds[n];
         params.tokens = tokens_for(&info, size);
         struct problem problem;
@@ -172,6 +174,17 @@ static void reach(dj_context *context, uint64_t size)
     }
     dj_buffer_destroy(&inputs);
     dj_buffer_destroy(&output);
+    return room;
+}
+
+/* Skipped where no device has room: test_far.c has what the host makes of such tensors. */
+static void reach_on_devices(uint64_t size)
+{
+    bool reached = false;
+    for (uint32_t i = 0; i < harness_device_count(); i++)
+        reached = reach(harness_context(i), size) || reached;
+    if (!reached)
+        harness_skip("no device has room for two buffers of %llu bytes", (unsigned long long)size);
 }
 
 static void beyond_the_binding_range(void **state)
@@ -180,32 +193,39 @@ static void beyond_the_binding_range(void **state)
     for (uint32_t i = 0; i < harness_device_count(); i++) {
         struct dj_device_info info;
         HARNESS_OK(dj_context_device(harness_context(i), &info));
-        reach(harness_context(i), info.max_storage_range / 8 * 9);
+        (void)reach(harness_context(i), info.max_storage_range / 8 * 9);
     }
 }
 
 static void beyond_31_bits(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < harness_device_count(); i++)
-        reach(harness_context(i), UINT64_C(1) << 31);
+    reach_on_devices((UINT64_C(1) << 31) + (1 << 24));
 }
 
-/* Bytes beyond 2^32; with them elements of 2 bytes beyond 2^31 and 2^32, and of 4 bytes. */
 static void beyond_32_bits(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < harness_device_count(); i++) {
-        reach(harness_context(i), (UINT64_C(1) << 32) + (1 << 24));
-        reach(harness_context(i), (UINT64_C(1) << 33) + (1 << 24));
-        reach(harness_context(i), (UINT64_C(1) << 34) + (1 << 24));
-    }
+    reach_on_devices((UINT64_C(1) << 32) + (1 << 24));
+}
+
+/* Elements of 2 bytes, and of 4. */
+static void halves_beyond_32_bits(void **state)
+{
+    (void)state;
+    reach_on_devices((UINT64_C(1) << 33) + (1 << 24));
+}
+
+static void floats_beyond_32_bits(void **state)
+{
+    (void)state;
+    reach_on_devices((UINT64_C(1) << 34) + (1 << 24));
 }
 
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(beyond_the_binding_range),
-    HARNESS_TEST(beyond_31_bits),
-    HARNESS_TEST(beyond_32_bits),
+    HARNESS_TEST(beyond_the_binding_range), HARNESS_TEST(beyond_31_bits),
+    HARNESS_TEST(beyond_32_bits),           HARNESS_TEST(halves_beyond_32_bits),
+    HARNESS_TEST(floats_beyond_32_bits),
 };
 
 HARNESS_MAIN(tests)

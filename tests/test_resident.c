@@ -12,22 +12,19 @@
 
 #define RESIDENT .family = DJ_FAMILY_RESIDENT
 
-/* Whether the first device has what they need; says so if not. */
-static bool is_there(void)
+/* Skips the case unless the first device has what they need. */
+static void require_kernels(void)
 {
     const uint32_t needed = DJ_USE_SUBGROUPS | DJ_USE_DEVICE_ADDRESSES;
-    if ((dj_context_uses(harness_context(0)) & needed) == needed)
-        return true;
-    print_message("# skipped: no subgroups of a size that can be asked for, or no addresses\n");
-    return false;
+    if ((dj_context_uses(harness_context(0)) & needed) != needed)
+        harness_skip("no subgroups of a size that can be asked for, or no addresses");
 }
 
 /* One plan, several lengths. */
 static void test_lengths(const struct problem_params *params, const size_t *tokens, size_t count,
                          const char *what)
 {
-    if (!is_there())
-        return;
+    require_kernels();
     struct problem p;
     problem_init(&p, params);
     struct made made = problem_make(&p, 0);
@@ -91,8 +88,7 @@ static void maps(void **state)
 static void types_and_layouts(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     for (uint32_t type = 0; type < 3; type++)
         for (int layout = 0; layout < LAYOUT_COUNT; layout++)
             problem_test_random(
@@ -106,8 +102,7 @@ static void types_and_layouts(void **state)
 static void spans_and_groups(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     for (int n = 0; n < 6; n++) {
         const bool packed = n & 1;
         problem_test_random(
@@ -122,8 +117,7 @@ static void spans_and_groups(void **state)
 static void exponents_grow(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
                                         magnitude_huge_once};
     static const float decays[] = {1, 0.9f, 0.05f, 0x1p-126f};
@@ -151,8 +145,7 @@ static void exponents_grow(void **state)
 static void near_ties(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     static const double K[] = {30, 300, 1000};
     const struct problem_params params = {SHAPE(1, 200, 2, 64, 8), .normalise = true, .sigma = 0.5,
                                           .scale = 1, RESIDENT};
@@ -181,8 +174,7 @@ static void near_ties(void **state)
 static void identical_keys(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     struct problem p;
     problem_init(&p, &(struct problem_params){SHAPE(1, 65536, 2, 4, 4), .map = DJ_MAP_ELU,
                                               .normalise = true, RESIDENT});
@@ -202,8 +194,7 @@ enum {
 static void states(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     static const float decays[] = {0.97f, 1};
     static const struct problem_params variants[] = {
         {SHAPE(2, TOKENS, 4, 32, 20), .normalise = true, .key_heads = 2, RESIDENT},
@@ -225,8 +216,7 @@ static void states(void **state)
 static void parts(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     static const float decays[] = {0.97f, 1};
     for (int decay = 0; decay < 2; decay++) {
         struct problem p;
@@ -290,8 +280,7 @@ static void assert_each_alone(const struct problem_params *params)
 static void a_batch_is_each_alone(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     static const float decays[] = {0.97f, 1};
     static const struct problem_params params[] = {
         {SHAPE(3, 600, 4, 32, 20), .key_heads = 2, .normalise = true, RESIDENT},
@@ -331,8 +320,7 @@ static void not_numbers(void **state)
           RESIDENT},
          33},
     };
-    if (!is_there())
-        return;
+    require_kernels();
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
         struct problem p;
         problem_init(&p, &cases[n].params);
@@ -356,8 +344,7 @@ static float *run_halves(struct pool *pool, const int32_t slots[2])
 static void not_numbers_in_slots(void **state)
 {
     (void)state;
-    if (!is_there())
-        return;
+    require_kernels();
     enum {
         TOKEN = 21,
         HEAD = 1,

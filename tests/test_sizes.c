@@ -421,7 +421,7 @@ static void last_words_are_whole(void **state)
     struct dj_device_info info;
     HARNESS_OK(dj_context_device(quiet, &info));
     if (!info.storage_16bit)
-        skip(); /* offsets are even there */
+        harness_skip("without 16-bit storage offsets are even");
     HARNESS_OK(dj_attention_create(quiet, &params, &plan));
     for (int n = 0; n < 4; n++) {
         struct dj_buffer inputs = make_up(quiet, 1024), output = make_up(quiet, n & 1 ? 12 : 10);

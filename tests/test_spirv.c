@@ -138,8 +138,7 @@ static void what_is_made_is_valid(void **state)
         const bool validated = validate(shaders[i].name, got, count);
         free(got);
         if (!validated) {
-            print_message("# spirv-val is not installed (Debian: spirv-tools)\n");
-            skip();
+            harness_skip("spirv-val is not installed (Debian: spirv-tools)");
         }
     }
 }
@@ -165,8 +164,7 @@ static void generated_kernels_ask_too(void **state)
         dj_recipe_finish(&recipe);
     }
 #else
-    print_message("# no generated kernels in this build\n");
-    skip();
+    harness_skip("no generated kernels in this build");
 #endif
 }
 

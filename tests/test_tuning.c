@@ -12,13 +12,11 @@
 static const struct problem_params shape = {SHAPE(1, TOKENS, 2, 32, 8), .normalise = true,
                                             .family = DJ_FAMILY_TUNED};
 
-static bool has_choice(void)
+static void require_kernels(void)
 {
     const uint32_t needed = DJ_USE_SUBGROUPS | DJ_USE_DEVICE_ADDRESSES;
-    if ((dj_context_uses(harness_context(0)) & needed) == needed)
-        return true;
-    print_message("# skipped: without resident kernels there is nothing to choose\n");
-    return false;
+    if ((dj_context_uses(harness_context(0)) & needed) != needed)
+        harness_skip("without resident kernels there is nothing to choose");
 }
 
 static bool is_poisoned(const struct placed *placed)
@@ -84,8 +82,7 @@ static void assert_stays_chosen(const struct problem *problem, const float *want
 static void chooses_one_for_good(void **state)
 {
     (void)state;
-    if (!has_choice())
-        return;
+    require_kernels();
     struct problem problem;
     struct placed placed;
     struct dj_needs needs;
@@ -135,8 +132,7 @@ static void chooses_one_for_good(void **state)
 static void fails_whole(void **state)
 {
     (void)state;
-    if (!has_choice())
-        return;
+    require_kernels();
     struct problem problem;
     struct placed placed;
     struct problem_params other = shape;
