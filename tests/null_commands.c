@@ -112,6 +112,7 @@ null_vkBeginCommandBuffer(VkCommandBuffer handle, const VkCommandBufferBeginInfo
     commands->bound = false;
     commands->pipeline = NULL;
     memset(commands->bindings, 0, sizeof commands->bindings);
+    memset(commands->push, 0, sizeof commands->push);
     return VK_SUCCESS;
 }
 NULL_PROVIDE(vkBeginCommandBuffer)
@@ -312,12 +313,14 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdPushConstants(VkCommandBuffer handle
                                                           const void *values)
 {
     NULL_ENTER(vkCmdPushConstants);
-    (void)recording(handle, __func__);
+    struct null_command_buffer *const commands = recording(handle, __func__);
     const struct null_pipeline_layout *const layout = NULL_OF(layout_handle, PIPELINE_LAYOUT);
     if (stages != VK_SHADER_STAGE_COMPUTE_BIT || offset % 4 != 0 || size % 4 != 0 || size == 0 ||
         values == NULL || offset > layout->push || size > layout->push - offset)
         null_misuse("vkCmdPushConstants: %u bytes at %u, the layout has %u", size, offset,
                     layout->push);
+    else if (size <= NULL_MOST_PUSH && offset <= NULL_MOST_PUSH - size)
+        memcpy(commands->push + offset, values, size);
     null_count_recorded(0, 0, 1, 0);
 }
 NULL_PROVIDE(vkCmdPushConstants)
@@ -342,7 +345,11 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdDispatch(VkCommandBuffer handle, uin
     null_count_recorded(1, 0, 0, 0);
     if (null_on_dispatch == NULL)
         return;
-    struct null_dispatch dispatch = {.groups = {x, y, z}};
+    struct null_dispatch dispatch = {
+        .pipeline = NULL_HANDLE_OF(VkPipeline, commands->pipeline),
+        .bindings = commands->pipeline != NULL ? commands->pipeline->bindings : 0,
+        .groups = {x, y, z}};
+    memcpy(dispatch.push, commands->push, sizeof dispatch.push);
     for (int i = 0; i < NULL_MOST_BINDINGS; i++) {
         dispatch.data[i] = commands->bindings[i].data;
         dispatch.range[i] = commands->bindings[i].range;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* A Vulkan that is not there: a whole table of functions that allocates and records but executes
- * nothing. Objects are host blocks, counted by kind; memory is host memory; a command buffer counts
- * what is recorded into it and complains of misuse; submissions are over at once. It may be used
- * from several threads by Vulkan's own rules: what those leave to the caller to synchronise is
- * written without a lock, so that a thread sanitizer sees who does not.
+ * nothing. Objects are host blocks, counted by kind; memory is host memory, and beyond 2^30 bytes,
+ * where it is not to be mapped, address space alone; a command buffer counts what is recorded into
+ * it and complains of misuse; submissions are over at once. It may be used from several threads by
+ * Vulkan's own rules: what those leave to the caller to synchronise is written without a lock, so
+ * that a thread sanitizer sees who does not.
  *
  * Settings, faults and hooks are the process's; they are changed while nobody calls. */
 #ifndef DJ_TESTS_NULL_DEVICE_H
@@ -26,7 +27,8 @@ struct null_settings {
     uint64_t storage_range, allocation, offset_alignment, heap;
     bool unified; /* one memory type with everything; else device memory is not mapped */
     bool push_descriptors, device_addresses, storage_16bit, float_controls;
-    bool layer; /* the validation layer is installed, and has nothing to say */
+    bool whole_subgroups; /* of subgroup_size; they exchange what they like */
+    bool layer;           /* the validation layer is installed, and has nothing to say */
 };
 
 /* The least that Vulkan and dijiang require, and nothing optional. */
@@ -171,16 +173,22 @@ void null_fail_at(uint64_t n, VkResult code, bool lasting);
 bool null_fault(const char **function);
 
 /* Called for each dispatch as it is recorded; NULL: nothing. data: where each bound range begins in
- * host memory; NULL where nothing is bound. */
+ * host memory, which is also its device address; NULL where nothing is bound. */
 struct null_dispatch {
+    VkPipeline pipeline;
+    uint32_t bindings; /* that the pipeline's kernel declares, by bit */
     void *data[16];
     uint64_t range[16];
     uint32_t groups[3];
+    uint8_t push[256]; /* the push constants */
 };
 extern void (*null_on_dispatch)(const struct null_dispatch *dispatch);
 
 /* Called first by each function of the table; and for each buffer that is made. NULL: nothing. */
 extern void (*null_on_call)(enum null_function function);
 extern void (*null_on_buffer)(const VkBufferCreateInfo *info);
+
+/* Where a buffer with memory begins in host memory. */
+void *null_buffer_data(VkBuffer buffer);
 
 #endif

@@ -73,6 +73,7 @@ struct null_memory {
     uint64_t size;
     void *data;
     bool mappable, mapped, addressed;
+    bool bare; /* address space that nobody may touch */
 };
 
 struct null_buffer {
@@ -145,6 +146,7 @@ struct null_command_buffer {
     enum null_command_state state;
     bool once, bound;
     struct null_pipeline *pipeline;
+    uint8_t push[NULL_MOST_PUSH];
     struct null_binding bindings[NULL_MOST_BINDINGS];
 };
 

@@ -2,6 +2,8 @@
 /* The null device's buffers, memory, pipelines, layouts, caches and fences. */
 #include "null_inside.h"
 
+#include <sys/mman.h>
+
 /* The families that share a buffer, by bit; 0: none does. */
 static uint32_t sharing_families(const struct null_device *device, const VkBufferCreateInfo *info)
 {
@@ -70,6 +72,19 @@ static bool wants_address(const void *chain)
     return false;
 }
 
+/* Host memory; of what is large and not mapped address space alone, which any machine has. */
+static bool back(struct null_memory *memory)
+{
+    memory->bare = !memory->mappable && memory->size > UINT64_C(1) << 30;
+    if (memory->bare) {
+        memory->data =
+            mmap(NULL, memory->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        return memory->data != MAP_FAILED;
+    }
+    memory->data = null_block(memory->size);
+    return memory->data != NULL;
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL null_vkAllocateMemory(VkDevice device,
                                                             const VkMemoryAllocateInfo *info,
                                                             const VkAllocationCallbacks *callbacks,
@@ -86,13 +101,12 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkAllocateMemory(VkDevice device,
         null_object_create(NULL_OBJECT_MEMORY, sizeof *memory, &owner->object, callbacks);
     if (memory == NULL)
         return VK_ERROR_OUT_OF_HOST_MEMORY;
-    memory->data = null_block(info->allocationSize);
-    if (memory->data == NULL) {
+    memory->size = info->allocationSize;
+    memory->mappable = owner->settings->unified || info->memoryTypeIndex > 0;
+    if (!back(memory)) {
         null_object_destroy(&memory->object, callbacks);
         return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    memory->size = info->allocationSize;
-    memory->mappable = owner->settings->unified || info->memoryTypeIndex > 0;
     memory->addressed = wants_address(info->pNext);
     *handle = NULL_HANDLE_OF(VkDeviceMemory, memory);
     return VK_SUCCESS;
@@ -107,7 +121,10 @@ static VKAPI_ATTR void VKAPI_CALL null_vkFreeMemory(VkDevice device, VkDeviceMem
     if (handle == VK_NULL_HANDLE)
         return;
     struct null_memory *const memory = NULL_OF(handle, MEMORY);
-    null_block_free(memory->data);
+    if (memory->bare)
+        munmap(memory->data, memory->size);
+    else
+        null_block_free(memory->data);
     null_object_destroy(&memory->object, callbacks);
 }
 NULL_PROVIDE(vkFreeMemory)
@@ -162,6 +179,12 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkBindBufferMemory(VkDevice device, V
     return VK_SUCCESS;
 }
 NULL_PROVIDE(vkBindBufferMemory)
+
+void *null_buffer_data(VkBuffer handle)
+{
+    const struct null_buffer *const buffer = NULL_OF(handle, BUFFER);
+    return (char *)buffer->memory->data + buffer->offset;
+}
 
 static VkDeviceAddress address_of(VkDevice device, const VkBufferDeviceAddressInfo *info)
 {

@@ -214,6 +214,18 @@ static VKAPI_ATTR void VKAPI_CALL null_vkGetPhysicalDeviceProperties2(
             subgroup->subgroupSize = settings->subgroup_size;
             subgroup->supportedStages = VK_SHADER_STAGE_COMPUTE_BIT;
             subgroup->supportedOperations = VK_SUBGROUP_FEATURE_BASIC_BIT;
+            if (settings->whole_subgroups)
+                subgroup->supportedOperations |= VK_SUBGROUP_FEATURE_BALLOT_BIT |
+                                                 VK_SUBGROUP_FEATURE_SHUFFLE_BIT |
+                                                 VK_SUBGROUP_FEATURE_SHUFFLE_RELATIVE_BIT;
+            break;
+        }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES: {
+            VkPhysicalDeviceSubgroupSizeControlProperties *const control = (void *)node;
+            control->minSubgroupSize = control->maxSubgroupSize = settings->subgroup_size;
+            control->maxComputeWorkgroupSubgroups =
+                settings->max_invocations / settings->subgroup_size;
+            control->requiredSubgroupSizeStages = VK_SHADER_STAGE_COMPUTE_BIT;
             break;
         }
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES:
@@ -242,6 +254,12 @@ null_vkGetPhysicalDeviceFeatures2(VkPhysicalDevice physical, VkPhysicalDeviceFea
             ((VkPhysicalDeviceBufferDeviceAddressFeatures *)node)->bufferDeviceAddress =
                 settings->device_addresses;
             break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES: {
+            VkPhysicalDeviceSubgroupSizeControlFeatures *const control = (void *)node;
+            control->subgroupSizeControl = control->computeFullSubgroups =
+                settings->whole_subgroups;
+            break;
+        }
         default:
             break;
         }
@@ -294,7 +312,7 @@ null_vkEnumerateDeviceExtensionProperties(VkPhysicalDevice physical, const char 
     (void)layer;
     NULL_ENTER_MAKING(vkEnumerateDeviceExtensionProperties, NULL, count, sizeof *count);
     const struct null_settings *const settings = settings_of(physical);
-    const char *names[4];
+    const char *names[8];
     uint32_t found = 0;
     if (settings->push_descriptors)
         names[found++] = VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME;
@@ -302,6 +320,8 @@ null_vkEnumerateDeviceExtensionProperties(VkPhysicalDevice physical, const char 
         names[found++] = VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME;
     if (settings->float_controls)
         names[found++] = VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME;
+    if (settings->whole_subgroups)
+        names[found++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     return list_extensions(names, found, count, properties);
 }
 NULL_PROVIDE(vkEnumerateDeviceExtensionProperties)
