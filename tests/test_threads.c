@@ -6,6 +6,7 @@
 
 #include "harness.h"
 
+#include "../lib/buffer.h"
 #include "../lib/context.h"
 
 #include <dijiang/dijiang.h>
@@ -56,6 +57,9 @@ struct shared {
     dj_features *features;
     struct dj_tensor q, k, v;
     const float *want; /* the output; NULL: nothing is computed */
+    dj_buffer *states; /* a slot for each thread */
+    uint64_t slot_size;
+    const char *want_states; /* that calls leave in them; NULL likewise */
     int rounds;
     uint32_t dct_path;
 };
@@ -112,6 +116,109 @@ static void attend(const struct shared *shared)
     dj_buffer_destroy(&o.buffer);
 }
 
+static uint32_t stop_at(void *user, uint64_t done, uint64_t total)
+{
+    const uint64_t *const stop = user;
+    return done >= *stop && total > 0;
+}
+
+/* Within a budget and in many parts, which change no bit; to the end, and given up half-way. */
+static void attend_in_time(const struct shared *shared)
+{
+    struct dj_tensor o;
+    if (!CHECK_OK(dj_tensor_create(shared->context, DJ_FLOAT32, shape, NULL, &o)))
+        return;
+    uint64_t stop = UINT64_MAX;
+    const struct dj_run_params run = {.budget_ns = 1000000, .progress = stop_at, .user = &stop};
+    struct dj_attention_args args = args_of(shared, &o);
+    args.max_work = 1;
+    CHECK_OK(dj_attention_run_with(shared->plan, &args, &run));
+    check_output(shared, &o);
+    stop = 1;
+    CHECK(dj_attention_run_with(shared->plan, &args, &run) == DJ_ERROR_CANCELLED);
+    dj_buffer_destroy(&o.buffer);
+}
+
+/* The queries' buffer by another name: wrapped, and read by a call. */
+static void attend_wrapped(const struct shared *shared)
+{
+    const dj_buffer *const own = shared->q.buffer;
+    const struct dj_wrap_params params = {.buffer = dj_buffer_handle(own),
+                                          .size = dj_buffer_size(own),
+                                          .usage = own->usage,
+                                          .host_cached = own->host_cached,
+                                          .mapped = own->mapped};
+    struct dj_tensor o;
+    dj_buffer *wrapped = NULL;
+    if (!CHECK_OK(dj_tensor_create(shared->context, DJ_FLOAT32, shape, NULL, &o)))
+        return;
+    struct dj_attention_args args = args_of(shared, &o);
+    if (CHECK_OK(dj_buffer_wrap(shared->context, &params, &wrapped))) {
+        args.q.buffer = wrapped;
+        CHECK_OK(dj_attention_run(shared->plan, &args));
+        check_output(shared, &o);
+    }
+    dj_buffer_destroy(&wrapped);
+    dj_buffer_destroy(&o.buffer);
+}
+
+/* A call of fewer tokens the higher the slot leaves its state there, which is saved. */
+static bool leave_state(const struct shared *shared, int slot, void *state)
+{
+    const int32_t out = slot;
+    struct dj_tensor o;
+    if (!CHECK_OK(dj_tensor_create(shared->context, DJ_FLOAT32, shape, NULL, &o)))
+        return false;
+    struct dj_attention_args args = args_of(shared, &o);
+    struct dj_tensor *const tensors[] = {&args.q, &args.k, &args.v, &args.o};
+    for (int i = 0; i < 4; i++)
+        tensors[i]->shape[1] -= (uint64_t)slot;
+    args.state = shared->states;
+    args.slot_count = THREADS;
+    args.slots_out.host = &out;
+    const bool left =
+        CHECK_OK(dj_attention_run(shared->plan, &args)) &&
+        CHECK_OK(dj_state_save(shared->plan, &args, (uint32_t)slot, state, shared->slot_size));
+    dj_buffer_destroy(&o.buffer);
+    return left;
+}
+
+/* Each thread has a slot of its own in one pool: left, saved, loaded, saved again. */
+static void keep_states(const struct shared *shared, int slot)
+{
+    const struct dj_attention_args args = {.state = shared->states, .slot_count = THREADS};
+    const uint64_t size = shared->slot_size;
+    char *const states = calloc(2, size);
+    if (CHECK(states != NULL) && leave_state(shared, slot, states)) {
+        CHECK(shared->want_states == NULL ||
+              memcmp(states, shared->want_states + (uint64_t)slot * size, size) == 0);
+        CHECK_OK(dj_state_load(shared->plan, &args, (uint32_t)slot, states, size));
+        CHECK_OK(dj_state_save(shared->plan, &args, (uint32_t)slot, states + size, size));
+        CHECK(shared->want_states == NULL || memcmp(states, states + size, size) == 0);
+    }
+    free(states);
+}
+
+/* The cache as it is, while plans are made that make it grow. */
+static void save_cache(const struct shared *shared)
+{
+    uint64_t size = 0;
+    char *data = NULL;
+    dj_result result = dj_cache_save(shared->context, NULL, &size);
+    while (result == DJ_SUCCESS || result == DJ_ERROR_LIMIT) {
+        free(data);
+        data = malloc(size);
+        if (!CHECK(data != NULL))
+            return;
+        result = dj_cache_save(shared->context, data, &size);
+        if (result == DJ_SUCCESS)
+            break;
+    }
+    if (CHECK_OK(result))
+        CHECK_OK(dj_cache_check(shared->context, data, size));
+    free(data);
+}
+
 static void make_buffers(const struct shared *shared)
 {
     for (uint32_t memory = 0; memory <= DJ_MEMORY_DOWNLOAD; memory++) {
@@ -162,6 +269,10 @@ static void *work(void *user)
     const struct worker *const worker = user;
     for (int round = 0; round < worker->shared->rounds; round++) {
         attend(worker->shared);
+        attend_in_time(worker->shared);
+        attend_wrapped(worker->shared);
+        keep_states(worker->shared, worker->number);
+        save_cache(worker->shared);
         make_buffers(worker->shared);
         make_plans(worker->shared, worker->number + round);
         make_transforms(worker->shared, worker->number / 2 + round);
@@ -197,6 +308,12 @@ static void share_context(dj_context *context, bool computes, int rounds, uint32
     }
     HARNESS_OK(dj_attention_create(context, &plan, &shared.plan));
     HARNESS_OK(dj_features_create(context, &numbers, &shared.features));
+    struct dj_needs needs;
+    HARNESS_OK(dj_attention_needs(shared.plan, NULL, &needs));
+    shared.slot_size = needs.slot_size;
+    shared.states = harness_buffer(context, NULL, THREADS * needs.slot_size);
+    char *const states = malloc(THREADS * needs.slot_size);
+    assert_non_null(states);
     if (computes) {
         struct dj_tensor o;
         HARNESS_OK(dj_tensor_create(context, DJ_FLOAT32, shape, NULL, &o));
@@ -205,8 +322,14 @@ static void share_context(dj_context *context, bool computes, int rounds, uint32
         HARNESS_OK(dj_buffer_read(o.buffer, 0, want, sizeof want));
         dj_buffer_destroy(&o.buffer);
         shared.want = want;
+        for (int i = 0; i < THREADS; i++)
+            assert_true(leave_state(&shared, i, states + (uint64_t)i * needs.slot_size));
+        HARNESS_OK(dj_buffer_read(shared.states, 0, states, THREADS * needs.slot_size));
+        shared.want_states = states;
     }
     run_threads(&shared, work);
+    free(states);
+    dj_buffer_destroy(&shared.states);
     dj_features_destroy(&shared.features);
     dj_attention_destroy(&shared.plan);
     for (int i = 0; i < 3; i++)
