@@ -177,7 +177,7 @@ dj_result dj_attention_tune(dj_attention *plan, const struct dj_attention_args *
                        "dj_attention_tune runs the call several times: no slots");
     struct dj_attention_args own = *args;
     if (own.scratch.buffer == NULL)
-        own.scratch = (struct dj_scratch){.size = 0};
+        own.scratch.offset = own.scratch.size = 0;
     struct dj_call call;
     struct dj_layout layout;
     struct dj_needs needs;

@@ -34,7 +34,7 @@ static struct {
     dj_recorder *recorder;
     dj_dct *dct;
     dj_features *features;
-    dj_attention *attention;
+    dj_attention *attention, *tuned;
 } objects;
 
 /* A member that must be 0. name: what the line starts with; NULL: where nothing can be logged. */
@@ -249,6 +249,11 @@ static dj_result attention_run(const void *given)
     return dj_attention_run(objects.attention, given);
 }
 
+static dj_result attention_tune(const void *given)
+{
+    return dj_attention_tune(objects.tuned, given);
+}
+
 static dj_result attention_needs(const void *given)
 {
     struct dj_needs needs;
@@ -350,6 +355,7 @@ static void test_args(void **state)
                 attention_record_part),
         SUBJECT("dj_attention_run", attention, attention_args_members, attention_run),
         SUBJECT("dj_attention_run_with", attention, attention_args_members, attention_run_with),
+        SUBJECT("dj_attention_tune", attention, attention_args_members, attention_tune),
     };
     TRY_ALL(subjects);
 }
@@ -370,6 +376,7 @@ static void test_args_without_scratch(void **state)
         SUBJECT("dj_dct_run", dct, dct_args_members, dct_run),
         SUBJECT("dj_attention_needs", attention, attention_args_members, attention_needs),
         SUBJECT("dj_attention_run", attention, attention_args_members, attention_run),
+        SUBJECT("dj_attention_tune", attention, attention_args_members, attention_tune),
     };
     TRY_ALL(subjects);
 }
@@ -567,11 +574,15 @@ static int set_up(void **state)
     HARNESS_OK(dj_dct_create(objects.context, &good_dct, &objects.dct));
     HARNESS_OK(dj_features_create(objects.context, &good_features, &objects.features));
     HARNESS_OK(dj_attention_create(objects.context, &good_attention, &objects.attention));
+    struct dj_attention_params tuned = good_attention;
+    tuned.family = DJ_FAMILY_TUNED;
+    HARNESS_OK(dj_attention_create(objects.context, &tuned, &objects.tuned));
     return 0;
 }
 
 static int tear_down(void **state)
 {
+    dj_attention_destroy(&objects.tuned);
     dj_attention_destroy(&objects.attention);
     dj_features_destroy(&objects.features);
     dj_dct_destroy(&objects.dct);
