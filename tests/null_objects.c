@@ -384,6 +384,8 @@ null_vkCreateComputePipelines(VkDevice device, VkPipelineCache cache, uint32_t c
     if (module->bindings >> layout->set.count != 0)
         null_misuse("vkCreateComputePipelines: bindings 0x%x, and the layout has %u",
                     module->bindings, layout->set.count);
+    if (infos[0].stage.pNext != NULL && !owner->whole_subgroups)
+        null_misuse("vkCreateComputePipelines: a size of subgroups, which is not enabled");
     struct null_pipeline *const pipeline =
         null_object_create(NULL_OBJECT_PIPELINE, sizeof *pipeline, &owner->object, callbacks);
     if (pipeline == NULL)

@@ -326,6 +326,16 @@ null_vkEnumerateDeviceExtensionProperties(VkPhysicalDevice physical, const char 
 }
 NULL_PROVIDE(vkEnumerateDeviceExtensionProperties)
 
+static bool enables_subgroups(const void *chain)
+{
+    for (const VkBaseInStructure *node = chain; node != NULL; node = node->pNext) {
+        const VkPhysicalDeviceSubgroupSizeControlFeatures *const control = (const void *)node;
+        if (node->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES)
+            return control->subgroupSizeControl && control->computeFullSubgroups;
+    }
+    return false;
+}
+
 /* Whether the chain enables device addresses. */
 static bool enables_addresses(const void *chain)
 {
@@ -370,8 +380,11 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkCreateDevice(VkPhysicalDevice physi
     device->push_descriptors = listed(VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME, names, count);
     device->device_addresses = listed(VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME, names, count) &&
                                enables_addresses(info->pNext);
+    device->whole_subgroups = listed(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, names, count) &&
+                              enables_subgroups(info->pNext);
     if ((device->push_descriptors && !settings->push_descriptors) ||
-        (device->device_addresses && !settings->device_addresses))
+        (device->device_addresses && !settings->device_addresses) ||
+        (device->whole_subgroups && !settings->whole_subgroups))
         null_misuse("vkCreateDevice: an extension that is not there is enabled");
     *handle = NULL_HANDLE_OF(VkDevice, device);
     return VK_SUCCESS;

@@ -256,6 +256,23 @@ static void families_are_watched(void **state)
     null_engine_finish(&engine);
 }
 
+static void pipelines_are_watched(void **state)
+{
+    (void)state;
+    const VkDevice device = base.engine.device;
+    const VkShaderModuleCreateInfo code = {.codeSize = sizeof words, .pCode = words};
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo required = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = 8};
+    VkComputePipelineCreateInfo info = {.stage.pNext = &required, .layout = base.layout};
+    VkPipeline pipeline;
+    RIGHT(OK(base.vk.vkCreateShaderModule(device, &code, NULL, &info.stage.module)));
+    WRONG(OK(base.vk.vkCreateComputePipelines(device, VK_NULL_HANDLE, 1, &info, NULL, &pipeline)),
+          "a size of subgroups");
+    RIGHT(base.vk.vkDestroyPipeline(device, pipeline, NULL));
+    RIGHT(base.vk.vkDestroyShaderModule(device, info.stage.module, NULL));
+}
+
 static VkBuffer left; /* without its device, for good */
 
 static void a_device_outlives_its_objects(void **state)
@@ -287,6 +304,7 @@ int main(void)
         cmocka_unit_test(objects_are_watched),
         cmocka_unit_test(submissions_are_watched),
         cmocka_unit_test(recording_is_watched),
+        cmocka_unit_test(pipelines_are_watched),
         cmocka_unit_test(families_are_watched),
         cmocka_unit_test(a_device_outlives_its_objects),
     };
