@@ -2,17 +2,24 @@
 #include "operations.h"
 
 #include "../lib/cache.h"
+#include "../lib/tuning.h"
 
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 char operation_last_error[1024];
-uint32_t operation_errors, operation_kernels_missed;
+uint32_t operation_errors, operation_kernels_missed, operation_choices_missed;
+static uint32_t caches_unused; /* lines that say so: warnings, since all goes on without */
 
 void operation_log(void *user, uint32_t level, const char *message)
 {
     (void)user;
     operation_kernels_missed += strstr(message, "the driver cannot make the kernel") == message;
+    operation_choices_missed += strstr(message, "the cache: no memory for a choice") == message;
+    caches_unused += strstr(message, "the cache is not used") == message;
     if (level != DJ_LOG_ERROR)
         return;
     operation_errors++;
@@ -70,8 +77,8 @@ static struct dj_attention_args state_args(const struct world *world)
     return args;
 }
 
-/* The kernel of the transforms' length, not yet tried, as a cache: contexts that are given it never
- * generate, which has a test of its own. */
+/* The kernel of the transforms' length, not yet tried, and a choice, as a cache: contexts that are
+ * given it never generate, which has a test of its own. */
 static unsigned char kernels[1 << 18];
 static uint64_t kernels_size;
 
@@ -111,6 +118,8 @@ static dj_result create_dct(dj_context *context, uint32_t path)
 
 static const struct dj_attention_params plain_params = {
     .map = DJ_MAP_ELU, .heads = HEADS, .dim = DIM};
+static const struct dj_attention_params tuned_params = {
+    .map = DJ_MAP_ELU, .heads = HEADS, .dim = DIM, .family = DJ_FAMILY_TUNED};
 
 /* Plans that between them have all the pipelines that plans share, which live as long as the
  * context. Worlds have had them: only do_first_plans is where making those fails. */
@@ -189,21 +198,65 @@ void operation_generate(dj_context *context, uint32_t length)
     dj_dct_destroy(&plan);
 }
 
+struct null_settings operation_settings(bool rich)
+{
+    struct null_settings settings = null_least();
+    settings.layer = true;
+    settings.unified = settings.float_controls = rich;
+    settings.push_descriptors = settings.device_addresses = settings.whole_subgroups = rich;
+    settings.subgroup_size = rich ? 8 : 1;
+    return settings;
+}
+
+/* Measures on tensors of its own, since a world's are not there yet. */
+static void tune(dj_context *context)
+{
+    const uint64_t shape[4] = {2, TOKENS, HEADS, DIM};
+    struct dj_attention_args args = {.max_work = 0};
+    struct dj_tensor *const tensors[] = {&args.q, &args.k, &args.v, &args.o};
+    dj_attention *plan;
+    for (int i = 0; i < 4; i++)
+        HARNESS_OK(dj_tensor_create(context, DJ_FLOAT32, shape, NULL, tensors[i]));
+    HARNESS_OK(dj_attention_create(context, &tuned_params, &plan));
+    HARNESS_OK(dj_attention_tune(plan, &args));
+    assert_non_null(dj_choices_first(context));
+    dj_attention_destroy(&plan);
+    for (int i = 0; i < 4; i++)
+        dj_buffer_destroy(&tensors[i]->buffer);
+}
+
+static char folder[] = "/tmp/dijiang-operations-XXXXXX";
+
 int operations_setup(void **state)
 {
     (void)state;
     struct null_engine engine;
     dj_context *context;
-    null_device_set(NULL);
+    const struct null_settings rich = operation_settings(true);
+    null_device_set(&rich);
     null_engine_init(&engine);
     const struct dj_import_params params = null_engine_params(&engine);
     HARNESS_OK(dj_context_import(&params, &context));
     operation_generate(context, OPERATION_LENGTH);
+    tune(context);
     kernels_size = sizeof kernels;
     HARNESS_OK(dj_cache_save(context, kernels, &kernels_size));
+    assert_non_null(mkdtemp(folder));
+    HARNESS_OK(dj_cache_file_save(context, folder));
     dj_context_destroy(&context);
     null_engine_finish(&engine);
     return 0;
+}
+
+int operations_teardown(void **state)
+{
+    (void)state;
+    DIR *const list = opendir(folder);
+    assert_non_null(list);
+    for (const struct dirent *entry; (entry = readdir(list)) != NULL;)
+        (void)unlinkat(dirfd(list), entry->d_name, 0); /* "." and ".." stay */
+    closedir(list);
+    return rmdir(folder);
 }
 
 static dj_result create_context(uint32_t validation)
@@ -431,6 +484,108 @@ static dj_result do_run(struct world *world)
     return dj_attention_run(world->plans[0], &args);
 }
 
+/* A call that is cut as finely as can be. */
+static struct dj_attention_args cut_args(const struct world *world)
+{
+    struct dj_attention_args args = state_args(world);
+    args.max_work = 1;
+    return args;
+}
+
+/* Each part a submission of its own. */
+static dj_result do_record_parts(struct world *world)
+{
+    struct dj_attention_args args = cut_args(world);
+    struct dj_needs needs;
+    HARNESS_OK(dj_attention_needs(world->plans[0], &args, &needs));
+    assert_true(needs.parts > 1);
+    dj_buffer *scratch = OLD(dj_buffer);
+    dj_recorder *recorder = NULL;
+    dj_result result;
+    MAKE(result,
+         dj_buffer_create(world->context, &(struct dj_buffer_params){.size = needs.scratch_size},
+                          &scratch),
+         scratch);
+    if (result == DJ_SUCCESS)
+        MAKE(result, dj_recorder_create(world->context, NULL, &recorder), recorder);
+    args.scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
+    for (uint32_t part = 0; result == DJ_SUCCESS && part < needs.parts; part++) {
+        result = dj_recorder_begin(recorder);
+        if (result == DJ_SUCCESS)
+            result = dj_attention_record_part(world->plans[0], recorder, &args, part);
+        if (result == DJ_SUCCESS)
+            result = dj_recorder_submit(recorder);
+        if (result == DJ_SUCCESS)
+            result = dj_recorder_wait(recorder, UINT64_MAX);
+    }
+    dj_recorder_destroy(&recorder);
+    dj_buffer_destroy(&scratch);
+    return result;
+}
+
+/* How often progress is asked, and after how often it stops the run. */
+struct patience {
+    uint32_t asked, most;
+};
+
+static uint32_t ask(void *user, uint64_t done, uint64_t total)
+{
+    struct patience *const patience = user;
+    assert_true(done < total);
+    patience->asked++;
+    return patience->asked > patience->most;
+}
+
+static dj_result run_patiently(struct world *world, struct patience *patience)
+{
+    const struct dj_attention_args args = cut_args(world);
+    const struct dj_run_params params = {.budget_ns = 1, .progress = ask, .user = patience};
+    return dj_attention_run_with(world->plans[0], &args, &params);
+}
+
+static dj_result do_run_with(struct world *world)
+{
+    struct patience patience = {.most = UINT32_MAX};
+    const dj_result result = run_patiently(world, &patience);
+    assert_true(result != DJ_SUCCESS || patience.asked > 2);
+    return result;
+}
+
+/* That it is cancelled is what is wanted here. */
+static dj_result do_run_cancelled(struct world *world)
+{
+    struct patience patience = {.most = 1};
+    const dj_result result = run_patiently(world, &patience);
+    assert_int_not_equal(result, DJ_SUCCESS);
+    if (result != DJ_ERROR_CANCELLED)
+        return result;
+    assert_int_equal(patience.asked, 2);
+    operation_errors--;
+    return DJ_SUCCESS;
+}
+
+/* Measured anew each time: what the context knows is put aside meanwhile. Without whole subgroups
+ * there is nothing to measure. */
+static dj_result do_tune(struct world *world)
+{
+    dj_context *const context = world->context;
+    struct dj_choice *const known = atomic_exchange(&context->choices, NULL);
+    const struct dj_attention_args args = args_of(world, NULL);
+    dj_attention *plan = OLD(dj_attention);
+    dj_result result;
+    MAKE(result, dj_attention_create(context, &tuned_params, &plan), plan);
+    if (result == DJ_SUCCESS)
+        result = dj_attention_tune(plan, &args);
+    const bool chosen = dj_choices_first(context) != NULL;
+    assert_true(!chosen || result == DJ_SUCCESS);
+    if (operation_kernels_missed == 0) /* else it may have been the other family's */
+        assert_int_equal(chosen, result == DJ_SUCCESS && context->subgroups > 0);
+    dj_attention_destroy(&plan);
+    dj_choices_finish(context);
+    atomic_store(&context->choices, known);
+    return result;
+}
+
 static dj_result do_run_softmax(struct world *world)
 {
     const struct dj_attention_args args = args_of(world, NULL);
@@ -489,25 +644,58 @@ static dj_result do_save_cache(struct world *world)
     return dj_cache_save(world->context, saved, &size);
 }
 
+static dj_result do_save_cache_file(struct world *world)
+{
+    return dj_cache_file_save(world->context, folder);
+}
+
+/* A cache that is not taken is warned of, which is the one line here. */
+static dj_result do_load_cache_file(struct world *world)
+{
+    caches_unused = 0;
+    const dj_result result = dj_cache_file_load(world->context, folder);
+    operation_errors += caches_unused;
+    return result;
+}
+
 #define OPERATION(name) \
     { \
 #name, do_##name \
     }
 const struct operation operations[] = {
-    OPERATION(create_context), OPERATION(create_validated),
-    OPERATION(list_devices),   OPERATION(import),
-    OPERATION(first_plans),    OPERATION(buffers),
-    OPERATION(wrap),           OPERATION(tensor),
-    OPERATION(features),       OPERATION(plan_transformed),
-    OPERATION(plan_matrix),    OPERATION(plan_plain),
-    OPERATION(plan_softmax),   OPERATION(plan_linformer),
-    OPERATION(dct_dense),      OPERATION(dct_generated),
-    OPERATION(dct_tried),      OPERATION(record),
-    OPERATION(record_again),   OPERATION(run),
-    OPERATION(run_softmax),    OPERATION(run_linformer),
-    OPERATION(run_dct),        OPERATION(save),
-    OPERATION(load),           OPERATION(check_cache),
+    OPERATION(create_context),
+    OPERATION(create_validated),
+    OPERATION(list_devices),
+    OPERATION(import),
+    OPERATION(first_plans),
+    OPERATION(buffers),
+    OPERATION(wrap),
+    OPERATION(tensor),
+    OPERATION(features),
+    OPERATION(plan_transformed),
+    OPERATION(plan_matrix),
+    OPERATION(plan_plain),
+    OPERATION(plan_softmax),
+    OPERATION(plan_linformer),
+    OPERATION(dct_dense),
+    OPERATION(dct_generated),
+    OPERATION(dct_tried),
+    OPERATION(record),
+    OPERATION(record_again),
+    OPERATION(run),
+    OPERATION(run_softmax),
+    OPERATION(run_linformer),
+    OPERATION(run_dct),
+    OPERATION(save),
+    OPERATION(load),
+    OPERATION(check_cache),
     OPERATION(save_cache),
+    OPERATION(record_parts),
+    OPERATION(run_with),
+    OPERATION(run_cancelled),
+    OPERATION(tune),
+    OPERATION(save_cache_file),
+    OPERATION(load_cache_file),
 };
 const size_t operation_count = sizeof operations / sizeof *operations;
 const struct operation operation_generation = OPERATION(generation);

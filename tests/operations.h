@@ -29,9 +29,14 @@ struct world {
     struct dj_needs needs; /* of plans[0]'s call */
 };
 
-/* cmocka group set-up, before any world: generates the kernel of the transforms' length. Contexts
- * of worlds are given it as a cache, so that only operation_generation generates. */
+/* cmocka group set-up, before any world: generates the kernel of the transforms' length, and tunes
+ * a plan. Contexts of worlds are given both as a cache, so that only operation_generation
+ * generates. Makes a folder for cache files, which the tear-down removes. */
 int operations_setup(void **state);
+int operations_teardown(void **state);
+
+/* A null device with as little as can be, or with all that it can offer but 2-byte storage. */
+struct null_settings operation_settings(bool rich);
 
 /* Made on an imported context over these settings of the null device; what is left at the end
  * fails. world_own adds a context of the library's own. */
@@ -42,7 +47,7 @@ void world_finish(struct world *world);
 /* Makes a plan of a generated kernel and destroys it. */
 void operation_generate(dj_context *context, uint32_t length);
 
-/* Gives a context the cache with that kernel. */
+/* Gives a context that cache. */
 dj_result operation_load_cache(dj_context *context);
 
 /* Returns the first result that was not DJ_SUCCESS; asserts that outputs of calls that failed are
@@ -57,8 +62,8 @@ extern const struct operation operation_generation; /* not among them: it takes 
 const struct operation *operation_named(const char *name);
 
 /* The log of all contexts here: error lines since 0 was written, and the last one; lines that say
- * that a kernel is done without. */
-extern uint32_t operation_errors, operation_kernels_missed;
+ * that a kernel is done without, or a choice of a cache. */
+extern uint32_t operation_errors, operation_kernels_missed, operation_choices_missed;
 extern char operation_last_error[1024];
 void operation_log(void *user, uint32_t level, const char *message);
 
