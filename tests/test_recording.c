@@ -134,8 +134,9 @@ struct slots {
     int32_t in[SLOTS], out[SLOTS], accepted[SLOTS];
 };
 
+/* snapshots: 1, or several, of which one is then accepted. */
 static void place_slots(const struct bench *bench, struct placed *placed, uint32_t sequences,
-                        bool device, struct slots *slots)
+                        uint32_t snapshots, bool device, struct slots *slots)
 {
     struct dj_needs needs;
     HARNESS_OK(dj_attention_needs(placed->plan, NULL, &needs));
@@ -148,16 +149,16 @@ static void place_slots(const struct bench *bench, struct placed *placed, uint32
     struct dj_attention_args *const args = &placed->args;
     args->state = slots->state;
     args->slot_count = SLOTS;
-    args->snapshots = 2;
-    assert_true(sequences * 4 <= SLOTS);
+    args->snapshots = snapshots;
+    assert_true(sequences * 2 * snapshots <= SLOTS);
     args->slots_in.host = slots->in;
-    args->accepted.host = slots->accepted;
+    args->accepted.host = snapshots > 1 ? slots->accepted : NULL;
     args->slots_out.host = slots->out;
     if (!device)
         return;
     slots->indices = harness_buffer(bench->context, slots->in, sizeof slots->in);
-    struct dj_indices *const list[] = {&args->slots_in, &args->accepted, &args->slots_out};
-    for (uint64_t i = 0; i < 3; i++)
+    struct dj_indices *const list[] = {&args->slots_in, &args->slots_out, &args->accepted};
+    for (uint64_t i = 0; i < (snapshots > 1 ? 3 : 2); i++)
         *list[i] = (struct dj_indices){.buffer = slots->indices, .offset = i * 12 * 4};
 }
 
@@ -188,9 +189,40 @@ static void record(const struct bench *bench, struct placed *placed, const char 
     assert_true(after.barriers - before.barriers >= 6);
     assert_int_equal(after.copies, before.copies);
     dj_buffer_destroy(&args->scratch.buffer);
+    args->scratch.size = 0;
 }
 
-/* One problem by host and by device indices, without slots and with both kinds. */
+static uint64_t parts_recorded;
+
+/* Records the placed call in as many parts as can be, each as a recording of its own. */
+static void record_parts(const struct bench *bench, struct placed *placed, const char *what)
+{
+    struct dj_attention_args *const args = &placed->args;
+    struct dj_needs needs;
+    args->max_work = 1;
+    HARNESS_OK(dj_attention_needs(placed->plan, args, &needs));
+    dj_buffer *const scratch = harness_buffer(bench->context, NULL, needs.scratch_size);
+    args->scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
+    const struct null_recorded before = null_recorded();
+    uint64_t failed = 0;
+    const struct costs start = costs();
+    for (uint32_t part = 0; part < needs.parts; part++) {
+        failed += dj_recorder_begin_on(bench->recorder, bench->command) != DJ_SUCCESS;
+        failed += dj_attention_record_part(placed->plan, bench->recorder, args, part) != DJ_SUCCESS;
+    }
+    assert_free(&start, what);
+    assert_int_equal(failed, 0);
+    const uint64_t dispatches = null_recorded().dispatches - before.dispatches;
+    assert_int_equal(dispatches > 0, needs.parts > 0);
+    assert_true(dispatches <= (uint64_t)needs.parts * needs.dispatches);
+    parts_recorded += needs.parts;
+    args->max_work = 0;
+    dj_buffer_destroy(&args->scratch.buffer);
+    args->scratch.size = 0;
+}
+
+/* One problem by host and by device indices, without slots and with both kinds; whole and in parts.
+ */
 static void record_problem(const struct bench *bench, const struct problem_params *params)
 {
     for (int device = 0; device < 2; device++) {
@@ -202,9 +234,11 @@ static void record_problem(const struct bench *bench, const struct problem_param
         problem_init(&problem, &mine);
         problem_place(&problem, bench->context, LAYOUT_SLICED, &placed);
         record(bench, &placed, problem_text(&problem));
+        record_parts(bench, &placed, problem_text(&problem));
         if (mine.map != DJ_MAP_SOFTMAX && mine.map != DJ_MAP_LINFORMER) {
-            place_slots(bench, &placed, (uint32_t)twin_sequences(&problem.twin), device, &slots);
+            place_slots(bench, &placed, (uint32_t)twin_sequences(&problem.twin), 2, device, &slots);
             record(bench, &placed, problem_text(&problem));
+            record_parts(bench, &placed, problem_text(&problem));
         }
         dj_buffer_destroy(&slots.state);
         dj_buffer_destroy(&slots.indices);
@@ -219,6 +253,7 @@ static void attention_is_recorded_for_free(void **state)
     for (int binding = 0; binding < BINDINGS; binding++) {
         struct bench bench;
         bench_init(&bench, binding);
+        parts_recorded = 0;
         for (int map = 0; map < DJ_MAP_COUNT; map++) {
             const struct problem_params shape = {.map = map,
                                                  .normalise = problem_may_normalise(map),
@@ -238,6 +273,39 @@ static void attention_is_recorded_for_free(void **state)
             record_problem(&bench, &packed);
             record_problem(&bench, &full);
         }
+        assert_true(parts_recorded > 1000);
+        bench_finish(&bench);
+    }
+}
+
+/* One token of each row by one dispatch, which reads and writes states. */
+static void steps_are_recorded_for_free(void **state)
+{
+    (void)state;
+    for (int i = 0; i < BINDINGS * DJ_MAP_COUNT * 2; i++) {
+        const int binding = i / 2 % BINDINGS, map = i / 2 / BINDINGS;
+        const bool device = i % 2;
+        if (map == DJ_MAP_SOFTMAX || map == DJ_MAP_LINFORMER || map == DJ_MAP_COSFORMER)
+            continue; /* no states; or no step */
+        struct bench bench;
+        struct problem problem;
+        struct placed placed;
+        struct slots slots = {0};
+        struct dj_needs needs;
+        bench_init(&bench, binding);
+        problem_init(&problem, &(struct problem_params){.map = map,
+                                                        .normalise = problem_may_normalise(map),
+                                                        SHAPE(3, 1, 4, 16, 16)});
+        problem_place(&problem, bench.context, LAYOUT_PLAIN, &placed);
+        place_slots(&bench, &placed, 3, 1, device, &slots);
+        HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+        assert_int_equal(needs.dispatches, 1);
+        assert_int_equal(needs.scratch_size, 0);
+        record(&bench, &placed, problem_text(&problem));
+        dj_buffer_destroy(&slots.state);
+        dj_buffer_destroy(&slots.indices);
+        placed_finish(&placed);
+        problem_finish(&problem);
         bench_finish(&bench);
     }
 }
@@ -356,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(creation_is_counted, harness_reseed),
         cmocka_unit_test_setup(attention_is_recorded_for_free, harness_reseed),
+        cmocka_unit_test_setup(steps_are_recorded_for_free, harness_reseed),
         cmocka_unit_test_setup(options_are_recorded_for_free, harness_reseed),
         cmocka_unit_test_setup(transforms_are_recorded_for_free, harness_reseed),
         cmocka_unit_test_setup(refusals_are_free, harness_reseed),
