@@ -19,7 +19,8 @@ enum {
     MOST_DATA = 1 << 16,
 };
 
-static struct null_engine engine;
+static struct null_engine engines[2]; /* which binds by descriptors; by device addresses, richer */
+static const struct null_engine *engine;
 static dj_context *context;
 static dj_recorder *recorder;
 static dj_buffer *buffers[BUFFERS];
@@ -34,8 +35,14 @@ static void start(void)
         return;
     struct null_settings settings = null_least();
     settings.push_descriptors = settings.storage_16bit = true;
+    settings.queue_families = 2;
     null_device_set(&settings);
-    null_engine_init(&engine);
+    null_engine_init(&engines[0]);
+    settings.device_addresses = settings.float_controls = settings.whole_subgroups = true;
+    settings.subgroup_size = 8;
+    settings.type = VK_PHYSICAL_DEVICE_TYPE_CPU; /* where kernels are chosen otherwise, too */
+    null_device_set(&settings);
+    null_engine_init(&engines[1]);
     numbers = calloc(MOST_NUMBERS, sizeof *numbers);
     FUZZ_ASSERT(numbers != NULL);
     for (int i = 0; i < 65536; i++)
@@ -46,7 +53,7 @@ static void start(void)
 static void make_context(void)
 {
     static const uint64_t sizes[BUFFERS] = {0, 4096, 1 << 16, 1 << 22};
-    const struct dj_import_params params = null_engine_params(&engine);
+    const struct dj_import_params params = null_engine_params(engine);
     FUZZ_ASSERT(dj_context_import(&params, &context) == DJ_SUCCESS);
     FUZZ_ASSERT(dj_recorder_create(context, &(struct dj_recorder_params){.dispatches = 1024},
                                    &recorder) == DJ_SUCCESS);
@@ -268,7 +275,7 @@ static uint32_t stop_late(void *user, uint64_t done, uint64_t total)
     return ++*(uint32_t *)user > 3;
 }
 
-static void call(struct fuzz_bytes *bytes, const dj_attention *plan,
+static void call(struct fuzz_bytes *bytes, dj_attention *plan,
                  const struct dj_attention_params *params, dj_features *features)
 {
     struct dj_attention_args args = call_args(bytes, params);
@@ -291,6 +298,8 @@ static void call(struct fuzz_bytes *bytes, const dj_attention *plan,
                                           .user = &asks,
                                           .reserved = {reserved(bytes)}};
         (void)dj_attention_run_with(plan, &args, &run);
+        if (params->family == DJ_FAMILY_TUNED)
+            (void)dj_attention_tune(plan, &args);
     }
     const uint64_t size = large(bytes, 100) % MOST_DATA;
     const uint64_t slot =
@@ -383,7 +392,7 @@ static void import(struct fuzz_bytes *bytes)
 {
     const uint32_t families[17] = {small(bytes, 1), small(bytes, 1)};
     char quirks[17] = "";
-    struct dj_import_params params = null_engine_params(&engine);
+    struct dj_import_params params = null_engine_params(engine);
     for (int i = 0; i < 16; i++)
         quirks[i] = (char)fuzz_byte(bytes);
     params.api_version = fuzz_byte(bytes) % 4 ? 0 : (uint32_t)fuzz_word(bytes, 4);
@@ -399,9 +408,13 @@ static void import(struct fuzz_bytes *bytes)
     params.subgroups = small(bytes, 2);
     params.quirks = fuzz_byte(bytes) % 2 ? quirks : NULL;
     params.reserved[fuzz_byte(bytes) % 4] = reserved(bytes);
+    params.matrices = small(bytes, 2);
     dj_context *made = NULL;
     const dj_result result = dj_context_import(&params, &made);
     FUZZ_ASSERT((result == DJ_SUCCESS) == (made != NULL));
+    dj_buffer *some = NULL; /* shared by the families, if they are several */
+    (void)dj_buffer_create(made, &(struct dj_buffer_params){.size = 64}, &some);
+    dj_buffer_destroy(&some);
     dj_context_destroy(&made);
 }
 
@@ -410,8 +423,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     start();
     struct fuzz_bytes bytes = {input, size};
     const uint64_t objects = null_objects();
+    const uint8_t first = fuzz_byte(&bytes);
+    engine = &engines[first >> 7];
     make_context();
-    switch (fuzz_byte(&bytes) % 8) {
+    switch (first % 8) {
     case 0:
         transform(&bytes);
         break;
