@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The tree cross-compiles for 64-bit Arm, and the programs that need no device pass under qemu-user.
+# The tree cross-compiles for 64-bit Arm, and the programs that need no device, or the one that
+# executes nothing, pass under qemu-user.
 # Then, as news and not as a gate, attention on arm64's lavapipe. TAP. Debian 12 or later only.
 # Packages of arm64 are unpacked in a folder and not installed: some of them would drive out the
 # system's own. All is kept in build-aarch64/.
@@ -92,6 +93,9 @@ run_test()
         --timeout-multiplier 4 "$@"
 }
 
+# Threads on the device that executes nothing; there is no other.
+null_threads() { DIJIANG_TEST_FILTER='null_*' run_test threads; }
+
 smoke()
 {
     unpack_driver
@@ -103,9 +107,12 @@ smoke()
 require "packages of arm64 are unpacked" unpack_build
 require "the tree cross-compiles" compile
 check "the library is one for AArch64" is_arm
-for name in result device tensor sampling twin safetensors calibrate_solver calibrate_files; do
+# without far: qemu remembers each page of its buffers of 32 GiB
+for name in result device tensor sampling twin safetensors calibrate_solver calibrate_files \
+    null recording failures fuzz-params fuzz-cache; do
     check "qemu-user: $name" run_test "$name"
 done
+check "qemu-user: threads" null_threads
 check "qemu-user: each header alone" run_test --suite headers
 
 tap_count=$((tap_count + 1))
