@@ -184,6 +184,10 @@ struct null_dispatch {
 };
 extern void (*null_on_dispatch)(const struct null_dispatch *dispatch);
 
+/* Whether an address is inside a buffer that is alive and whose address was asked for. Addresses
+ * are the host's: what is there can be read. */
+bool null_is_address(uint64_t address);
+
 /* Called first by each function of the table; and for each buffer that is made. NULL: nothing. */
 extern void (*null_on_call)(enum null_function function);
 extern void (*null_on_buffer)(const VkBufferCreateInfo *info);

@@ -5,6 +5,7 @@
 
 #include "null_device.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -83,6 +84,8 @@ struct null_buffer {
     uint32_t families;          /* that share it, by bit; 0: not shared */
     struct null_memory *memory; /* NULL: not bound */
     uint64_t offset;
+    uint64_t address;         /* once asked for; 0 */
+    struct null_buffer *next; /* with an address */
 };
 
 struct null_set_layout {

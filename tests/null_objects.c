@@ -186,15 +186,78 @@ void *null_buffer_data(VkBuffer handle)
     return (char *)buffer->memory->data + buffer->offset;
 }
 
+/* Buffers whose address was asked for, of all devices; locked by turning round, since a mutex would
+ * be counted as the library's. */
+static struct null_buffer *addressed;
+static atomic_flag addressed_lock = ATOMIC_FLAG_INIT;
+
+static void lock_addressed(void)
+{
+    while (atomic_flag_test_and_set_explicit(&addressed_lock, memory_order_acquire))
+        ;
+}
+
+static void unlock_addressed(void)
+{
+    atomic_flag_clear_explicit(&addressed_lock, memory_order_release);
+}
+
+static void add_address(struct null_buffer *buffer)
+{
+    lock_addressed();
+    if (buffer->address == 0) {
+        buffer->address = (uint64_t)(uintptr_t)buffer->memory->data + buffer->offset;
+        buffer->next = addressed;
+        addressed = buffer;
+    }
+    unlock_addressed();
+}
+
+static void remove_address(struct null_buffer *buffer)
+{
+    lock_addressed();
+    struct null_buffer **link = &addressed;
+    while (*link != NULL && *link != buffer)
+        link = &(*link)->next;
+    if (*link != NULL)
+        *link = buffer->next;
+    unlock_addressed();
+}
+
+bool null_is_address(uint64_t address)
+{
+    lock_addressed();
+    const struct null_buffer *buffer = addressed;
+    while (buffer != NULL &&
+           (address < buffer->address || address - buffer->address >= buffer->size))
+        buffer = buffer->next;
+    unlock_addressed();
+    return buffer != NULL;
+}
+
+static VKAPI_ATTR void VKAPI_CALL null_vkDestroyBuffer(VkDevice device, VkBuffer handle,
+                                                       const VkAllocationCallbacks *callbacks)
+{
+    (void)device;
+    NULL_ENTER(vkDestroyBuffer);
+    if (handle == VK_NULL_HANDLE)
+        return;
+    struct null_buffer *const buffer = NULL_OF(handle, BUFFER);
+    remove_address(buffer);
+    null_object_destroy(&buffer->object, callbacks);
+}
+NULL_PROVIDE(vkDestroyBuffer)
+
 static VkDeviceAddress address_of(VkDevice device, const VkBufferDeviceAddressInfo *info)
 {
-    const struct null_buffer *const buffer = NULL_OF(info->buffer, BUFFER);
+    struct null_buffer *const buffer = NULL_OF(info->buffer, BUFFER);
     if (!NULL_DEVICE_OF(device)->device_addresses || buffer->memory == NULL ||
         !(buffer->usage & VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT)) {
         null_misuse("vkGetBufferDeviceAddress: a buffer without one");
         return 0;
     }
-    return (VkDeviceAddress)(uintptr_t)buffer->memory->data + buffer->offset;
+    add_address(buffer);
+    return buffer->address;
 }
 
 static VKAPI_ATTR VkDeviceAddress VKAPI_CALL
@@ -428,7 +491,6 @@ NULL_PROVIDE(vkCreateFence)
             null_object_destroy(NULL_OF(handle, kind), callbacks); \
     } \
     NULL_PROVIDE(vkDestroy##type)
-DESTROY(Buffer, BUFFER)
 DESTROY(DescriptorSetLayout, SET_LAYOUT)
 DESTROY(PipelineLayout, PIPELINE_LAYOUT)
 DESTROY(PipelineCache, PIPELINE_CACHE)
