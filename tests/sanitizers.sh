@@ -52,6 +52,7 @@ verdict()
 leaks()
 {
     printf 'leak:libvulkan_\nleak:libLLVM\nleak:libfontconfig\n' >"$work/suppressions"
+    case $1 in resident | tuning) export DIJIANG_TEST_ADDRESSES=1 ;; esac # as in the suite
     ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 LSAN_OPTIONS="suppressions=$work/suppressions" \
         VK_LAYER_PATH=/nonexistent DIJIANG_TEST_VALIDATION=0 "$build/tests/test-$1"
 }
@@ -68,7 +69,8 @@ for name in "$@"; do
     check "ASan and UBSan: $name" verdict "$name"
 done
 if [ $whole = yes ]; then
-    set -- result context import buffer recorder device tensor attention state calibrate faults
+    set -- result context import buffer recorder device tensor attention state step resident calibrate \
+        tuning cache cache_files recording failures faults
 fi
 for name in "$@"; do
     [ -x "$build/tests/test-$name" ] || continue # a program by another name, or a script
