@@ -19,7 +19,7 @@ fi
 kinds=${1:-import bare limits small-range discrete no-push-descriptors no-16bit no-addresses \
 no-float-controls no-subgroups}
 programs=${2:-import buffer dct features attention maps inputs types softmax sweep limits edges plans step \
-arguments state saved slots snapshots large synchronisation lifetime}
+arguments state saved slots snapshots large synchronisation lifetime official parts numbers}
 # random plans: new kernels to compile, so fewer on each of the devices
 export DIJIANG_TEST_SWEEP="${DIJIANG_TEST_SWEEP:-8}"
 # names are words
