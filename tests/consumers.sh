@@ -108,6 +108,18 @@ cc_shared()
     run "$work/shared"
 }
 
+# Programs without Vulkan's headers can use all but what <dijiang/vulkan.h> has.
+# shellcheck disable=SC2046
+no_vulkan_headers()
+{
+    use_moved
+    echo '#include <dijiang/dijiang.h>' >"$work/include.c"
+    "$cc" -std=c11 -E -H $(pkg-config --cflags dijiang) "$work/include.c" 2>&1 >/dev/null |
+        sed -n 's|^\.\.* .*/include/||p' >"$work/headers"
+    grep '^dijiang/attention\.h' "$work/headers"
+    fails grep -iE 'vulkan|vk_|volk' "$work/headers"
+}
+
 # shellcheck disable=SC2046
 cc_static()
 {
@@ -207,6 +219,7 @@ check_with meson "shared and static libraries build and install together" instal
 check_with nm "every name in the archives begins with dj_" names_are_ours
 check_with nm "the archives share no name" names_differ
 check_with pkg-config "cc and pkg-config, shared" cc_shared
+check_with pkg-config "<dijiang/dijiang.h> includes no header of Vulkan's" no_vulkan_headers
 check_with pkg-config "cc and pkg-config --static, both archives" cc_static
 check_with pkg-config "cc and pkg-config, not installed" cc_uninstalled
 check_with cmake "CMake, C" cmake_c
