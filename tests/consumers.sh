@@ -173,7 +173,8 @@ version()
     printf '%s\n' 'cmake_minimum_required(VERSION 3.19)' 'project(version NONE)' \
         "find_package(dijiang $1 CONFIG REQUIRED)" >"$work/version/CMakeLists.txt"
     rm -rf "$work/version/build"
-    cmake -S "$work/version" -B "$work/version/build" -DCMAKE_PREFIX_PATH="$work/moved"
+    # without a language CMake looks into no folder of an architecture's libraries
+    cmake -S "$work/version" -B "$work/version/build" -Ddijiang_DIR="$work/moved-lib/cmake/dijiang"
 }
 
 cmake_versions()
