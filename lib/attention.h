@@ -254,7 +254,7 @@ uint64_t dj_state_block_size(const struct dj_attention *plan);
 uint64_t dj_state_slot_size(const struct dj_attention *plan);
 
 /* Bytes of a pool that one dispatch can reach, from an aligned place before its first slot: by address
- * no binding range counts, and kernels number words with 32 bits. */
+ * no binding range counts, but SPIR-V takes the 32 bits that a kernel numbers words with as signed. */
 uint64_t dj_state_reach(const struct dj_context *context);
 
 /* Whether the call takes or leaves state. */

@@ -59,7 +59,7 @@ static dj_result check_pool(const struct dj_attention *plan, const struct dj_att
 
 uint64_t dj_state_reach(const struct dj_context *context)
 {
-    return context->device_addresses ? UINT64_C(4) * UINT32_MAX : context->info.max_storage_range;
+    return context->device_addresses ? UINT64_C(4) * INT32_MAX : context->info.max_storage_range;
 }
 
 /* Slots that are chosen on the device must be reached together. */

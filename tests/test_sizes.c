@@ -293,7 +293,7 @@ static void pools_of_any_size(void **state)
     struct dj_device_info info;
     HARNESS_OK(dj_context_device(context, &info));
     const wide reach = dj_context_uses(context) & DJ_USE_DEVICE_ADDRESSES
-                           ? (wide)4 * UINT32_MAX /* words */
+                           ? (wide)4 * INT32_MAX /* words */
                            : info.max_storage_range;
     struct slots_call call;
     slots_init(&call, context, 2, 3);

@@ -35,7 +35,7 @@ enum dj_family {
                              * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices for sequences of
                              * 256 tokens or more. Calls that it cannot do are done in tiles: with
                              * position scales, snapshots, 512 tokens of a head beyond the device's
-                             * binding range, a pool of more than 16 GiB, 2-byte outputs at odd
+                             * binding range, a pool of 8 GiB or more, 2-byte outputs at odd
                              * places */
     DJ_FAMILY_TUNED = 3, /* as by default, but where dj_attention_tune has measured: what was faster
                           * there. Plans have the kernels of every family that can be */
@@ -251,9 +251,10 @@ DJ_API dj_result dj_attention_needs(const dj_attention *plan, const struct dj_at
  * storage); DJ_ERROR_STATELESS (slots for softmax or Linformer); DJ_ERROR_TOKEN_COUNT (a sequence
  * longer than cosFormer's M or the position scales' P, or Linformer's keys not whole rows of its
  * T); DJ_ERROR_LIMIT (32 tokens of one head, one state slot, or tensors with spans in a buffer, span
- * more than the device can bind; so does a pool with slots in a buffer, or with device addresses
- * more than 16 GiB; states that wait for the last part exceed the device's largest allocation, or
- * take it more than 2^19 dispatches to copy); DJ_ERROR_SCRATCH; DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE unless recording. */
+ * more than the device can bind; so does a pool with slots in a buffer, which with device addresses
+ * must be smaller than 8 GiB; states that wait for the last part exceed the device's largest
+ * allocation, or take it more than 2^19 dispatches to copy); DJ_ERROR_SCRATCH;
+ * DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE unless recording. */
 DJ_API dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
                                      const struct dj_attention_args *args);
 
