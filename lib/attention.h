@@ -253,8 +253,9 @@ uint64_t dj_layout_dispatches(const struct dj_call *call, const struct dj_layout
 uint64_t dj_state_block_size(const struct dj_attention *plan);
 uint64_t dj_state_slot_size(const struct dj_attention *plan);
 
-/* Bytes of a pool that one dispatch can reach, from an aligned place before its first slot: by address
- * no binding range counts, but SPIR-V takes the 32 bits that a kernel numbers words with as signed. */
+/* Bytes of a pool that one dispatch can reach, from an aligned place before its first slot: by
+ * address no binding range counts, but SPIR-V takes the 32 bits that a kernel numbers words with as
+ * signed. */
 uint64_t dj_state_reach(const struct dj_context *context);
 
 /* Whether the call takes or leaves state. */

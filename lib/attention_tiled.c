@@ -330,12 +330,13 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
     return result == DJ_SUCCESS ? create_products(plan, decay) : result;
 }
 
-/* Where the resident kernel does all but short calls, a product does the transforms of those about as
- * fast as a generated kernel, and nothing is generated, compiled and tried for it. */
-static uint32_t choose_path(const struct dj_attention *plan, const struct dj_attention_params *params)
+/* Where the resident kernel does all but short calls, a product does the transforms of those about
+ * as fast as a generated kernel, and nothing is generated, compiled and tried for it. */
+static uint32_t choose_path(const struct dj_attention *plan,
+                            const struct dj_attention_params *params)
 {
-    const bool fused = plan->resident.attend.handle != VK_NULL_HANDLE &&
-                       params->family != DJ_FAMILY_TUNED;
+    const bool fused =
+        plan->resident.attend.handle != VK_NULL_HANDLE && params->family != DJ_FAMILY_TUNED;
     return fused && params->dct_path == DJ_DCT_PATH_DEFAULT ? DJ_DCT_PATH_DENSE : params->dct_path;
 }
 

@@ -270,8 +270,8 @@ static void assert_large_pool_of_lanes(struct pool *pool, uint32_t kind, bool de
     free(got);
 }
 
-/* A pool that one binding cannot reach: each sequence's slots are bound by themselves, or all of them
- * reached by address, and then slots may be chosen on the device. */
+/* A pool that one binding cannot reach: each sequence's slots are bound by themselves, or all of
+ * them reached by address, and then slots may be chosen on the device. */
 static void pool_beyond_binding_range(void **state)
 {
     (void)state;

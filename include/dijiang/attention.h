@@ -250,10 +250,10 @@ DJ_API dj_result dj_attention_needs(const dj_attention *plan, const struct dj_at
  * scales where they have no meaning; 2-byte elements at odd places on a device without 16-bit
  * storage); DJ_ERROR_STATELESS (slots for softmax or Linformer); DJ_ERROR_TOKEN_COUNT (a sequence
  * longer than cosFormer's M or the position scales' P, or Linformer's keys not whole rows of its
- * T); DJ_ERROR_LIMIT (32 tokens of one head, one state slot, or tensors with spans in a buffer, span
- * more than the device can bind; so does a pool with slots in a buffer, which with device addresses
- * must be smaller than 8 GiB; states that wait for the last part exceed the device's largest
- * allocation, or take it more than 2^19 dispatches to copy); DJ_ERROR_SCRATCH;
+ * T); DJ_ERROR_LIMIT (32 tokens of one head, one state slot, or tensors with spans in a buffer,
+ * span more than the device can bind; so does a pool with slots in a buffer, which with device
+ * addresses must be smaller than 8 GiB; states that wait for the last part exceed the device's
+ * largest allocation, or take it more than 2^19 dispatches to copy); DJ_ERROR_SCRATCH;
  * DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE unless recording. */
 DJ_API dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
                                      const struct dj_attention_args *args);

@@ -85,7 +85,7 @@ struct dj_needs {
     uint32_t parts;             /* attention: parts into which max_work cuts the call, 1 without it,
                                  * 0 if there is nothing to do. DCT: submissions of dj_dct_run; a
                                  * recording is one part */
-    uint32_t family;            /* attention: enum dj_family, the kernels that do the call; 0 if there
+    uint32_t family;            /* attention: enum dj_family, which kernels do the call; 0 if there
                                  * is nothing to do */
     uint32_t padding;
     uint64_t reserved[3];
