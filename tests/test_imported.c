@@ -432,6 +432,18 @@ static uint64_t saved_pipelines(const uint8_t *cache)
     return size == 0 ? 0 : (size - sizeof(VkPipelineCacheHeaderVersionOne)) / 16;
 }
 
+/* The cache of a context that made everything, to be freed. */
+static uint8_t *fill_cache(const struct dj_import_params *params, VkCommandBuffer command,
+                           uint64_t *size)
+{
+    dj_context *context;
+    HARNESS_OK(dj_context_import(params, &context));
+    create_and_record(context, command);
+    uint8_t *const data = save_cache(context, size);
+    dj_context_destroy(&context);
+    return data;
+}
+
 static void saved_pipelines_reach_the_driver(void **state)
 {
     (void)state;
@@ -442,10 +454,7 @@ static void saved_pipelines_reach_the_driver(void **state)
     const VkCommandBuffer command = null_engine_command(&engine, &pool);
     struct dj_import_params params = null_engine_params(&engine);
     const uint64_t before = null_calls(NULL_vkCreateComputePipelines);
-    HARNESS_OK(dj_context_import(&params, &context));
-    create_and_record(context, command);
-    uint8_t *const first = save_cache(context, &params.cache_size);
-    dj_context_destroy(&context);
+    uint8_t *const first = fill_cache(&params, command, &params.cache_size);
     const uint64_t made = null_calls(NULL_vkCreateComputePipelines) - before;
     assert_true(made > 10);
     assert_int_equal(saved_pipelines(first), made);
@@ -475,10 +484,7 @@ static void a_pipeline_cache_of_the_engines_is_used(void **state)
     start(&engine, 1);
     const VkCommandBuffer command = null_engine_command(&engine, &pool);
     struct dj_import_params params = null_engine_params(&engine);
-    HARNESS_OK(dj_context_import(&params, &context));
-    create_and_record(context, command);
-    uint8_t *const filled = save_cache(context, &params.cache_size);
-    dj_context_destroy(&context);
+    uint8_t *const filled = fill_cache(&params, command, &params.cache_size);
     params.cache = filled;
 
     const VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
