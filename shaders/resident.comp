@@ -82,6 +82,7 @@ const uint COLUMNS = LANES * EACH;
 const uint BLOCKS = (VALUE_DIM + COLUMNS - 1) / COLUMNS;
 const uint SPAN = DECAY ? DJ_TILE_TOKENS : DJ_RESIDENT_SPAN;
 const uint GROUP = 16; /* features that are one straight line */
+const uint LINE = 16;  /* elements of a row that lie in a line of a cache, or in half of one */
 const float HEADROOM = 32.0;
 const float LOG2E = 1.44269504;
 
@@ -92,9 +93,11 @@ float frequencies[FEATURES], log_weights[FEATURES];
 float recent[FEATURES * EACH], held[FEATURES * EACH];
 float recent_norm[FEATURES], held_norm[FEATURES], peak[FEATURES]; /* the same in all lanes */
 
+uint ahead; /* words that read_ahead read */
 uint sequence, head, lane; /* head: the key head in the plan */
 uint state, own;           /* in carry: the state's block, the workgroup's memory */
 uint q_row, k_row, v_row, o_row; /* of the sequence's first token: its row, or the lane's columns */
+uint v_first, v_columns;         /* the workgroup's first column of v there, and how many it has */
 
 #include "resident_map.glsl"
 
@@ -105,10 +108,23 @@ void find_rows(uint member, uint first_column)
     const uint column = first_column + lane * EACH;
     q_row = push.q_base + sequence * push.q_stride[0] + query_y * push.q_stride[1] + row * push.q_stride[2];
     k_row = push.k_base + sequence * push.k_stride[0] + y * push.k_stride[1] + row * push.k_stride[2];
-    v_row = push.v_base + sequence * push.v_stride[0] + y * push.v_stride[1] + row * push.v_stride[2] +
-            min(column, VALUE_DIM - EACH);
+    const uint v = push.v_base + sequence * push.v_stride[0] + y * push.v_stride[1] + row * push.v_stride[2];
+    v_first = v + first_column;
+    v_columns = min(VALUE_DIM - first_column, COLUMNS);
+    v_row = v + min(column, VALUE_DIM - EACH);
     o_row = push.o_base + sequence * push.o_stride[0] + query_y * push.o_stride[1] +
             row * push.o_stride[2] + column;
+}
+
+/* Brings rows of the lanes' tokens into the caches, all lines at once: they lie a token apart, which is
+ * too far for what a processor fetches by itself, and as they come to be used it would wait for one line
+ * of each after another. */
+void read_ahead(uint q, uint k, uint v)
+{
+    [[unroll]] for (uint i = 0; i < WIDTH; i += LINE)
+        ahead |= queries.data[element_word(Q_TYPE, q + i)] | keys.data[element_word(K_TYPE, k + i)];
+    [[unroll]] for (uint i = 0; i < COLUMNS; i += LINE)
+        ahead |= values.data[element_word(V_TYPE, v + min(i, v_columns - 1))];
 }
 
 /* Features of the lanes' tokens; rows beyond the last are read as the last one. */
@@ -116,6 +132,7 @@ void load_features(uint first_token, uint tokens)
 {
     const uint token = min(first_token + lane, tokens - 1);
     const uint k = k_row + token * push.k_stride[2], q = q_row + token * push.q_stride[2];
+    read_ahead(q, k, v_first + token * push.v_stride[2]);
     /* one text for both: it is most of what there is to compile */
     [[dont_unroll]] for (uint side = 0; side < 2; side++) {
         float a[FEATURES];
@@ -143,6 +160,7 @@ uint own_sums(uint f)
 
 /* Numbers of each feature, behind the sums. */
 const uint NORM = 0, NORM_LOW = 1, PEAK = 2, RECENT_NORM = 3, WANTED = 4, SHIFT = 5, RECENT_SHIFT = 6;
+const uint READ_AHEAD = SHIFT; /* until `settle` writes there: no compiler drops what is stored */
 
 uint own_number(uint which, uint f)
 {
@@ -298,6 +316,7 @@ void store_sums(uint lane_of, bool raise)
             }
         }
         if (first + lane < FEATURES) {
+            carry.data[own_number(READ_AHEAD, first + lane)] = uintBitsToFloat(ahead);
             carry.data[own_number(RECENT_NORM, first + lane)] = norms;
             carry.data[own_number(WANTED, first + lane)] = wanted;
         }
@@ -450,6 +469,7 @@ void main()
         return;
     find_rows(member, first_column);
     load_tables();
+    ahead = 0;
     uint token = 0, loaded = 0, count = 0;
     bool raise = false;
     [[dont_unroll]] for (;;) {
