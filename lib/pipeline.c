@@ -189,7 +189,8 @@ static dj_result get(struct dj_context *context, const struct dj_shader *shader,
             kept = made;
         }
     }
-    *pipeline = (struct dj_pipeline){.handle = kept->handle, .addressed = addressed};
+    *pipeline = (struct dj_pipeline){
+        .handle = kept->handle, .addressed = addressed, .kernel = shader->name};
     return kept->handle ? DJ_SUCCESS : DJ_ERROR_UNSUPPORTED;
 }
 

@@ -10,7 +10,7 @@
 /* Embedded SPIR-V: shaders/meson.build makes one `const struct dj_shader dj_shader_<name>` per row
  * of its table, declared in the generated "shaders.h". */
 struct dj_shader {
-    const char *name;
+    const char *name; /* static */
     const uint32_t *words;
     size_t size; /* bytes */
     /* the same kernel bound by device addresses; none: descriptors alone. Where there are no words
@@ -20,8 +20,9 @@ struct dj_shader {
 };
 
 struct dj_pipeline {
-    VkPipeline handle; /* the context's */
-    bool addressed;    /* its bindings are device addresses */
+    VkPipeline handle;  /* the context's */
+    bool addressed;     /* its bindings are device addresses */
+    const char *kernel; /* the shader's name */
 };
 
 enum {

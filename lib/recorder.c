@@ -2,6 +2,7 @@
 #include "recorder.h"
 
 #include "kernels.h"
+#include "timings.h"
 
 #include <dijiang/vulkan.h>
 
@@ -50,7 +51,8 @@ struct dj_recorder {
     struct dj_buffer *ring;      /* mapped */
     uint64_t ring_used;          /* a multiple of the offset alignment */
     struct dj_buffer *addresses; /* mapped: a table for each dispatch; with device addresses only */
-    void *work;                  /* twice as large as the ring */
+    struct dj_timings timings;
+    void *work; /* twice as large as the ring */
 };
 
 static dj_result sets_create(struct dj_recorder *recorder)
@@ -139,9 +141,10 @@ static dj_result params_check(const struct dj_context *context,
     const struct dj_log *log = &context->log;
     if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_recorder_params"))
         return DJ_ERROR_VERSION;
-    if (params->padding != 0)
-        return dj_fail(log, DJ_ERROR_VERSION, "dj_recorder_params.padding is %u and must be 0",
-                       params->padding);
+    if (params->timings > DJ_OFF)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_recorder_params.timings is %u and must be an enum dj_switch",
+                       params->timings);
     if (params->dispatches > MAX_DISPATCHES)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_recorder_params.dispatches is %u and must be at most %d",
@@ -191,6 +194,8 @@ dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_param
         result = commands_create(made);
     if (result == DJ_SUCCESS && !context->push_descriptors)
         result = sets_create(made);
+    if (result == DJ_SUCCESS && params->timings == DJ_ON)
+        result = dj_timings_create(context, made->dispatches, &made->timings);
     if (result != DJ_SUCCESS)
         goto fail;
     *recorder = made;
@@ -221,6 +226,7 @@ void dj_recorder_destroy(dj_recorder **recorder)
     if (dead->state == SUBMITTED)
         drain(dead);
     vk->vkDestroyDescriptorPool(context->device, dead->descriptors, context->allocator);
+    dj_timings_destroy(context, &dead->timings);
     free(dead->sets);
     free(dead->work);
     vk->vkDestroyFence(context->device, dead->fence, context->allocator);
@@ -251,6 +257,7 @@ static void start(struct dj_recorder *recorder, enum state state, VkCommandBuffe
     recorder->command = command;
     recorder->dispatches_used = 0;
     recorder->ring_used = 0;
+    dj_timings_start(recorder->context, &recorder->timings, command);
 }
 
 dj_result dj_recorder_begin(dj_recorder *recorder)
@@ -298,29 +305,61 @@ dj_result dj_recorder_begin_on(dj_recorder *recorder, VkCommandBuffer command)
     return DJ_SUCCESS;
 }
 
-dj_result dj_recorder_submit(dj_recorder *recorder)
+static dj_result submit(struct dj_recorder *recorder)
 {
-    if (!recorder)
-        return DJ_ERROR_INVALID_ARGUMENT;
     struct dj_context *context = recorder->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
-    if (recorder->state != RECORDING)
-        return state_fail(recorder, "dj_recorder_submit", "be recording");
-    dj_result result = dj_context_check(context);
-    if (result != DJ_SUCCESS)
-        return result;
-
-    recorder->state = IDLE; /* a recording that cannot be ended or submitted is dropped */
     VkResult code = vk->vkEndCommandBuffer(recorder->own);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkEndCommandBuffer");
     code = vk->vkResetFences(context->device, 1, &recorder->fence);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkResetFences");
-    result = dj_context_submit(context, recorder->own, recorder->fence);
-    if (result == DJ_SUCCESS)
-        recorder->state = SUBMITTED;
+    return dj_context_submit(context, recorder->own, recorder->fence);
+}
+
+dj_result dj_recorder_submit(dj_recorder *recorder)
+{
+    if (!recorder)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    struct dj_context *context = recorder->context;
+    if (recorder->state != RECORDING)
+        return state_fail(recorder, "dj_recorder_submit", "be recording");
+    dj_result result = dj_context_check(context);
+    if (result != DJ_SUCCESS)
+        return result;
+
+    result = submit(recorder);
+    /* a recording that cannot be ended or submitted is dropped */
+    recorder->state = result == DJ_SUCCESS ? SUBMITTED : IDLE;
+    if (result != DJ_SUCCESS)
+        recorder->timings.count = 0;
     return result;
+}
+
+dj_result dj_recorder_timings(dj_recorder *recorder, struct dj_timing *timings, uint32_t *count)
+{
+    if (!recorder)
+        return DJ_ERROR_INVALID_ARGUMENT;
+    const struct dj_timings *const kept = &recorder->timings;
+    const struct dj_log *const log = &recorder->context->log;
+    if (!count)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "dj_recorder_timings: count is NULL");
+    if (!kept->pool)
+        return dj_fail(log, DJ_ERROR_UNSUPPORTED,
+                       "dj_recorder_timings: dj_recorder_params.timings was not on");
+    if (recorder->state == RECORDING || recorder->state == SUBMITTED)
+        return state_fail(recorder, "dj_recorder_timings", "have been waited for");
+    const uint32_t room = *count;
+    *count = kept->count;
+    if (!timings)
+        return DJ_SUCCESS;
+    if (room < kept->count)
+        return dj_fail(log, DJ_ERROR_LIMIT,
+                       "dj_recorder_timings: room for %u, and there are %u dispatches", room,
+                       kept->count);
+    const dj_result result = dj_context_check(recorder->context);
+    return result == DJ_SUCCESS ? dj_timings_read(recorder->context, kept, timings) : result;
 }
 
 dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
@@ -455,6 +494,7 @@ void dj_recorder_dispatch(struct dj_recorder *recorder, struct dj_pipeline pipel
                                VK_SHADER_STAGE_COMPUTE_BIT, 0, push_size, push);
     vk->vkCmdDispatch(recorder->command, groups[0], groups[1], groups[2]);
     recorder->dispatches_used++;
+    dj_timings_add(context, &recorder->timings, recorder->command, pipeline.kernel);
 }
 
 /* A memory barrier; no access masks make it one of execution alone. */

@@ -77,6 +77,8 @@ void dj_vk_load_device(struct dj_vk *vk, VkDevice device)
     X(vkCmdDispatch) \
     X(vkCmdPipelineBarrier) \
     X(vkCmdPushConstants) \
+    X(vkCmdResetQueryPool) \
+    X(vkCmdWriteTimestamp) \
     X(vkCreateBuffer) \
     X(vkCreateCommandPool) \
     X(vkCreateComputePipelines) \
@@ -85,6 +87,7 @@ void dj_vk_load_device(struct dj_vk *vk, VkDevice device)
     X(vkCreateFence) \
     X(vkCreatePipelineCache) \
     X(vkCreatePipelineLayout) \
+    X(vkCreateQueryPool) \
     X(vkCreateShaderModule) \
     X(vkDestroyBuffer) \
     X(vkDestroyCommandPool) \
@@ -95,6 +98,7 @@ void dj_vk_load_device(struct dj_vk *vk, VkDevice device)
     X(vkDestroyPipeline) \
     X(vkDestroyPipelineCache) \
     X(vkDestroyPipelineLayout) \
+    X(vkDestroyQueryPool) \
     X(vkDestroyShaderModule) \
     X(vkDeviceWaitIdle) \
     X(vkEndCommandBuffer) \
@@ -102,6 +106,7 @@ void dj_vk_load_device(struct dj_vk *vk, VkDevice device)
     X(vkGetBufferMemoryRequirements) \
     X(vkGetDeviceQueue) \
     X(vkGetPipelineCacheData) \
+    X(vkGetQueryPoolResults) \
     X(vkMapMemory) \
     X(vkMergePipelineCaches) \
     X(vkQueueSubmit) \

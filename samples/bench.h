@@ -17,6 +17,8 @@
 enum {
     BENCH_CHECK_STEPS = 70, /* decoding is checked over these: more than any tile or fold of 64 */
     BENCH_MAX_CASES = 64,
+    BENCH_MAX_KERNELS = 12,
+    BENCH_KERNEL_RUNS = 5,      /* for the times of kernels; the one of median length is told */
     BENCH_SOFTMAX_SECONDS = 10, /* longer repetitions of softmax must be asked for */
 };
 
@@ -36,6 +38,13 @@ enum bench_kind {
 };
 extern const char *const bench_kinds[]; /* their names, NULL after the last */
 
+/* All dispatches of a kernel in one call. */
+struct bench_kernel {
+    const char *name; /* struct dj_timing's */
+    uint64_t dispatches;
+    double seconds;
+};
+
 struct bench_case {
     enum bench_kind kind;
     const struct system *system; /* NULL: none, of a DCT */
@@ -43,11 +52,13 @@ struct bench_case {
     uint64_t batch, heads, key_heads, dim, value_dim;
     uint64_t tokens; /* per sequence and repetition */
 
-    struct bench_times times; /* count 0: not measured */
-    uint32_t family;          /* enum dj_family, which did it; 0, of a DCT */
-    uint64_t flops, bytes;    /* that the algorithm must spend and move */
-    double allowed;           /* seconds by the roofline; 0: not known */
-    bool arithmetic;          /* ... which arithmetic decides, not memory */
+    struct bench_times times;                       /* count 0: not measured */
+    struct bench_kernel kernels[BENCH_MAX_KERNELS]; /* in the order of their first dispatch */
+    size_t kernel_count;                            /* 0: the device has no timestamps */
+    uint32_t family;                                /* enum dj_family, which did it; 0, of a DCT */
+    uint64_t flops, bytes;                          /* that the algorithm must spend and move */
+    double allowed;                                 /* seconds by the roofline; 0: not known */
+    bool arithmetic;                                /* ... which arithmetic decides, not memory */
     double ratio;   /* of softmax's median to that of the linear case before it; 0: none */
     double skipped; /* seconds that a repetition was expected to take: too many; 0: not skipped */
 };
@@ -59,6 +70,13 @@ int bench_choose(const struct settings *settings, struct bench_case *cases, size
 dj_result bench_repeat_case(const struct bench_case *c, uint64_t repeat,
                             dj_result (*run)(void *user, struct bench_time *time), void *user,
                             struct bench_times *times);
+
+/* Runs a case a few times more, by a recorder with timings, of a size that is enough for the call,
+ * in place of *recorder, for the case's kernels. */
+dj_result bench_time_kernels(const struct bench_gpu *gpu, const struct dj_needs *needs,
+                             dj_recorder **recorder,
+                             dj_result (*run)(void *user, struct bench_time *time), void *user,
+                             struct bench_case *c);
 
 /* Check a case, then time it. Return an enum program_exit, having said why. */
 int bench_measure_attention(struct bench_gpu *gpu, uint64_t repeat, struct bench_case *c);

@@ -17,6 +17,7 @@ struct work {
     dj_dct *plan;
     dj_buffer *input, *output, *scratch;
     dj_recorder *recorder;
+    struct dj_needs needs;
     struct dj_dct_args args;
 };
 
@@ -25,7 +26,6 @@ static dj_result create_work(struct work *w, struct bench_case *c)
     dj_context *const context = w->gpu->context;
     const uint64_t shape[4] = {c->batch, c->tokens, c->heads, c->dim};
     const uint64_t count = shape[0] * shape[1] * shape[2] * shape[3];
-    struct dj_needs needs = {0};
     dj_result result = dj_dct_create(
         context, &(struct dj_dct_params){.type = DJ_DCT_2, .length = (uint32_t)c->dim}, &w->plan);
     if (result == DJ_SUCCESS)
@@ -36,16 +36,16 @@ static dj_result create_work(struct work *w, struct bench_case *c)
     dj_tensor_init(&w->args.output, w->output, 0, DJ_FLOAT32, shape);
     w->args.barriers = DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_HOST;
     if (result == DJ_SUCCESS)
-        result = dj_dct_needs(w->plan, &w->args, &needs);
+        result = dj_dct_needs(w->plan, &w->args, &w->needs);
     if (result == DJ_SUCCESS)
-        result = dj_buffer_create(context, &(struct dj_buffer_params){.size = needs.scratch_size},
-                                  &w->scratch);
-    w->args.scratch = (struct dj_scratch){.buffer = w->scratch, .size = needs.scratch_size};
-    c->flops = needs.flops;
-    c->bytes = needs.bytes;
+        result = dj_buffer_create(
+            context, &(struct dj_buffer_params){.size = w->needs.scratch_size}, &w->scratch);
+    w->args.scratch = (struct dj_scratch){.buffer = w->scratch, .size = w->needs.scratch_size};
+    c->flops = w->needs.flops;
+    c->bytes = w->needs.bytes;
     return result == DJ_SUCCESS
                ? dj_recorder_create(context,
-                                    &(struct dj_recorder_params){.dispatches = needs.dispatches},
+                                    &(struct dj_recorder_params){.dispatches = w->needs.dispatches},
                                     &w->recorder)
                : result;
 }
@@ -114,6 +114,8 @@ int bench_measure_dct(struct bench_gpu *gpu, uint64_t repeat, struct bench_case 
         code = bench_judge(c, error, 1e-6);
     if (result == DJ_SUCCESS && !code)
         result = bench_repeat_case(c, repeat, run_once, &w, &c->times);
+    if (result == DJ_SUCCESS && !code)
+        result = bench_time_kernels(gpu, &w.needs, &w.recorder, run_once, &w, c);
     if (result != DJ_SUCCESS)
         code = program_fail_dj("dct", result);
     destroy_work(&w);

@@ -72,6 +72,11 @@ void bench_print_row(const struct bench_case *c)
     if (c->ratio > 0)
         printf(" %9.2f x", c->ratio);
     printf("\n");
+    for (size_t i = 0; i < c->kernel_count && c->kernel_count > 1; i++)
+        printf("%s%s %.4f ms", i ? ", " : "         ", c->kernels[i].name,
+               1e3 * c->kernels[i].seconds);
+    if (c->kernel_count > 1)
+        printf("\n");
     fflush(stdout);
 }
 
@@ -106,6 +111,18 @@ static void add_times(cJSON *object, const struct bench_case *c)
         json_number(object, "ratio_to_linear", c->ratio);
 }
 
+static void add_kernels(cJSON *object, const struct bench_case *c)
+{
+    cJSON *const list = cJSON_AddArrayToObject(object, "kernel_times");
+    for (size_t i = 0; i < c->kernel_count; i++) {
+        cJSON *const kernel = cJSON_CreateObject();
+        cJSON_AddItemToArray(list, kernel);
+        cJSON_AddStringToObject(kernel, "kernel", c->kernels[i].name);
+        json_count(kernel, "dispatches", c->kernels[i].dispatches);
+        json_number(kernel, "ms", 1e3 * c->kernels[i].seconds);
+    }
+}
+
 static void add_case(cJSON *results, const struct bench_case *c)
 {
     cJSON *const object = cJSON_CreateObject();
@@ -120,6 +137,7 @@ static void add_case(cJSON *results, const struct bench_case *c)
     json_count(object, "value_dim", c->value_dim);
     json_count(object, "tokens", c->tokens);
     add_times(object, c);
+    add_kernels(object, c);
 }
 
 static void add_ceilings(cJSON *root, const struct bench_ceilings *ceilings)

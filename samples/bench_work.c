@@ -106,7 +106,8 @@ static dj_result create_plan(dj_context *context, struct work *w)
     const struct bench_case *s = w->shape;
     const struct system *system = w->shape->system;
     /* decoding goes on from check to repetition, in one sequence */
-    const uint64_t most = is_decode(w) ? BENCH_CHECK_STEPS + BENCH_MAX_REPEATS : w->tokens;
+    const uint64_t most =
+        is_decode(w) ? BENCH_CHECK_STEPS + BENCH_MAX_REPEATS + BENCH_KERNEL_RUNS : w->tokens;
     w->max_tokens = system->map == DJ_MAP_COSFORMER || system->map == DJ_MAP_LINFORMER ? most : 0;
     w->numbers = (struct numbers){
         .system = system,
@@ -293,14 +294,13 @@ static int check(struct work *w)
 }
 
 /* What the library says of a call, and what a continued state adds: it is read and written. */
-static dj_result count_work(const struct work *w, struct bench_case *c)
+static dj_result count_work(const struct work *w, struct dj_needs *needs, struct bench_case *c)
 {
-    struct dj_needs needs;
-    const dj_result result = dj_attention_needs(w->plan, &w->args, &needs);
+    const dj_result result = dj_attention_needs(w->plan, &w->args, needs);
     if (result == DJ_SUCCESS) {
-        c->family = needs.family;
-        c->flops = needs.flops;
-        c->bytes = needs.bytes + (is_decode(w) ? 2 * c->batch * needs.slot_size : 0);
+        c->family = needs->family;
+        c->flops = needs->flops;
+        c->bytes = needs->bytes + (is_decode(w) ? 2 * c->batch * needs->slot_size : 0);
     }
     return result;
 }
@@ -316,9 +316,12 @@ int bench_measure_attention(struct bench_gpu *gpu, uint64_t repeat, struct bench
     dj_result result = create_work(gpu->context, &w);
     int code = result == DJ_SUCCESS ? check(&w) : program_fail_dj(name, result);
     if (!code) {
-        result = count_work(&w, c);
+        struct dj_needs needs;
+        result = count_work(&w, &needs, c);
         if (result == DJ_SUCCESS) /* the check has warmed everything up */
             result = bench_repeat_case(c, repeat, run_once, &w, &c->times);
+        if (result == DJ_SUCCESS)
+            result = bench_time_kernels(gpu, &needs, &w.recorder, run_once, &w, c);
         if (result != DJ_SUCCESS)
             code = program_fail_dj(name, result);
     }

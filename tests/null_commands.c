@@ -129,8 +129,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkEndCommandBuffer(VkCommandBuffer ha
 }
 NULL_PROVIDE(vkEndCommandBuffer)
 
-/* A command buffer that is recorded into, which its pool's owner alone may do. */
-static struct null_command_buffer *recording(VkCommandBuffer handle, const char *function)
+struct null_command_buffer *null_recording(VkCommandBuffer handle, const char *function)
 {
     struct null_command_buffer *const commands =
         null_object_of((uint64_t)(uintptr_t)handle, NULL_OBJECT_COMMAND_BUFFER, function);
@@ -263,7 +262,7 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdBindDescriptorSets(
 {
     (void)offsets;
     NULL_ENTER(vkCmdBindDescriptorSets);
-    struct null_command_buffer *const commands = recording(handle, __func__);
+    struct null_command_buffer *const commands = null_recording(handle, __func__);
     const struct null_pipeline_layout *const layout = NULL_OF(layout_handle, PIPELINE_LAYOUT);
     if (point != VK_PIPELINE_BIND_POINT_COMPUTE || first != 0 || count != 1 || offset_count != 0 ||
         !layout->has_set || layout->set.push) {
@@ -283,7 +282,7 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdPushDescriptorSetKHR(VkCommandBuffer
                                                                  const VkWriteDescriptorSet *writes)
 {
     NULL_ENTER(vkCmdPushDescriptorSetKHR);
-    struct null_command_buffer *const commands = recording(handle, __func__);
+    struct null_command_buffer *const commands = null_recording(handle, __func__);
     const struct null_pipeline_layout *const layout = NULL_OF(layout_handle, PIPELINE_LAYOUT);
     if (point != VK_PIPELINE_BIND_POINT_COMPUTE || set != 0 || !layout->set.push || count == 0)
         null_misuse("vkCmdPushDescriptorSetKHR: not some of a push set for compute");
@@ -299,7 +298,7 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdBindPipeline(VkCommandBuffer handle,
                                                          VkPipeline pipeline)
 {
     NULL_ENTER(vkCmdBindPipeline);
-    struct null_command_buffer *const commands = recording(handle, __func__);
+    struct null_command_buffer *const commands = null_recording(handle, __func__);
     if (point != VK_PIPELINE_BIND_POINT_COMPUTE)
         null_misuse("vkCmdBindPipeline: not for compute");
     commands->pipeline = NULL_OF(pipeline, PIPELINE);
@@ -313,7 +312,7 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdPushConstants(VkCommandBuffer handle
                                                           const void *values)
 {
     NULL_ENTER(vkCmdPushConstants);
-    struct null_command_buffer *const commands = recording(handle, __func__);
+    struct null_command_buffer *const commands = null_recording(handle, __func__);
     const struct null_pipeline_layout *const layout = NULL_OF(layout_handle, PIPELINE_LAYOUT);
     if (stages != VK_SHADER_STAGE_COMPUTE_BIT || offset % 4 != 0 || size % 4 != 0 || size == 0 ||
         values == NULL || offset > layout->push || size > layout->push - offset)
@@ -329,7 +328,7 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdDispatch(VkCommandBuffer handle, uin
                                                      uint32_t z)
 {
     NULL_ENTER(vkCmdDispatch);
-    struct null_command_buffer *const commands = recording(handle, __func__);
+    struct null_command_buffer *const commands = null_recording(handle, __func__);
     const uint32_t *const most =
         ((const struct null_device *)commands->object.parent)->settings->max_workgroups;
     if (commands->pipeline == NULL)
@@ -371,7 +370,7 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdPipelineBarrier(
     (void)buffer_count;
     (void)images;
     NULL_ENTER(vkCmdPipelineBarrier);
-    (void)recording(handle, __func__);
+    (void)null_recording(handle, __func__);
     if (before == 0 || after == 0 || image_count != 0)
         null_misuse("vkCmdPipelineBarrier: no stages, or images");
     null_count_recorded(0, 1, 0, 0);
@@ -383,7 +382,7 @@ static VKAPI_ATTR void VKAPI_CALL null_vkCmdCopyBuffer(VkCommandBuffer handle, V
                                                        const VkBufferCopy *regions)
 {
     NULL_ENTER(vkCmdCopyBuffer);
-    const struct null_command_buffer *const commands = recording(handle, __func__);
+    const struct null_command_buffer *const commands = null_recording(handle, __func__);
     const struct null_buffer *const from = NULL_OF(from_handle, BUFFER);
     const struct null_buffer *const to = NULL_OF(to_handle, BUFFER);
     if (!(from->usage & VK_BUFFER_USAGE_TRANSFER_SRC_BIT) ||

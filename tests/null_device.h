@@ -17,6 +17,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Of timestamps: ticks between two, the first of which is far from 0; nanoseconds in a tick. */
+#define NULL_STAMP_TICKS 1000
+#define NULL_TICK 2.5f
+
 /* What the one physical device offers. */
 struct null_settings {
     uint32_t api_version; /* of the instance and the device */
@@ -24,6 +28,7 @@ struct null_settings {
     uint32_t shared_memory, max_invocations, max_size[3], max_workgroups[3];
     uint32_t storage_buffers, push_constants, subgroup_size;
     uint32_t queue_families; /* 1 to 3, each of one queue with compute */
+    uint32_t timestamp_bits; /* of them all; 0: no timestamps */
     uint64_t storage_range, allocation, offset_alignment, heap;
     bool unified; /* one memory type with everything; else device memory is not mapped */
     bool push_descriptors, device_addresses, storage_16bit, float_controls;
@@ -71,6 +76,8 @@ void null_engine_command_finish(const struct null_engine *engine, VkCommandPool 
     X(vkCmdPipelineBarrier) \
     X(vkCmdPushConstants) \
     X(vkCmdPushDescriptorSetKHR) \
+    X(vkCmdResetQueryPool) \
+    X(vkCmdWriteTimestamp) \
     X(vkDestroyBuffer) \
     X(vkDestroyCommandPool) \
     X(vkDestroyDebugUtilsMessengerEXT) \
@@ -82,6 +89,7 @@ void null_engine_command_finish(const struct null_engine *engine, VkCommandPool 
     X(vkDestroyPipeline) \
     X(vkDestroyPipelineCache) \
     X(vkDestroyPipelineLayout) \
+    X(vkDestroyQueryPool) \
     X(vkDestroyShaderModule) \
     X(vkFreeCommandBuffers) \
     X(vkFreeMemory) \
@@ -115,6 +123,7 @@ void null_engine_command_finish(const struct null_engine *engine, VkCommandPool 
     X(vkCreateInstance) \
     X(vkCreatePipelineCache) \
     X(vkCreatePipelineLayout) \
+    X(vkCreateQueryPool) \
     X(vkCreateShaderModule) \
     X(vkDeviceWaitIdle) \
     X(vkEndCommandBuffer) \
@@ -124,6 +133,7 @@ void null_engine_command_finish(const struct null_engine *engine, VkCommandPool 
     X(vkEnumerateInstanceVersion) \
     X(vkEnumeratePhysicalDevices) \
     X(vkGetPipelineCacheData) \
+    X(vkGetQueryPoolResults) \
     X(vkMapMemory) \
     X(vkMergePipelineCaches) \
     X(vkQueueSubmit) \

@@ -23,6 +23,7 @@
     X(COMMAND_POOL, "command pool") \
     X(COMMAND_BUFFER, "command buffer") \
     X(DESCRIPTOR_POOL, "descriptor pool") \
+    X(QUERY_POOL, "query pool") \
     X(FENCE, "fence")
 
 enum null_kind {
@@ -159,6 +160,24 @@ struct null_command_pool {
     struct null_command_buffer *buffers;
 };
 
+enum null_query_state {
+    NULL_QUERY_UNKNOWN,
+    NULL_QUERY_RESET,
+    NULL_QUERY_WRITTEN
+};
+
+struct null_query {
+    enum null_query_state state;
+    uint64_t ticks;
+};
+
+struct null_query_pool {
+    struct null_object object;
+    uint32_t count;
+    uint64_t ticks;
+    struct null_query queries[];
+};
+
 struct null_fence {
     struct null_object object;
     bool signalled;
@@ -170,6 +189,9 @@ void null_block_free(void *block);
 
 /* Says that a rule is broken. */
 __attribute__((format(printf, 1, 2))) void null_misuse(const char *format, ...);
+
+/* A command buffer that is recorded into, which its pool's owner alone may do. */
+struct null_command_buffer *null_recording(VkCommandBuffer handle, const char *function);
 
 /* Zeroed; NULL without memory. */
 void *null_object_create(enum null_kind kind, size_t size, struct null_object *parent,

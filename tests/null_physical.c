@@ -189,6 +189,7 @@ static VKAPI_ATTR void VKAPI_CALL null_vkGetPhysicalDeviceProperties(
                 .nonCoherentAtomSize = 256,
             },
     };
+    properties->limits.timestampPeriod = NULL_TICK;
     memcpy(properties->limits.maxComputeWorkGroupCount, settings->max_workgroups,
            sizeof settings->max_workgroups);
     memcpy(properties->limits.maxComputeWorkGroupSize, settings->max_size,
@@ -300,8 +301,10 @@ static VKAPI_ATTR void VKAPI_CALL null_vkGetPhysicalDeviceQueueFamilyProperties(
     const uint32_t found = settings_of(physical)->queue_families;
     *count = families == NULL || *count > found ? found : *count;
     for (uint32_t i = 0; families != NULL && i < *count; i++)
-        families[i] = (VkQueueFamilyProperties){
-            .queueFlags = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_TRANSFER_BIT, .queueCount = 1};
+        families[i] =
+            (VkQueueFamilyProperties){.queueFlags = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_TRANSFER_BIT,
+                                      .queueCount = 1,
+                                      .timestampValidBits = settings_of(physical)->timestamp_bits};
 }
 NULL_PROVIDE(vkGetPhysicalDeviceQueueFamilyProperties)
 

@@ -205,6 +205,7 @@ struct null_settings operation_settings(bool rich)
     settings.unified = settings.float_controls = rich;
     settings.push_descriptors = settings.device_addresses = settings.whole_subgroups = rich;
     settings.subgroup_size = rich ? 8 : 1;
+    settings.timestamp_bits = rich ? 64 : 36;
     return settings;
 }
 
@@ -448,8 +449,11 @@ static dj_result do_record(struct world *world)
     struct dj_attention_args args = state_args(world);
     args.scratch =
         (struct dj_scratch){.buffer = world->scratch, .size = dj_buffer_size(world->scratch)};
-    MAKE(result, dj_recorder_create(world->context, NULL, &recorder), recorder);
+    const struct dj_recorder_params params = {.timings = DJ_ON};
+    MAKE(result, dj_recorder_create(world->context, &params, &recorder), recorder);
     for (int turn = 0; result == DJ_SUCCESS && turn < 2; turn++) {
+        struct dj_timing timings[64];
+        uint32_t count = 64;
         result = dj_recorder_begin(recorder);
         if (result == DJ_SUCCESS)
             result = dj_attention_record(world->plans[0], recorder, &args);
@@ -457,6 +461,8 @@ static dj_result do_record(struct world *world)
             result = dj_recorder_submit(recorder);
         if (result == DJ_SUCCESS)
             result = dj_recorder_wait(recorder, UINT64_MAX);
+        if (result == DJ_SUCCESS)
+            result = dj_recorder_timings(recorder, timings, &count);
     }
     dj_recorder_destroy(&recorder);
     return result;

@@ -75,6 +75,7 @@ CREATE(vkCreateBuffer, VkBufferCreateInfo, VkBuffer)
 CREATE(vkAllocateMemory, VkMemoryAllocateInfo, VkDeviceMemory)
 CREATE(vkCreateCommandPool, VkCommandPoolCreateInfo, VkCommandPool)
 CREATE(vkCreateFence, VkFenceCreateInfo, VkFence)
+CREATE(vkCreateQueryPool, VkQueryPoolCreateInfo, VkQueryPool)
 CREATE(vkCreateDescriptorPool, VkDescriptorPoolCreateInfo, VkDescriptorPool)
 FAULT(real.device, vkCreateComputePipelines,
       (VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i,
@@ -156,6 +157,7 @@ void __wrap_dj_vk_load_device(struct dj_vk *vk, VkDevice device)
     INSTALL(vkAllocateMemory);
     INSTALL(vkCreateCommandPool);
     INSTALL(vkCreateFence);
+    INSTALL(vkCreateQueryPool);
     INSTALL(vkCreateDescriptorPool);
     INSTALL(vkCreateComputePipelines);
     INSTALL(vkAllocateCommandBuffers);
@@ -226,7 +228,8 @@ static dj_result use_recorder(dj_context *context)
     dj_recorder *recorder = NULL;
     dj_result result = dj_pipeline_get(context, &shader, NULL, &pipeline);
     if (result == DJ_SUCCESS)
-        result = dj_recorder_create(context, &(struct dj_recorder_params){0}, &recorder);
+        result =
+            dj_recorder_create(context, &(struct dj_recorder_params){.timings = DJ_ON}, &recorder);
     else
         assert_true(pipeline.handle == VK_NULL_HANDLE);
     if (result == DJ_SUCCESS)

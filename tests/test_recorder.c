@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const struct dj_shader shader = {"test_recorder", spirv_test_recorder,
                                         sizeof(spirv_test_recorder), spirv_test_recorder_addressed,
@@ -126,6 +127,14 @@ static void expect(dj_buffer *buffer, uint32_t factor, uint32_t constant)
     harness_read(buffer, 0, y, sizeof(y));
     for (uint32_t i = 0; i < COUNT; i++)
         assert_int_equal(y[i], i * factor + constant);
+}
+
+/* Nanoseconds of a clock that only runs forwards. */
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return 1e9 * (double)time.tv_sec + (double)time.tv_nsec;
 }
 
 static void finish(dj_recorder *recorder)
@@ -323,8 +332,9 @@ static void test_params(void **state)
         HARNESS_RESULT(dj_recorder_reserve(r, 0, 65537), DJ_ERROR_RECORDER_FULL);
         dj_recorder_destroy(&r);
         HARNESS_RESULT(dj_recorder_create(b->context, &params, NULL), DJ_ERROR_INVALID_ARGUMENT);
-        params.padding = 1;
-        HARNESS_RESULT(dj_recorder_create(b->context, &params, &r), DJ_ERROR_VERSION);
+        params.timings = 3;
+        HARNESS_RESULT(dj_recorder_create(b->context, &params, &r), DJ_ERROR_INVALID_ARGUMENT);
+        assert_non_null(strstr(last_line, "timings is 3"));
         for (int i = 0; i < 4; i++) {
             params = (struct dj_recorder_params){0};
             params.reserved[i] = 1;
@@ -344,6 +354,60 @@ static void test_params(void **state)
     dj_recorder *none = NULL;
     dj_recorder_destroy(&none);
     dj_recorder_destroy(NULL);
+}
+
+/* Times of dispatches: one each, in their order, and together no longer than the host waited. */
+static void test_timings(void **state)
+{
+    (void)state;
+    EACH_BENCH(b)
+    {
+        dj_buffer *x = counting(b), *y = harness_poisoned(b->context, 4 * COUNT);
+        struct dj_recorder_params params = {.dispatches = 3, .timings = DJ_ON};
+        struct dj_timing timings[3];
+        uint32_t count = 3;
+        dj_recorder *r = NULL, *plain = create(b, 3, 0);
+        const dj_result result = dj_recorder_create(b->context, &params, &r);
+        if (result == DJ_ERROR_UNSUPPORTED) {
+            assert_non_null(strstr(last_line, "no timestamps"));
+            print_message("# the device has no timestamps\n");
+        } else {
+            HARNESS_OK(result);
+            HARNESS_OK(dj_recorder_timings(r, timings, &count)); /* nothing was recorded */
+            assert_int_equal(count, 0);
+            for (uint32_t turn = 2; turn < 4; turn++) { /* what the first left is forgotten */
+                const double start = now();
+                HARNESS_OK(dj_recorder_begin(r));
+                for (uint32_t i = 0; i < turn; i++) {
+                    dispatch(b, r, x, y, 1, 0, i == 1 ? 1 << 16 : 0);
+                    dj_recorder_write_to_read(r);
+                }
+                HARNESS_RESULT(dj_recorder_timings(r, NULL, &count), DJ_ERROR_RECORDER_STATE);
+                HARNESS_OK(dj_recorder_submit(r));
+                HARNESS_RESULT(dj_recorder_timings(r, NULL, &count), DJ_ERROR_RECORDER_STATE);
+                HARNESS_OK(dj_recorder_wait(r, UINT64_MAX));
+                const double waited = now() - start;
+                HARNESS_OK(dj_recorder_timings(r, NULL, &count));
+                assert_int_equal(count, turn);
+                HARNESS_OK(dj_recorder_timings(r, timings, &count));
+                double sum = 0;
+                for (uint32_t i = 0; i < turn; i++) {
+                    assert_string_equal(timings[i].kernel, "test_recorder");
+                    assert_true(timings[i].nanoseconds >= 0);
+                    sum += timings[i].nanoseconds;
+                }
+                assert_true(timings[1].nanoseconds > 0);
+                assert_true(sum <= waited * 1.01); /* the two clocks differ by less */
+            }
+            HARNESS_RESULT(dj_recorder_timings(r, timings, NULL), DJ_ERROR_INVALID_ARGUMENT);
+            dj_recorder_destroy(&r);
+        }
+        HARNESS_RESULT(dj_recorder_timings(plain, timings, &count), DJ_ERROR_UNSUPPORTED);
+        HARNESS_RESULT(dj_recorder_timings(NULL, timings, &count), DJ_ERROR_INVALID_ARGUMENT);
+        dj_recorder_destroy(&plain);
+        dj_buffer_destroy(&x);
+        dj_buffer_destroy(&y);
+    }
 }
 
 /* A kernel's writes to memory that is not mapped, read through the queue without a host barrier. */
@@ -398,7 +462,7 @@ int main(void)
         RECORDER_TEST(test_in_flight), RECORDER_TEST(test_states),
         RECORDER_TEST(test_timeout),   RECORDER_TEST(test_full),
         RECORDER_TEST(test_params),    RECORDER_TEST(test_read_after_dispatch),
-        RECORDER_TEST(test_table),
+        RECORDER_TEST(test_table),     RECORDER_TEST(test_timings),
     };
     harness_prepare();
     return cmocka_run_group_tests(tests, setup, teardown);

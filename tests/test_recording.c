@@ -12,10 +12,11 @@
 static const struct {
     const char *name;
     bool push, addresses;
+    uint32_t timestamp_bits;
 } bindings[] = {
-    {"descriptor sets", false, false},
-    {"push descriptors", true, false},
-    {"device addresses", true, true},
+    {"descriptor sets", false, false, 0},
+    {"push descriptors", true, false, 36},
+    {"device addresses", true, true, 64},
 };
 enum {
     BINDINGS = sizeof bindings / sizeof *bindings,
@@ -76,6 +77,7 @@ static void bench_init(struct bench *bench, int binding)
     struct null_settings settings = null_least();
     settings.push_descriptors = bindings[binding].push;
     settings.device_addresses = bindings[binding].addresses;
+    settings.timestamp_bits = bindings[binding].timestamp_bits;
     settings.float_controls = settings.storage_16bit = binding > 0;
     settings.max_invocations = 1024; /* for generated transforms of most lengths */
     settings.shared_memory = 32768;
@@ -87,10 +89,11 @@ static void bench_init(struct bench *bench, int binding)
     params.log = log_line;
     HARNESS_OK(dj_context_import(&params, &bench->context));
     bench->command = null_engine_command(&bench->engine, &bench->pool);
-    HARNESS_OK(dj_recorder_create(
-        bench->context,
-        &(struct dj_recorder_params){.dispatches = 4096, .ring_size = UINT64_C(1) << 20},
-        &bench->recorder));
+    const struct dj_recorder_params recorder = {
+        .dispatches = 4096,
+        .ring_size = UINT64_C(1) << 20,
+        .timings = bindings[binding].timestamp_bits ? DJ_ON : DJ_OFF};
+    HARNESS_OK(dj_recorder_create(bench->context, &recorder, &bench->recorder));
 }
 
 static void bench_finish(struct bench *bench)
@@ -373,6 +376,47 @@ static void transforms_are_recorded_for_free(void **state)
     }
 }
 
+/* A time for each dispatch: the null device's timestamps are equally far apart, and its counter
+ * wraps after the first. */
+static void dispatches_are_timed(void **state)
+{
+    (void)state;
+    for (int binding = 0; binding < BINDINGS; binding++) {
+        struct bench bench;
+        bench_init(&bench, binding);
+        if (bindings[binding].timestamp_bits == 0) {
+            uint32_t count = 0;
+            dj_recorder *none = bench.recorder;
+            const struct dj_recorder_params params = {.timings = DJ_ON};
+            HARNESS_RESULT(dj_recorder_create(bench.context, &params, &none), DJ_ERROR_UNSUPPORTED);
+            assert_null(none);
+            HARNESS_RESULT(dj_recorder_timings(bench.recorder, NULL, &count), DJ_ERROR_UNSUPPORTED);
+        } else {
+            const uint64_t before = null_recorded().dispatches;
+            record_transform(&bench, DJ_DCT_PATH_DENSE);
+            const uint32_t recorded = (uint32_t)(null_recorded().dispatches - before);
+            uint32_t count = recorded - 1;
+            struct dj_timing timings[64] = {{.kernel = "none"}};
+            HARNESS_RESULT(dj_recorder_timings(bench.recorder, timings, &count), DJ_ERROR_LIMIT);
+            assert_int_equal(count, recorded);
+            assert_string_equal(timings[0].kernel, "none");
+            assert_true(recorded <= 64);
+            HARNESS_OK(dj_recorder_timings(bench.recorder, timings, &count));
+            for (uint32_t i = 0; i < count; i++) {
+                assert_true(timings[i].nanoseconds == NULL_STAMP_TICKS * (double)NULL_TICK);
+                assert_string_equal(timings[i].kernel, i % 2 ? "rows_store" : "rows_dense");
+            }
+            null_fail_at(1, VK_NOT_READY, false);
+            HARNESS_RESULT(dj_recorder_timings(bench.recorder, timings, &count), DJ_ERROR_TIMEOUT);
+            null_fail_at(0, VK_SUCCESS, false);
+            HARNESS_OK(dj_recorder_begin_on(bench.recorder, bench.command));
+            HARNESS_OK(dj_recorder_timings(bench.recorder, timings, &count));
+            assert_int_equal(count, 0);
+        }
+        bench_finish(&bench);
+    }
+}
+
 /* A refused call costs no more; its log line goes by the caller's function. */
 static void refusals_are_free(void **state)
 {
@@ -427,6 +471,7 @@ int main(void)
         cmocka_unit_test_setup(steps_are_recorded_for_free, harness_reseed),
         cmocka_unit_test_setup(options_are_recorded_for_free, harness_reseed),
         cmocka_unit_test_setup(transforms_are_recorded_for_free, harness_reseed),
+        cmocka_unit_test_setup(dispatches_are_timed, harness_reseed),
         cmocka_unit_test_setup(refusals_are_free, harness_reseed),
     };
     harness_prepare();

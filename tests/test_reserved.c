@@ -167,7 +167,6 @@ static const struct member buffer_members[] = {
     RESERVED_4(dj_buffer_params, "dj_buffer_params"),
 };
 static const struct member recorder_members[] = {
-    MEMBER(dj_recorder_params, "dj_recorder_params", padding),
     RESERVED_4(dj_recorder_params, "dj_recorder_params"),
 };
 static const struct member dct_members[] = {

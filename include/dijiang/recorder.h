@@ -26,9 +26,10 @@ extern "C" {
 typedef struct dj_recorder dj_recorder;
 
 struct dj_recorder_params {
-    uint32_t dispatches;  /* how many it can hold between two begins, at most 2^20; 0: 256 */
-    uint32_t padding;     /* 0 */
-    uint64_t ring_size;   /* bytes for slot indices; 0: 65536 */
+    uint32_t dispatches; /* how many it can hold between two begins, at most 2^20; 0: 256 */
+    uint32_t timings;    /* enum dj_switch, default off: DJ_ON takes the time of each dispatch, by a
+                          * timestamp after it, for dj_recorder_timings */
+    uint64_t ring_size;  /* bytes for slot indices; 0: 65536 */
     uint64_t reserved[4]; /* 0 */
 };
 
@@ -42,7 +43,8 @@ enum dj_barrier {
 /* Creates an idle recorder. params: NULL for defaults.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_LIMIT (a ring beyond
- * the device's largest allocation); DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * the device's largest allocation); DJ_ERROR_UNSUPPORTED (timings, and the context's queue family
+ * has no timestamps); DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
  * DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_params *params,
                                     dj_recorder **recorder);
@@ -71,6 +73,29 @@ DJ_API dj_result dj_recorder_submit(dj_recorder *recorder);
  * DJ_SUCCESS, also if nothing was submitted; DJ_ERROR_TIMEOUT; DJ_ERROR_DEVICE_LOST;
  * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns);
+
+/* What one dispatch took. */
+struct dj_timing {
+    const char *kernel; /* its name, of static memory: what dijiang calls it, and so not an
+                         * interface to build on. "dct_generated" is what VkFFT wrote */
+    double nanoseconds; /* from the end of what was recorded before it, or of what the queue did
+                         * before the recording, to its own; barriers between them included */
+    uint64_t reserved[2];
+};
+
+/* Gives the times of the last recording's dispatches, in their order, once it was waited for; where
+ * it was recorded into a command buffer of the caller's, once that has completed.
+ *
+ * timings: room for *count of them; NULL asks for the number alone. *count: on return how many
+ * there are.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (count is NULL); DJ_ERROR_UNSUPPORTED (the recorder
+ * was made without timings); DJ_ERROR_RECORDER_STATE (recording, or not waited for); DJ_ERROR_LIMIT
+ * (too little room); DJ_ERROR_TIMEOUT (the caller's command buffer has not completed);
+ * DJ_ERROR_DEVICE_LOST; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * DJ_ERROR_VULKAN. */
+DJ_API dj_result dj_recorder_timings(dj_recorder *recorder, struct dj_timing *timings,
+                                     uint32_t *count);
 
 /* What one call of a plan needs: the answer of dj_dct_needs and dj_attention_needs. */
 struct dj_needs {

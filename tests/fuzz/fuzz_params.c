@@ -396,11 +396,14 @@ static void make_memory(struct fuzz_bytes *bytes)
     dj_buffer_destroy(&made);
     dj_recorder *other = NULL;
     const struct dj_recorder_params records = {.dispatches = small(bytes, 200),
-                                               .padding = (uint32_t)reserved(bytes),
+                                               .timings = (uint32_t)reserved(bytes) % 4,
                                                .ring_size = large(bytes, 255),
                                                .reserved = {reserved(bytes)}};
     if (records.dispatches <= 4096 || records.dispatches > 1 << 20)
         (void)dj_recorder_create(context, &records, &other);
+    struct dj_timing timing;
+    uint32_t room = records.dispatches % 2;
+    (void)dj_recorder_timings(other, room ? &timing : NULL, &room);
     (void)dj_recorder_barrier(other, small(bytes, 8));
     dj_recorder_destroy(&other);
 }
