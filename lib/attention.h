@@ -43,7 +43,7 @@ struct dj_attention {
         struct dj_pipeline attend; /* none: the plan is not for this family */
         uint32_t each, blocks;     /* columns of an invocation; blocks of columns */
         bool decay;
-        uint64_t least; /* tokens of the longest sequence: fewer are done in tiles */
+        bool preferred; /* where nothing else was chosen */
     } resident;
     struct {
         struct dj_pipeline attend; /* none: the plan is not for this family */

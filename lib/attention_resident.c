@@ -58,8 +58,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     struct dj_context *const context = plan->context;
     const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
     const bool forced = params->family == DJ_FAMILY_RESIDENT;
-    const bool standard =
-        params->family == DJ_FAMILY_DEFAULT && tuning->resident_least < UINT64_MAX;
+    const bool standard = params->family == DJ_FAMILY_DEFAULT && tuning->resident;
     const struct dj_shader *const shader = find_shader(plan);
     const uint32_t each = find_each(plan);
     if (!forced && (params->dct_path != DJ_DCT_PATH_DEFAULT ||
@@ -82,7 +81,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                    plain ? plan->kind->plain_feature : plan->kind->feature, plan->key_normalise,
                    plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE, plan->q_type,
                    plan->k_type, plan->v_type, plan->o_type}};
-    plan->resident.least = forced ? 0 : tuning->resident_least;
+    plan->resident.preferred = forced || tuning->resident;
     plan->resident.decay = params->decay != NULL;
     plan->resident.each = each;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, each * context->subgroups);
@@ -119,12 +118,12 @@ static bool binds_spans(const struct dj_call *call)
            (uint64_t)plan->resident.blocks * plan->group <= info->max_workgroups[0];
 }
 
-/* As was chosen, or else by the number of tokens. */
+/* As was chosen for calls of this size, or else by the device. */
 static bool is_preferred(const struct dj_call *call)
 {
     const uint32_t choice = dj_choice_of(call);
     return choice != DJ_FAMILY_DEFAULT ? choice == DJ_FAMILY_RESIDENT
-                                       : call->keys.longest >= call->plan->resident.least;
+                                       : call->plan->resident.preferred;
 }
 
 bool dj_resident_can(const struct dj_call *call)

@@ -330,8 +330,9 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
     return result == DJ_SUCCESS ? create_products(plan, decay) : result;
 }
 
-/* Where the resident kernel does all but short calls, a product does the transforms of those about
- * as fast as a generated kernel, and nothing is generated, compiled and tried for it. */
+/* Where the resident kernel does all but a few kinds of calls, a product does the transforms of
+ * those about as fast as a generated kernel, and nothing is generated, compiled and tried for it.
+ */
 static uint32_t choose_path(const struct dj_attention *plan,
                             const struct dj_attention_params *params)
 {

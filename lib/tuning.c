@@ -7,9 +7,8 @@
 
 /* Of a CPU device a workgroup is best one vector of the step kernel, barriers cost what they switch
  * between, and there are fewer processors than heads (docs/performance.md). */
-static const struct dj_tuning of_cpu = {.step_fewest = 8, .step_most = 8, .resident_least = 256};
-static const struct dj_tuning of_gpu = {
-    .step_fewest = 64, .step_most = 128, .resident_least = UINT64_MAX};
+static const struct dj_tuning of_cpu = {.step_fewest = 8, .step_most = 8, .resident = true};
+static const struct dj_tuning of_gpu = {.step_fewest = 64, .step_most = 128, .resident = false};
 
 const struct dj_tuning *dj_tuning_of(uint32_t device_type)
 {

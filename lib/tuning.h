@@ -8,8 +8,7 @@
 
 struct dj_tuning {
     uint32_t step_fewest, step_most; /* invocations of the step kernel: powers of two */
-    uint64_t resident_least; /* tokens from which on a sequence is done in registers; UINT64_MAX:
-                              * only where that is asked for */
+    bool resident;                   /* sums in registers where that can be, without being asked */
 };
 
 /* Of an enum dj_device_type. */
