@@ -67,6 +67,29 @@ BUFFER(6, readonly, Decay, vec4, decay)
 #include "outputs.glsl"
 #include "spans.glsl"
 
+/* Memory in fours and twos of words from any word on: a quarter of the loads and stores to compile. */
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Fours
+{
+    uvec4 data[];
+};
+layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Sums4
+{
+    vec4 data[];
+};
+layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Sums2
+{
+    vec2 data[];
+};
+
+/* The address of a binding's word. */
+uvec2 word_address(uint binding, uint word)
+{
+    uint carry_bit;
+    const uvec2 start = addresses.of[binding];
+    const uint low = uaddCarry(start.x, word << 2, carry_bit);
+    return uvec2(low, start.y + (word >> 30) + carry_bit);
+}
+
 /* What is compiled in: DCT, the length of a transform, and SOFTMAX, 1 for the maps that have one, which
  * take the DCT-III. */
 #ifdef DCT
@@ -127,6 +150,18 @@ void read_ahead(uint q, uint k, uint v)
         ahead |= values.data[element_word(V_TYPE, v + min(i, v_columns - 1))];
 }
 
+/* A row to x. */
+#define LOAD_ROW(binding, words, type, at) \
+    { \
+        Fours row = Fours(word_address(binding, element_word(type, at))); \
+        [[unroll]] for (uint i = 0; i < WIDTH; i += 4) { \
+            const uvec4 four = type == DJ_ELEMENT_FLOAT32 ? row.data[i / 4] : uvec4(0); \
+            [[unroll]] for (uint n = 0; n < 4; n++) \
+                x[i + n] = type == DJ_ELEMENT_FLOAT32 ? uintBitsToFloat(four[n]) \
+                                                      : ELEMENT(words, type, at + i + n); \
+        } \
+    }
+
 /* Features of the lanes' tokens; rows beyond the last are read as the last one. */
 void load_features(uint first_token, uint tokens)
 {
@@ -136,13 +171,10 @@ void load_features(uint first_token, uint tokens)
     /* one text for both: it is most of what there is to compile */
     [[dont_unroll]] for (uint side = 0; side < 2; side++) {
         float a[FEATURES];
-        if (side == 0) {
-            [[unroll]] for (uint i = 0; i < WIDTH; i++)
-                x[i] = ELEMENT(keys, K_TYPE, k + i);
-        } else {
-            [[unroll]] for (uint i = 0; i < WIDTH; i++)
-                x[i] = ELEMENT(queries, Q_TYPE, q + i);
-        }
+        if (side == 0)
+            LOAD_ROW(1, keys, K_TYPE, k)
+        else
+            LOAD_ROW(0, queries, Q_TYPE, q)
         map_row(token, side == 0, a);
         [[unroll]] for (uint i = 0; i < FEATURES; i++) {
             key[i] = side == 0 ? a[i] : key[i];
@@ -276,24 +308,28 @@ void settle(uint first_column, uint count, float headroom)
 void load_sums(uint first_column)
 {
     const vec3 once = decay_power(head, 1);
+    const uint columns = state + min(first_column + lane * EACH, VALUE_DIM - EACH);
+    Sums4 fours = Sums4(word_address(4, columns));
+    Sums2 twos = Sums2(word_address(4, columns));
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        recent_norm[f] = 0.0;
+        vec4 four = vec4(0.0);
+        if (EACH == 4)
+            four = fours.data[f * VALUE_DIM / 4];
+        else
+            four.xy = twos.data[f * VALUE_DIM / 2];
         [[unroll]] for (uint i = 0; i < EACH; i++) {
-            const uint at = state + f * VALUE_DIM + min(first_column + lane * EACH, VALUE_DIM - EACH) + i;
-            held[f * EACH + i] = carry.data[at] * once.x;
+            held[f * EACH + i] = four[i] * once.x;
             recent[f * EACH + i] = 0.0;
         }
     }
-    [[unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
-        const uint f = min(first + lane, FEATURES - 1);
-        const float norms = carry.data[own_number(NORM, f)] * once.x;
-        const float peaks = carry.data[own_number(PEAK, f)];
-        [[unroll]] for (uint i = 0; i < LANES; i++) {
-            if (first + i < FEATURES) {
-                held_norm[first + i] = subgroupShuffle(norms, i);
-                const float whole = subgroupShuffle(peaks, i);
-                peak[first + i] = whole == EMPTY ? EMPTY : whole + once.y;
-            }
+    Sums4 norms = Sums4(word_address(4, own_number(NORM, 0)));
+    Sums4 peaks = Sums4(word_address(4, own_number(PEAK, 0)));
+    [[unroll]] for (uint f = 0; f < FEATURES; f += 4) {
+        const vec4 norm = norms.data[f / 4], whole = peaks.data[f / 4];
+        [[unroll]] for (uint n = 0; n < 4; n++) {
+            recent_norm[f + n] = 0.0;
+            held_norm[f + n] = norm[n] * once.x;
+            peak[f + n] = whole[n] == EMPTY ? EMPTY : whole[n] + once.y;
         }
     }
 }
@@ -301,26 +337,31 @@ void load_sums(uint first_column)
 /* What was added since, and the exponents that the token `lane_of` wants. */
 void store_sums(uint lane_of, bool raise)
 {
+    Sums4 fours = Sums4(word_address(4, own_sums(0)));
+    Sums2 twos = Sums2(word_address(4, own_sums(0)));
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        [[unroll]] for (uint i = 0; i < EACH; i++)
-            carry.data[own_sums(f) + i] = recent[f * EACH + i];
+        const uint at = f * EACH;
+        if (EACH == 4)
+            fours.data[f * COLUMNS / 4] = vec4(recent[at], recent[at + 1], recent[at + 2], recent[at + 3]);
+        else
+            twos.data[f * COLUMNS / 2] = vec2(recent[at], recent[at + 1]);
     }
-    [[unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
-        float norms = 0.0, wanted = EMPTY;
-        [[unroll]] for (uint i = 0; i < LANES; i++) {
-            if (first + i < FEATURES) {
-                const float a = subgroupShuffle(key[first + i], lane_of);
-                const float n = is_finite(a) ? exponent(a) - decay_power(head, 1).y : EMPTY;
-                norms = lane == i ? recent_norm[first + i] : norms;
-                wanted = lane == i && raise ? n : wanted;
-            }
+    if (lane != lane_of)
+        return;
+    Sums4 norms = Sums4(word_address(4, own_number(RECENT_NORM, 0)));
+    Sums4 wanted = Sums4(word_address(4, own_number(WANTED, 0)));
+    const float once = decay_power(head, 1).y;
+    [[unroll]] for (uint f = 0; f < FEATURES; f += 4) {
+        vec4 norm, n;
+        [[unroll]] for (uint i = 0; i < 4; i++) {
+            const float a = key[f + i];
+            norm[i] = recent_norm[f + i];
+            n[i] = raise && is_finite(a) ? exponent(a) - once : EMPTY;
         }
-        if (first + lane < FEATURES) {
-            carry.data[own_number(READ_AHEAD, first + lane)] = uintBitsToFloat(ahead);
-            carry.data[own_number(RECENT_NORM, first + lane)] = norms;
-            carry.data[own_number(WANTED, first + lane)] = wanted;
-        }
+        norms.data[f / 4] = norm;
+        wanted.data[f / 4] = n;
     }
+    carry.data[own_number(READ_AHEAD, 0)] = uintBitsToFloat(ahead);
 }
 
 /* The lanes from `from` on whose keys exceed the exponents in force. */
