@@ -102,7 +102,8 @@ static bool is_even(const struct dj_tensor *o)
 static bool binds_span(const struct dj_call *call, const struct dj_tensor *tensor, uint64_t heads)
 {
     const uint64_t span = dj_resident_span(call->plan), longest = call->keys.longest;
-    const uint64_t box[4] = {1, span < longest ? span : longest, heads, tensor->shape[3]};
+    const uint64_t tokens = longest == 0 ? 1 : span < longest ? span : longest;
+    const uint64_t box[4] = {1, tokens, heads, tensor->shape[3]};
     return dj_tensor_binds(call->plan->context, tensor, box);
 }
 

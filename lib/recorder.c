@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "recorder.h"
 
+#include "instance.h"
 #include "kernels.h"
 #include "timings.h"
 
@@ -141,10 +142,9 @@ static dj_result params_check(const struct dj_context *context,
     const struct dj_log *log = &context->log;
     if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_recorder_params"))
         return DJ_ERROR_VERSION;
-    if (params->timings > DJ_OFF)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "dj_recorder_params.timings is %u and must be an enum dj_switch",
-                       params->timings);
+    const dj_result result = dj_switch_check(log, "dj_recorder_params.timings", params->timings);
+    if (result != DJ_SUCCESS)
+        return result;
     if (params->dispatches > MAX_DISPATCHES)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_recorder_params.dispatches is %u and must be at most %d",
@@ -275,6 +275,7 @@ dj_result dj_recorder_begin(dj_recorder *recorder)
     if (result != DJ_SUCCESS)
         return result;
     recorder->state = IDLE;
+    recorder->timings.count = 0;
     VkResult code = vk->vkResetCommandPool(context->device, recorder->pool, 0);
     if (code != VK_SUCCESS)
         return dj_context_result(context, code, "vkResetCommandPool");
@@ -350,6 +351,9 @@ dj_result dj_recorder_timings(dj_recorder *recorder, struct dj_timing *timings, 
                        "dj_recorder_timings: dj_recorder_params.timings was not on");
     if (recorder->state == RECORDING || recorder->state == SUBMITTED)
         return state_fail(recorder, "dj_recorder_timings", "have been waited for");
+    const dj_result result = dj_context_check(recorder->context);
+    if (result != DJ_SUCCESS)
+        return result;
     const uint32_t room = *count;
     *count = kept->count;
     if (!timings)
@@ -358,8 +362,7 @@ dj_result dj_recorder_timings(dj_recorder *recorder, struct dj_timing *timings, 
         return dj_fail(log, DJ_ERROR_LIMIT,
                        "dj_recorder_timings: room for %u, and there are %u dispatches", room,
                        kept->count);
-    const dj_result result = dj_context_check(recorder->context);
-    return result == DJ_SUCCESS ? dj_timings_read(recorder->context, kept, timings) : result;
+    return dj_timings_read(recorder->context, kept, timings);
 }
 
 dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)

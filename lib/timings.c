@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 #include "timings.h"
 
-#include <inttypes.h>
+#include <stdint.h>
 #include <stdlib.h>
 
-/* The valid bits of the timestamps of the family that recordings are for. */
-static uint32_t valid_bits(const struct dj_context *context)
+/* The least of the timestamps' valid bits in the families that may be recorded for. */
+static dj_result find_bits(const struct dj_context *context, uint32_t *bits)
 {
     uint32_t count = 0;
     context->vk.vkGetPhysicalDeviceQueueFamilyProperties(context->physical, &count, NULL);
     VkQueueFamilyProperties *const families = calloc(count, sizeof *families);
     if (families == NULL)
-        return UINT32_MAX;
+        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
+                       "no memory for the properties of %u queue families", count);
     context->vk.vkGetPhysicalDeviceQueueFamilyProperties(context->physical, &count, families);
-    const uint32_t bits =
-        context->queue_family < count ? families[context->queue_family].timestampValidBits : 0;
+    *bits = 64;
+    for (uint32_t i = 0; i < context->family_count; i++) {
+        const uint32_t family = context->families[i];
+        const uint32_t valid = family < count ? families[family].timestampValidBits : 0;
+        *bits = valid < *bits ? valid : *bits;
+    }
     free(families);
-    return bits;
+    return DJ_SUCCESS;
 }
 
 static dj_result allocate(struct dj_context *context, struct dj_timings *timings)
@@ -44,19 +49,20 @@ static dj_result allocate(struct dj_context *context, struct dj_timings *timings
 dj_result dj_timings_create(struct dj_context *context, uint32_t dispatches,
                             struct dj_timings *timings)
 {
-    const uint32_t bits = valid_bits(context);
-    if (bits == UINT32_MAX)
-        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for queue families");
+    uint32_t bits = 0;
+    dj_result result = find_bits(context, &bits);
+    if (result != DJ_SUCCESS)
+        return result;
     if (bits == 0)
         return dj_fail(&context->log, DJ_ERROR_UNSUPPORTED,
-                       "dj_recorder_params.timings is on, and queue family %u has no timestamps",
-                       context->queue_family);
+                       "dj_recorder_params.timings is on, and a queue family of the context's has "
+                       "no timestamps");
     VkPhysicalDeviceProperties properties;
     context->vk.vkGetPhysicalDeviceProperties(context->physical, &properties);
     *timings = (struct dj_timings){.room = dispatches,
                                    .mask = bits < 64 ? (UINT64_C(1) << bits) - 1 : UINT64_MAX,
                                    .tick = (double)properties.limits.timestampPeriod};
-    const dj_result result = allocate(context, timings);
+    result = allocate(context, timings);
     if (result != DJ_SUCCESS)
         dj_timings_destroy(context, timings);
     return result;

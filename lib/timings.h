@@ -7,7 +7,7 @@
 
 #include <dijiang/recorder.h>
 
-/* All zero: nothing is timed, and every function here does nothing. */
+/* All zero: nothing is timed, and only dj_timings_create does anything. */
 struct dj_timings {
     VkQueryPool pool;
     const char **kernels; /* of each dispatch, whose names are static */
@@ -17,8 +17,9 @@ struct dj_timings {
     double tick;          /* nanoseconds */
 };
 
-/* For so many dispatches. Returns DJ_SUCCESS; DJ_ERROR_UNSUPPORTED, logged, where the queue family
- * has no timestamps; or what allocating fails with, with nothing left behind. */
+/* For so many dispatches. Returns DJ_SUCCESS; DJ_ERROR_UNSUPPORTED, logged, where one of the
+ * context's queue families has no timestamps; or what allocating fails with, with nothing left
+ * behind. */
 dj_result dj_timings_create(struct dj_context *context, uint32_t dispatches,
                             struct dj_timings *timings);
 void dj_timings_destroy(const struct dj_context *context, struct dj_timings *timings);

@@ -29,7 +29,7 @@ static const char help[] =
     "  features  prefill with values of 4 columns: the feature map, and little besides (by itself\n"
     "            it is not to be had from outside the library)\n"
     "The median counts, of at least 5 repetitions; spread is the distance of its quartiles, in\n"
-    "percent of it. Times are of whole calls, between timestamps around what the library records:\n"
+    "percent of it. Times are of whole calls, between timestamps around what the library records;\n"
     "below a row stands where they go, kernel by kernel, in runs with a timestamp after each\n"
     "dispatch (if there is more than one kernel). Nothing is timed that was not checked: one\n"
     "head of the result (64 rows of softmax and DCT) is compared with a computation in double "

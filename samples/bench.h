@@ -54,7 +54,7 @@ struct bench_case {
 
     struct bench_times times;                       /* count 0: not measured */
     struct bench_kernel kernels[BENCH_MAX_KERNELS]; /* in the order of their first dispatch */
-    size_t kernel_count;                            /* 0: the device has no timestamps */
+    size_t kernel_count;                            /* 0: not measured, or no timestamps */
     uint32_t family;                                /* enum dj_family, which did it; 0, of a DCT */
     uint64_t flops, bytes;                          /* that the algorithm must spend and move */
     double allowed;                                 /* seconds by the roofline; 0: not known */

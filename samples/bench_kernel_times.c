@@ -3,6 +3,7 @@
 #include "bench.h"
 #include "program.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,19 +60,20 @@ dj_result bench_time_kernels(const struct bench_gpu *gpu, const struct dj_needs 
     const struct dj_recorder_params params = {
         .dispatches = needs->dispatches, .timings = DJ_ON, .ring_size = needs->ring_size};
     dj_recorder *const untimed = *recorder;
+    const uint64_t count = c->times.count < BENCH_KERNEL_RUNS ? c->times.count : BENCH_KERNEL_RUNS;
     struct kernels runs[BENCH_KERNEL_RUNS] = {{.count = 0}};
     struct bench_time time;
     dj_result result = dj_recorder_create(gpu->context, &params, recorder);
-    for (int i = 0; result == DJ_SUCCESS && i < BENCH_KERNEL_RUNS; i++) {
-        program_progress("%s %zu: its kernels", bench_kinds[c->kind], (size_t)c->tokens);
+    for (uint64_t i = 0; result == DJ_SUCCESS && i < count; i++) {
+        program_progress("%s %" PRIu64 ": its kernels", bench_kinds[c->kind], c->tokens);
         result = run(user, &time);
         if (result == DJ_SUCCESS)
             result = read(*recorder, &runs[i]);
     }
     dj_recorder_destroy(recorder);
     *recorder = untimed;
-    qsort(runs, BENCH_KERNEL_RUNS, sizeof runs[0], by_sum);
-    memcpy(c->kernels, runs[BENCH_KERNEL_RUNS / 2].list, sizeof c->kernels);
-    c->kernel_count = runs[BENCH_KERNEL_RUNS / 2].count;
+    qsort(runs, count, sizeof runs[0], by_sum);
+    memcpy(c->kernels, runs[count / 2].list, sizeof c->kernels);
+    c->kernel_count = runs[count / 2].count;
     return result;
 }

@@ -62,6 +62,27 @@ static void assert_speed(const cJSON *result, double tokens)
                      1) < 1e-3);
 }
 
+/* Each kernel's time, where the device has timestamps: all of them positive, and there are kernels.
+ */
+static void assert_kernels(const cJSON *result, const char *name, uint32_t most)
+{
+    const cJSON *const list = cJSON_GetObjectItemCaseSensitive(result, "kernel_times");
+    const cJSON *const clock = cJSON_GetObjectItemCaseSensitive(result, "clock");
+    const bool stamped = strcmp(clock->valuestring, "device") == 0;
+    assert_true(cJSON_IsArray(list));
+    bool found = !stamped;
+    const cJSON *kernel;
+    cJSON_ArrayForEach(kernel, list)
+    {
+        const cJSON *const text = cJSON_GetObjectItemCaseSensitive(kernel, "kernel");
+        assert_true(cJSON_IsString(text));
+        found = found || strncmp(text->valuestring, name, strlen(name)) == 0;
+        assert_true(number(kernel, "ms") >= 0 && number(kernel, "dispatches") >= 1);
+    }
+    assert_true(found);
+    assert_true(cJSON_GetArraySize(list) <= (int)most);
+}
+
 static void test_bench_prints_json(void **state)
 {
     (void)state;
@@ -76,12 +97,14 @@ static void test_bench_prints_json(void **state)
     assert_true(number(result, "key_heads") == 3 && number(result, "value_dim") == 8);
     assert_true(number(result, "dim") == 16 && number(result, "tokens") == 300);
     assert_speed(result, 600);
+    assert_kernels(result, "tile_output", 12); /* dim 16 has no resident kernel */
     cJSON_Delete(root);
     RUN(bench, "--case", "decode", "--batch", "5", "--heads", "2", "--dim", "12", "--json");
     result = cJSON_GetArrayItem(scan_json(&root, 1), 0);
     assert_text(result, "case", "decode");
     assert_true(number(result, "batch") == 5 && number(result, "tokens") == 1);
     assert_speed(result, 5);
+    assert_kernels(result, "step", 1);
     cJSON_Delete(root);
 }
 

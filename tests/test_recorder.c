@@ -334,7 +334,7 @@ static void test_params(void **state)
         HARNESS_RESULT(dj_recorder_create(b->context, &params, NULL), DJ_ERROR_INVALID_ARGUMENT);
         params.timings = 3;
         HARNESS_RESULT(dj_recorder_create(b->context, &params, &r), DJ_ERROR_INVALID_ARGUMENT);
-        assert_non_null(strstr(last_line, "timings is 3"));
+        assert_non_null(strstr(last_line, "timings"));
         for (int i = 0; i < 4; i++) {
             params = (struct dj_recorder_params){0};
             params.reserved[i] = 1;

@@ -412,6 +412,13 @@ static void dispatches_are_timed(void **state)
             HARNESS_OK(dj_recorder_begin_on(bench.recorder, bench.command));
             HARNESS_OK(dj_recorder_timings(bench.recorder, timings, &count));
             assert_int_equal(count, 0);
+            record_transform(&bench, DJ_DCT_PATH_DENSE);
+            null_fail_at(1, VK_ERROR_OUT_OF_HOST_MEMORY, false);
+            HARNESS_RESULT(dj_recorder_begin(bench.recorder), DJ_ERROR_OUT_OF_HOST_MEMORY);
+            null_fail_at(0, VK_SUCCESS, false);
+            count = 64; /* what was recorded is dropped */
+            HARNESS_OK(dj_recorder_timings(bench.recorder, timings, &count));
+            assert_int_equal(count, 0);
         }
         bench_finish(&bench);
     }

@@ -385,6 +385,34 @@ static void not_numbers_in_slots(void **state)
     }
 }
 
+/* What nobody chose: on CPU devices it is this family's, whatever the length, unless a transform
+ * was chosen. */
+static void defaults(void **state)
+{
+    (void)state;
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(harness_context(0), &info));
+    static const uint64_t tokens[] = {2, 31, 255};
+    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
+        for (int chosen = 0; chosen < 2; chosen++) {
+            struct problem p;
+            struct placed placed;
+            struct dj_needs needs;
+            problem_init(
+                &p, &(struct problem_params){SHAPE(2, tokens[i], 2, 32, 8), .normalise = true});
+            p.plan_params.dct_path = chosen ? DJ_DCT_PATH_DENSE : DJ_DCT_PATH_DEFAULT;
+            problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+            HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+            assert_int_equal(needs.family, !chosen && info.type == DJ_DEVICE_CPU
+                                               ? DJ_FAMILY_RESIDENT
+                                               : DJ_FAMILY_TILED);
+            placed_finish(&placed);
+            problem_test(&p, LAYOUT_PLAIN, "default");
+            problem_finish(&p);
+        }
+    }
+}
+
 /* A family that a plan cannot have is refused; one that a device lacks, too. */
 static void refusals(void **state)
 {
@@ -420,6 +448,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(a_batch_is_each_alone),
     HARNESS_TEST(not_numbers),
     HARNESS_TEST(not_numbers_in_slots),
+    HARNESS_TEST(defaults),
     HARNESS_TEST(refusals),
 };
 

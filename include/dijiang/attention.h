@@ -32,7 +32,8 @@ enum dj_family {
     DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers: causal attention of maps with
                              * no projection (m at most 128) or one DCT of 32, 64, 80, 96 or 128,
                              * where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
-                             * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices. Calls that it
+                             * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices, unless a
+                             * dct_path was chosen. Calls that it
                              * cannot do are done in tiles: with position scales, snapshots, 512
                              * tokens of a head beyond the device's binding range, a pool of 8 GiB
                              * or more, 2-byte outputs at odd places */
@@ -93,8 +94,8 @@ struct dj_attention_params {
                              * keys. WDCF, PFF and PRF, with the normaliser */
     uint32_t q_type, k_type, v_type, o_type; /* enum dj_type */
     uint32_t dct_path;    /* enum dj_dct_path of <dijiang/dct.h>, for the transforms inside;
-                           * DJ_DCT_PATH_DEFAULT: the dense one where only calls have any that the
-                           * resident kernel cannot do, which has its own */
+                           * DJ_DCT_PATH_DEFAULT: the dense one where the resident kernel, which
+                           * does its own, is the default, for the calls that it cannot do */
     uint32_t family;      /* enum dj_family; SOFTMAX and LINFORMER: DJ_FAMILY_DEFAULT */
     float scale;          /* of q.k, above 0; 0: 1 for SOFTMAX_DCT, 1/sqrt(d) for the others */
     uint32_t padding;     /* 0 */

@@ -20,16 +20,17 @@
 extern "C" {
 #endif
 
-/* A command buffer, its descriptors and a small ring of memory for indices, all allocated at
- * creation. One thread at a time; one per submission in flight, or per
+/* A command buffer, its descriptors, a small ring of memory for indices and, with timings, its
+ * timestamps, all allocated at creation. One thread at a time; one per submission in flight, or per
  * command buffer of the caller's that is not finished. */
 typedef struct dj_recorder dj_recorder;
 
 struct dj_recorder_params {
-    uint32_t dispatches; /* how many it can hold between two begins, at most 2^20; 0: 256 */
-    uint32_t timings;    /* enum dj_switch, default off: DJ_ON takes the time of each dispatch, by a
-                          * timestamp after it, for dj_recorder_timings */
-    uint64_t ring_size;  /* bytes for slot indices; 0: 65536 */
+    uint32_t dispatches;  /* how many it can hold between two begins, at most 2^20; 0: 256 */
+    uint32_t timings;     /* enum dj_switch, default off: DJ_ON takes the time of each dispatch, by
+                           * timestamps, which may keep dispatches from overlapping:
+                           * dj_recorder_timings */
+    uint64_t ring_size;   /* bytes for slot indices; 0: 65536 */
     uint64_t reserved[4]; /* 0 */
 };
 
@@ -43,9 +44,9 @@ enum dj_barrier {
 /* Creates an idle recorder. params: NULL for defaults.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT; DJ_ERROR_VERSION; DJ_ERROR_LIMIT (a ring beyond
- * the device's largest allocation); DJ_ERROR_UNSUPPORTED (timings, and the context's queue family
- * has no timestamps); DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
- * DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
+ * the device's largest allocation); DJ_ERROR_UNSUPPORTED (timings, and a queue
+ * family of the context's has no timestamps); DJ_ERROR_OUT_OF_HOST_MEMORY;
+ * DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_DEVICE_LOST; DJ_ERROR_VULKAN. Thread-safe. */
 DJ_API dj_result dj_recorder_create(dj_context *context, const struct dj_recorder_params *params,
                                     dj_recorder **recorder);
 
@@ -76,22 +77,24 @@ DJ_API dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns);
 
 /* What one dispatch took. */
 struct dj_timing {
-    const char *kernel; /* its name, of static memory: what dijiang calls it, and so not an
-                         * interface to build on. "dct_generated" is what VkFFT wrote */
-    double nanoseconds; /* from the end of what was recorded before it, or of what the queue did
-                         * before the recording, to its own; barriers between them included */
-    uint64_t reserved[2];
+    const char *kernel;   /* its name, of static memory: what dijiang calls it, and so not an
+                           * interface to build on. "dct_generated" is what VkFFT wrote */
+    double nanoseconds;   /* from the end of the dispatch before it (the first: from the begin, once
+                           * earlier compute work was done) to its own. All that stands between
+                           * counts: barriers, and an engine's own commands */
+    uint64_t reserved[2]; /* 0 */
 };
 
-/* Gives the times of the last recording's dispatches, in their order, once it was waited for; where
- * it was recorded into a command buffer of the caller's, once that has completed.
+/* Gives the times of the last recording's dispatches, in their order: once it was waited for, or,
+ * of one in a command buffer of the caller's, once that has completed (if it ran more than once,
+ * the last time); asked earlier, the answer is undefined.
  *
  * timings: room for *count of them; NULL asks for the number alone. *count: on return how many
- * there are.
+ * there are; left alone by errors other than DJ_ERROR_LIMIT.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (count is NULL); DJ_ERROR_UNSUPPORTED (the recorder
- * was made without timings); DJ_ERROR_RECORDER_STATE (recording, or not waited for); DJ_ERROR_LIMIT
- * (too little room); DJ_ERROR_TIMEOUT (the caller's command buffer has not completed);
+ * was made without timings); DJ_ERROR_RECORDER_STATE (recording by dj_recorder_begin, or submitted
+ * and not waited for); DJ_ERROR_LIMIT (too little room); DJ_ERROR_TIMEOUT (not available yet);
  * DJ_ERROR_DEVICE_LOST; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
  * DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_timings(dj_recorder *recorder, struct dj_timing *timings,

@@ -155,7 +155,7 @@ DJ_API VkBuffer dj_buffer_handle(const dj_buffer *buffer);
  * is pending: it names scratch memory and slots. This is called again only when what was recorded
  * before has completed or will never be submitted, since the recorder's descriptors and ring start
  * anew: one recorder is needed for each command buffer that is not yet finished. Works on every
- * context.
+ * context. With timings it records a reset of their queries and a timestamp; otherwise nothing.
  *
  * After dj_*_record the compute bind point's pipeline and descriptor sets and the push constants
  * are undefined (set 0 was bound with the library's own layout, which disturbs the others); nothing

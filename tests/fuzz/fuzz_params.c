@@ -53,6 +53,7 @@ static void start(void)
     struct null_settings settings = null_least();
     settings.push_descriptors = settings.storage_16bit = true;
     settings.queue_families = 2;
+    settings.timestamp_bits = 36;
     null_device_set(&settings);
     null_engine_init(&engines[0]);
     settings.device_addresses = settings.float_controls = settings.whole_subgroups = true;
@@ -72,11 +73,21 @@ static void make_context(void)
     static const uint64_t sizes[BUFFERS] = {0, 4096, 1 << 16, 1 << 22};
     const struct dj_import_params params = null_engine_params(engine);
     FUZZ_ASSERT(dj_context_import(&params, &context) == DJ_SUCCESS);
-    FUZZ_ASSERT(dj_recorder_create(context, &(struct dj_recorder_params){.dispatches = 1024},
-                                   &recorder) == DJ_SUCCESS);
+    const struct dj_recorder_params timed = {.dispatches = 1024, .timings = DJ_ON};
+    FUZZ_ASSERT(dj_recorder_create(context, &timed, &recorder) == DJ_SUCCESS);
     for (int i = 0; i < BUFFERS; i++)
         FUZZ_ASSERT(dj_buffer_create(context, &(struct dj_buffer_params){.size = sizes[i]},
                                      &buffers[i]) == DJ_SUCCESS);
+}
+
+/* Of what the recorder recorded last, which has run. */
+static void read_timings(void)
+{
+    static struct dj_timing timings[1024];
+    uint32_t count = 1024;
+    FUZZ_ASSERT(dj_recorder_timings(recorder, timings, &count) == DJ_SUCCESS);
+    for (uint32_t i = 0; i < count; i++)
+        FUZZ_ASSERT(timings[i].kernel != NULL && timings[i].nanoseconds > 0);
 }
 
 static void destroy_context(void)
@@ -308,6 +319,7 @@ static void call(struct fuzz_bytes *bytes, dj_attention *plan,
     (void)dj_attention_record_part(plan, recorder, &args, small(bytes, 8));
     FUZZ_ASSERT(dj_recorder_submit(recorder) == DJ_SUCCESS);
     FUZZ_ASSERT(dj_recorder_wait(recorder, UINT64_MAX) == DJ_SUCCESS);
+    read_timings();
     if (asked == DJ_SUCCESS && (uint64_t)needs.parts * needs.dispatches < 256) {
         uint32_t asks = 0;
         const struct dj_run_params run = {.budget_ns = large(bytes, 100),
@@ -364,6 +376,7 @@ static void transform(struct fuzz_bytes *bytes)
     (void)dj_dct_record(plan, recorder, &args);
     FUZZ_ASSERT(dj_recorder_submit(recorder) == DJ_SUCCESS);
     FUZZ_ASSERT(dj_recorder_wait(recorder, UINT64_MAX) == DJ_SUCCESS);
+    read_timings();
     if (asked == DJ_SUCCESS && needs.dispatches < 1024)
         (void)dj_dct_run(plan, &args);
     dj_dct_destroy(&plan);
