@@ -389,7 +389,9 @@ static uint64_t tile_flops(const struct subject *subject)
         return 32 * 32 * group * 2 * width;
     if (t->map == DJ_MAP_LINFORMER)
         return (32 * group + 32) * m * 2 * width;
-    return (group + 1) * 32 * (2 * m * t->value_dim + 2 * m * t->dim); /* or less */
+    const bool resident = subject->needs.family == DJ_FAMILY_RESIDENT && t->decay == NULL;
+    return (group + 1) * (resident ? 512 : 32) *
+           (2 * m * t->value_dim + 2 * m * t->dim); /* or less */
 }
 
 /* The smaller max_work, the more parts; each takes no more than it, but for a tile. */
