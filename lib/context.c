@@ -145,8 +145,8 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
         .enabledExtensionCount = wants.extension_count,
         .ppEnabledExtensionNames = wants.extensions,
     };
-    const VkResult code =
-        context->vk.vkCreateDevice(chosen->handle, &info, context->allocator, &context->device);
+    const VkResult code = dj_vk_create_device(&context->vk, chosen->handle, &info,
+                                              context->allocator, &context->device);
     if (code != VK_SUCCESS) {
         context->device = VK_NULL_HANDLE;
         return dj_context_result(context, code, "vkCreateDevice");
@@ -243,7 +243,7 @@ void dj_context_free(struct dj_context *context)
     if (context->device)
         layout_destroy(context);
     if (context->device && !context->imported)
-        vk->vkDestroyDevice(context->device, context->allocator);
+        dj_vk_destroy_device(&context->vk, context->device, context->allocator);
     if (!context->imported)
         dj_instance_finish(context);
     dj_recipes_finish(&context->recipes);

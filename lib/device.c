@@ -287,14 +287,14 @@ static dj_result handles_get(const struct dj_context *context, VkPhysicalDevice 
         free(*handles);
         *handles = NULL;
         *count = 0;
-        code = context->vk.vkEnumeratePhysicalDevices(context->instance, count, NULL);
+        code = dj_vk_enumerate_devices(&context->vk, context->instance, count, NULL);
         if (code != VK_SUCCESS || *count == 0)
             break;
         *handles = calloc(*count, sizeof(**handles));
         if (!*handles)
             return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u devices",
                            *count);
-        code = context->vk.vkEnumeratePhysicalDevices(context->instance, count, *handles);
+        code = dj_vk_enumerate_devices(&context->vk, context->instance, count, *handles);
     } while (code == VK_INCOMPLETE);
     if (code == VK_ERROR_INITIALIZATION_FAILED) { /* the loader's word for "no device" */
         *count = 0;

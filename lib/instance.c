@@ -213,7 +213,7 @@ static dj_result create(struct dj_context *context, const struct dj_vk_loader *l
         .ppEnabledExtensionNames = request->extensions,
     };
     VkInstance instance = VK_NULL_HANDLE;
-    VkResult code = loader->vkCreateInstance(&info, context->allocator, &instance);
+    VkResult code = dj_vk_create_instance(loader, &info, context->allocator, &instance);
     if (code == VK_ERROR_INCOMPATIBLE_DRIVER) /* the loader's word for "no driver"; not logged: a
                                                * list of 0 devices is no failure */
         return DJ_ERROR_NO_DEVICE;
@@ -223,7 +223,7 @@ static dj_result create(struct dj_context *context, const struct dj_vk_loader *l
     if (!dj_vk_load_instance(&context->vk, loader->vkGetInstanceProcAddr, instance,
                              request->debug_utils)) {
         if (context->vk.vkDestroyInstance)
-            context->vk.vkDestroyInstance(instance, context->allocator);
+            dj_vk_destroy_instance(&context->vk, instance, context->allocator);
         return dj_fail(&context->log, DJ_ERROR_VULKAN,
                        "the Vulkan loader lacks functions of Vulkan 1.1");
     }
@@ -274,7 +274,7 @@ void dj_instance_finish(struct dj_context *context)
     if (context->messenger)
         context->vk.vkDestroyDebugUtilsMessengerEXT(context->instance, context->messenger,
                                                     context->allocator);
-    context->vk.vkDestroyInstance(context->instance, context->allocator);
+    dj_vk_destroy_instance(&context->vk, context->instance, context->allocator);
     context->messenger = VK_NULL_HANDLE;
     context->instance = VK_NULL_HANDLE;
 }

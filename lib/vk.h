@@ -53,6 +53,22 @@ bool dj_vk_load_instance(struct dj_vk *vk, PFN_vkGetInstanceProcAddr get_instanc
 /* Fills vk->device by vk->vkGetDeviceProcAddr. */
 void dj_vk_load_device(struct dj_vk *vk, VkDevice device);
 
+/* Instances and devices come and go, drivers without a device go when devices are first enumerated,
+ * and functions are looked up by one thread at a time: loaders up to 1.4.341 at least walk through
+ * the lists of all of them while others change them
+ * (https://github.com/KhronosGroup/Vulkan-Loader/issues/2018; in 1.4.309 the drivers' list, too). */
+VkResult dj_vk_create_instance(const struct dj_vk_loader *loader, const VkInstanceCreateInfo *info,
+                               const VkAllocationCallbacks *allocator, VkInstance *instance);
+VkResult dj_vk_enumerate_devices(const struct dj_vk *vk, VkInstance instance, uint32_t *count,
+                                 VkPhysicalDevice *devices);
+void dj_vk_destroy_instance(const struct dj_vk *vk, VkInstance instance,
+                            const VkAllocationCallbacks *allocator);
+VkResult dj_vk_create_device(const struct dj_vk *vk, VkPhysicalDevice physical,
+                             const VkDeviceCreateInfo *info, const VkAllocationCallbacks *allocator,
+                             VkDevice *device);
+void dj_vk_destroy_device(const struct dj_vk *vk, VkDevice device,
+                          const VkAllocationCallbacks *allocator);
+
 /* Whether vk->device has all functions of Vulkan 1.0 and 1.1 that the library calls. */
 bool dj_vk_device_complete(const struct dj_vk *vk);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The one translation unit with volk in it, and the only one that touches its process-wide
- * pointers: always under the lock, so that contexts can be made on several threads at once. */
+ * pointers: always under the lock, so that contexts can be made on several threads at once.
+ * Instances and devices come and go under it, too. */
 #include "volk_names.h" /* before volk, whose names it replaces */
 
 #define VOLK_IMPLEMENTATION
@@ -62,6 +63,50 @@ void dj_vk_load_device(struct dj_vk *vk, VkDevice device)
     pthread_mutex_lock(&volk_lock);
     vkGetDeviceProcAddr = vk->vkGetDeviceProcAddr;
     volkLoadDeviceTable(&vk->device, device);
+    pthread_mutex_unlock(&volk_lock);
+}
+
+VkResult dj_vk_create_instance(const struct dj_vk_loader *loader, const VkInstanceCreateInfo *info,
+                               const VkAllocationCallbacks *allocator, VkInstance *instance)
+{
+    pthread_mutex_lock(&volk_lock);
+    const VkResult code = loader->vkCreateInstance(info, allocator, instance);
+    pthread_mutex_unlock(&volk_lock);
+    return code;
+}
+
+VkResult dj_vk_enumerate_devices(const struct dj_vk *vk, VkInstance instance, uint32_t *count,
+                                 VkPhysicalDevice *devices)
+{
+    pthread_mutex_lock(&volk_lock);
+    const VkResult code = vk->vkEnumeratePhysicalDevices(instance, count, devices);
+    pthread_mutex_unlock(&volk_lock);
+    return code;
+}
+
+void dj_vk_destroy_instance(const struct dj_vk *vk, VkInstance instance,
+                            const VkAllocationCallbacks *allocator)
+{
+    pthread_mutex_lock(&volk_lock);
+    vk->vkDestroyInstance(instance, allocator);
+    pthread_mutex_unlock(&volk_lock);
+}
+
+VkResult dj_vk_create_device(const struct dj_vk *vk, VkPhysicalDevice physical,
+                             const VkDeviceCreateInfo *info, const VkAllocationCallbacks *allocator,
+                             VkDevice *device)
+{
+    pthread_mutex_lock(&volk_lock);
+    const VkResult code = vk->vkCreateDevice(physical, info, allocator, device);
+    pthread_mutex_unlock(&volk_lock);
+    return code;
+}
+
+void dj_vk_destroy_device(const struct dj_vk *vk, VkDevice device,
+                          const VkAllocationCallbacks *allocator)
+{
+    pthread_mutex_lock(&volk_lock);
+    vk->device.vkDestroyDevice(device, allocator);
     pthread_mutex_unlock(&volk_lock);
 }
 

@@ -405,6 +405,17 @@ static struct squares sum_squares(const struct problem *problem, const float *go
     return s;
 }
 
+/* Half the distance of the factors' numbers in the products that a problem asks for. */
+static double unit(const struct problem *problem)
+{
+    const struct problem_params *const p = &problem->params;
+    const bool narrow = p->q_type && p->k_type && p->v_type && p->o_type; /* none is float32 */
+    return narrow && harness_device_count() > 0 &&
+                   (dj_context_uses(harness_context(0)) & DJ_USE_MATRICES)
+               ? 0x1p-12
+               : 0x1p-24;
+}
+
 /* The error that n elements of the output may have, relative to their rms. A type's smallest
  * numbers have an absolute one: half the distance of float16's, what float32 may flush to 0. */
 static double allowed(const struct problem *problem, const struct squares *s, size_t n)
@@ -413,7 +424,7 @@ static double allowed(const struct problem *problem, const struct squares *s, si
     if (s->want == 0)
         return 0; /* exactly */
     return problem->bound +
-           (4 * 0x1p-24 * sqrt(s->terms) + floor * sqrt((double)n)) / sqrt(s->want);
+           (4 * unit(problem) * sqrt(s->terms) + floor * sqrt((double)n)) / sqrt(s->want);
 }
 
 const char *problem_check(const struct problem *problem, const float *got)

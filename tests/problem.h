@@ -123,7 +123,8 @@ const char *problem_text(const struct problem *problem);
 /* Asserts that got answers the problem: within its bound over all, and each row within 64 times
  * that of its own size; rows that are 0 exactly. Where weights have signs, sums of large terms may
  * come out small, and 2^-24 * 4 * rms(sums of |terms|) / rms(output) is added to the bound: the
- * roundings of the terms themselves. */
+ * roundings of the terms themselves (2^-12 where the context multiplies matrices of float16: the
+ * roundings of their factors). */
 void problem_assert(const struct problem *problem, const float *got, const char *what);
 /* The same as a question: an empty text, or what is wrong (static storage). */
 const char *problem_check(const struct problem *problem, const float *got);
