@@ -56,7 +56,8 @@ void dj_vk_load_device(struct dj_vk *vk, VkDevice device);
 /* Instances and devices come and go, drivers without a device go when devices are first enumerated,
  * and functions are looked up by one thread at a time: loaders up to 1.4.341 at least walk through
  * the lists of all of them while others change them
- * (https://github.com/KhronosGroup/Vulkan-Loader/issues/2018; in 1.4.309 the drivers' list, too). */
+ * (https://github.com/KhronosGroup/Vulkan-Loader/issues/2018; in 1.4.309 the drivers' list, too).
+ */
 VkResult dj_vk_create_instance(const struct dj_vk_loader *loader, const VkInstanceCreateInfo *info,
                                const VkAllocationCallbacks *allocator, VkInstance *instance);
 VkResult dj_vk_enumerate_devices(const struct dj_vk *vk, VkInstance instance, uint32_t *count,
