@@ -72,11 +72,12 @@ void bench_print_row(const struct bench_case *c)
     if (c->ratio > 0)
         printf(" %9.2f x", c->ratio);
     printf("\n");
-    for (size_t i = 0; i < c->kernel_count && c->kernel_count > 1; i++)
-        printf("%s%s %.4f ms", i ? ", " : "         ", c->kernels[i].name,
-               1e3 * c->kernels[i].seconds);
-    if (c->kernel_count > 1)
+    if (c->kernel_count > 1) {
+        for (size_t i = 0; i < c->kernel_count; i++)
+            printf("%s%s %.4f ms", i ? ", " : "         ", c->kernels[i].name,
+                   1e3 * c->kernels[i].seconds);
         printf("\n");
+    }
     fflush(stdout);
 }
 

@@ -81,11 +81,10 @@ layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Sum
     vec2 data[];
 };
 
-/* The address of a binding's word. */
-uvec2 word_address(uint binding, uint word)
+/* The address of a word of what begins at `start`, as a buffer's name converts to it. */
+uvec2 word_address(uvec2 start, uint word)
 {
     uint carry_bit;
-    const uvec2 start = addresses.of[binding];
     const uint low = uaddCarry(start.x, word << 2, carry_bit);
     return uvec2(low, start.y + (word >> 30) + carry_bit);
 }
@@ -151,9 +150,9 @@ void read_ahead(uint q, uint k, uint v)
 }
 
 /* A row to x. */
-#define LOAD_ROW(binding, words, type, at) \
+#define LOAD_ROW(words, type, at) \
     { \
-        Fours row = Fours(word_address(binding, element_word(type, at))); \
+        Fours row = Fours(word_address(uvec2(words), element_word(type, at))); \
         [[unroll]] for (uint i = 0; i < WIDTH; i += 4) { \
             const uvec4 four = type == DJ_ELEMENT_FLOAT32 ? row.data[i / 4] : uvec4(0); \
             [[unroll]] for (uint n = 0; n < 4; n++) \
@@ -172,9 +171,9 @@ void load_features(uint first_token, uint tokens)
     [[dont_unroll]] for (uint side = 0; side < 2; side++) {
         float a[FEATURES];
         if (side == 0)
-            LOAD_ROW(1, keys, K_TYPE, k)
+            LOAD_ROW(keys, K_TYPE, k)
         else
-            LOAD_ROW(0, queries, Q_TYPE, q)
+            LOAD_ROW(queries, Q_TYPE, q)
         map_row(token, side == 0, a);
         [[unroll]] for (uint i = 0; i < FEATURES; i++) {
             key[i] = side == 0 ? a[i] : key[i];

@@ -127,8 +127,8 @@ void load_sums(uint first_column)
 {
     const vec3 once = decay_power(head, 1);
     const uint columns = state + min(first_column + lane * EACH, VALUE_DIM - EACH);
-    Sums4 fours = Sums4(word_address(4, columns));
-    Sums2 twos = Sums2(word_address(4, columns));
+    Sums4 fours = Sums4(word_address(uvec2(carry), columns));
+    Sums2 twos = Sums2(word_address(uvec2(carry), columns));
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
         vec4 four = vec4(0.0);
         if (EACH == 4)
@@ -140,8 +140,8 @@ void load_sums(uint first_column)
             recent[f * EACH + i] = 0.0;
         }
     }
-    Sums4 norms = Sums4(word_address(4, own_number(NORM, 0)));
-    Sums4 peaks = Sums4(word_address(4, own_number(PEAK, 0)));
+    Sums4 norms = Sums4(word_address(uvec2(carry), own_number(NORM, 0)));
+    Sums4 peaks = Sums4(word_address(uvec2(carry), own_number(PEAK, 0)));
     [[unroll]] for (uint f = 0; f < FEATURES; f += 4) {
         const vec4 norm = norms.data[f / 4], whole = peaks.data[f / 4];
         [[unroll]] for (uint n = 0; n < 4; n++) {
@@ -155,8 +155,8 @@ void load_sums(uint first_column)
 /* What was added since, and the exponents that the token `lane_of` wants. */
 void store_sums(uint lane_of, bool raise)
 {
-    Sums4 fours = Sums4(word_address(4, own_sums(0)));
-    Sums2 twos = Sums2(word_address(4, own_sums(0)));
+    Sums4 fours = Sums4(word_address(uvec2(carry), own_sums(0)));
+    Sums2 twos = Sums2(word_address(uvec2(carry), own_sums(0)));
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
         vec4 four = vec4(0.0);
         [[unroll]] for (uint i = 0; i < EACH; i++)
@@ -166,8 +166,8 @@ void store_sums(uint lane_of, bool raise)
         else
             twos.data[f * COLUMNS / 2] = four.xy;
     }
-    Sums4 norms = Sums4(word_address(4, own_number(RECENT_NORM, 0)));
-    Sums4 wanted = Sums4(word_address(4, own_number(WANTED, 0)));
+    Sums4 norms = Sums4(word_address(uvec2(carry), own_number(RECENT_NORM, 0)));
+    Sums4 wanted = Sums4(word_address(uvec2(carry), own_number(WANTED, 0)));
     const float once = decay_power(head, 1).y;
     if (lane == lane_of) {
         [[unroll]] for (uint f = 0; f < FEATURES; f += 4) {

@@ -24,16 +24,6 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkCreateQueryPool(VkDevice device,
 }
 NULL_PROVIDE(vkCreateQueryPool)
 
-static VKAPI_ATTR void VKAPI_CALL null_vkDestroyQueryPool(VkDevice device, VkQueryPool handle,
-                                                          const VkAllocationCallbacks *callbacks)
-{
-    (void)device;
-    NULL_ENTER(vkDestroyQueryPool);
-    if (handle != VK_NULL_HANDLE)
-        null_object_destroy(NULL_OF(handle, QUERY_POOL), callbacks);
-}
-NULL_PROVIDE(vkDestroyQueryPool)
-
 static VKAPI_ATTR void VKAPI_CALL null_vkCmdResetQueryPool(VkCommandBuffer handle,
                                                            VkQueryPool queries, uint32_t first,
                                                            uint32_t count)
