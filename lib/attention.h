@@ -41,7 +41,7 @@ struct dj_attention {
     } tiled;
     struct {
         struct dj_pipeline attend; /* none: the plan is not for this family */
-        uint32_t each, blocks;     /* columns of an invocation; blocks of columns */
+        uint32_t columns, blocks;  /* columns of a workgroup; blocks of so many */
         bool decay;
         bool preferred; /* where nothing else was chosen */
     } resident;

@@ -12,45 +12,40 @@
 
 #include <math.h>
 
-enum {
-    MOST_REGISTERS = 256 /* sums of an invocation: more take long to compile */
-};
-
-/* The kernels that have a transform inside, by its length: without and with a softmax. */
+/* The kernels that have a transform inside, by its length: without and with a softmax. Lanes of
+ * those for long rows hold two columns of a strip, of the others four. */
 static const struct {
     uint32_t length;
+    uint32_t each;
     const struct dj_shader *shaders[2];
 } transforms[] = {
-    {32, {&dj_shader_resident_32, &dj_shader_resident_softmax_32}},
-    {64, {&dj_shader_resident_64, &dj_shader_resident_softmax_64}},
-    {80, {&dj_shader_resident_80, &dj_shader_resident_softmax_80}},
-    {96, {&dj_shader_resident_96, &dj_shader_resident_softmax_96}},
-    {128, {&dj_shader_resident_128, &dj_shader_resident_softmax_128}},
+    {32, 4, {&dj_shader_resident_32, &dj_shader_resident_softmax_32}},
+    {64, 4, {&dj_shader_resident_64, &dj_shader_resident_softmax_64}},
+    {80, 2, {&dj_shader_resident_80, &dj_shader_resident_softmax_80}},
+    {96, 2, {&dj_shader_resident_96, &dj_shader_resident_softmax_96}},
+    {128, 2, {&dj_shader_resident_128, &dj_shader_resident_softmax_128}},
 };
 
-/* The kernel for a plan's map; NULL: there is none. */
-static const struct dj_shader *find_shader(const struct dj_attention *plan)
+/* The kernel for a plan's map and the columns of its lanes; NULL: there is none. More features than
+ * it is for would take long to compile. */
+static const struct dj_shader *find_shader(const struct dj_attention *plan, uint32_t *each)
 {
-    if (plan->kind->projection == DJ_PROJECTION_NONE)
-        return &dj_shader_resident;
+    if (plan->kind->projection == DJ_PROJECTION_NONE) {
+        *each = plan->features <= 64 ? 4 : 2;
+        return plan->features > 128 ? NULL
+               : *each == 4         ? &dj_shader_resident
+                                    : &dj_shader_resident_narrow;
+    }
     if (plan->kind->projection != DJ_PROJECTION_DCT || plan->features > plan->dim)
         return NULL;
     const bool softmax = plan->kind->feature == DJ_FEATURE_SOFTMAX;
     for (size_t i = 0; i < sizeof transforms / sizeof *transforms; i++) {
-        if (transforms[i].length == plan->dim)
+        if (transforms[i].length == plan->dim) {
+            *each = transforms[i].each;
             return transforms[i].shaders[softmax];
+        }
     }
     return NULL;
-}
-
-/* Columns of an invocation; 0: too many sums. */
-static uint32_t find_each(const struct dj_attention *plan)
-{
-    for (uint32_t each = 4; each >= 2; each /= 2) {
-        if (each * plan->features <= MOST_REGISTERS)
-            return each;
-    }
-    return 0;
 }
 
 static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
@@ -59,13 +54,13 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
     const bool forced = params->family == DJ_FAMILY_RESIDENT;
     const bool standard = params->family == DJ_FAMILY_DEFAULT && tuning->resident;
-    const struct dj_shader *const shader = find_shader(plan);
-    const uint32_t each = find_each(plan);
+    uint32_t each = 0;
+    const struct dj_shader *const shader = find_shader(plan, &each);
     if (!forced && (params->dct_path != DJ_DCT_PATH_DEFAULT ||
                     (!standard && params->family != DJ_FAMILY_TUNED)))
         return DJ_SUCCESS;
     const bool offered = context->subgroups > 0 && context->device_addresses;
-    if (!offered || !plan->causal || shader == NULL || each == 0)
+    if (!offered || !plan->causal || shader == NULL)
         return !forced
                    ? DJ_SUCCESS
                    : dj_fail(&context->log, DJ_ERROR_UNSUPPORTED,
@@ -73,18 +68,21 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                              plan->causal ? "" : "non-causal ", plan->kind->name, plan->dim,
                              plan->features,
                              offered ? "" : " without subgroups and device addresses");
+    const uint32_t strip = each * context->subgroups;
+    const uint32_t strips = plan->heads >= tuning->two_strips && plan->value_dim > strip ? 2 : 1;
     const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
     const struct dj_constants constants = {
         .count = 12,
         .subgroup = context->subgroups,
-        .values = {context->subgroups, plan->features, plan->value_dim, each, params->decay != NULL,
-                   plain ? plan->kind->plain_feature : plan->kind->feature, plan->key_normalise,
+        .values = {context->subgroups, plan->features, plan->value_dim, strips,
+                   params->decay != NULL, plain ? plan->kind->plain_feature : plan->kind->feature,
+                   plan->key_normalise,
                    plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE, plan->q_type,
                    plan->k_type, plan->v_type, plan->o_type}};
     plan->resident.preferred = forced || tuning->resident;
     plan->resident.decay = params->decay != NULL;
-    plan->resident.each = each;
-    plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, each * context->subgroups);
+    plan->resident.columns = strips * strip;
+    plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, plan->resident.columns);
     if (forced)
         return dj_pipeline_get(context, shader, &constants, &plan->resident.attend);
     const dj_result result = dj_pipeline_try(context, shader, &constants, &plan->resident.attend);
@@ -143,8 +141,8 @@ uint64_t dj_resident_span(const struct dj_attention *plan)
 
 uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads)
 {
-    const uint64_t columns = (uint64_t)plan->resident.each * plan->context->subgroups;
-    const uint64_t own = plan->resident.blocks * DJ_RESIDENT_MEMORY(plan->features, columns);
+    const uint64_t own = plan->resident.blocks *
+                         DJ_RESIDENT_MEMORY(plan->features, (uint64_t)plan->resident.columns);
     return heads *
            ((plan->group - 1) * dj_state_block_size(plan) + plan->group * own * sizeof(float));
 }

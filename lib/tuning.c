@@ -7,8 +7,10 @@
 
 /* Of a CPU device a workgroup is best one vector of the step kernel, barriers cost what they switch
  * between, and there are fewer processors than heads (docs/performance.md). */
-static const struct dj_tuning of_cpu = {.step_fewest = 8, .step_most = 8, .resident = true};
-static const struct dj_tuning of_gpu = {.step_fewest = 64, .step_most = 128, .resident = false};
+static const struct dj_tuning of_cpu = {
+    .step_fewest = 8, .step_most = 8, .two_strips = 4, .resident = true};
+static const struct dj_tuning of_gpu = {
+    .step_fewest = 64, .step_most = 128, .two_strips = UINT32_MAX, .resident = false};
 
 const struct dj_tuning *dj_tuning_of(uint32_t device_type)
 {

@@ -69,7 +69,7 @@ typedef uint32_t uint;
 /* The resident kernel's tokens between two additions to the state, without a decay; floats of a
  * workgroup's own memory, for m features and c columns. */
 #define DJ_RESIDENT_SPAN 512
-#define DJ_RESIDENT_MEMORY(m, c) ((m) * (c) + 7 * (m))
+#define DJ_RESIDENT_MEMORY(m, c) ((m) * (c) + 5 * (m) + 1)
 
 /* Row copies: invocations, each of which moves so many elements. */
 #define DJ_ROWS_THREADS 64

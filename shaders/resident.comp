@@ -17,7 +17,8 @@
  *                          one lane's weights go to all lanes
  *
  * so that neither a transform nor a sum ever crosses lanes; but for the norms' prefix sums over the
- * tokens, which are cheap.
+ * tokens, which are cheap. Features of LANES tokens serve each strip of columns in turn, and a strip takes
+ * two tokens at once.
  *
  * The sums are S = held + recent: `recent` begins with 0 and takes at most SPAN tokens, then it is
  * settled: added to the block of the state in memory, which is a pair of floats and known to it.
@@ -43,7 +44,7 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LANES = 8;
 layout(constant_id = 1) const uint FEATURES = 64;
 layout(constant_id = 2) const uint VALUE_DIM = 64;
-layout(constant_id = 3) const uint EACH = 4; /* columns of a lane */
+layout(constant_id = 3) const uint STRIPS = 1; /* of columns, a workgroup's: 1 or 2 */
 layout(constant_id = 4) const bool DECAY = false;
 layout(constant_id = 5) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
 layout(constant_id = 6) const bool KEY_NORMALISE = false;
@@ -67,18 +68,21 @@ BUFFER(6, readonly, Decay, vec4, decay)
 #include "outputs.glsl"
 #include "spans.glsl"
 
-/* Memory in fours and twos of words from any word on: a quarter of the loads and stores to compile. */
+/* A lane has EACH columns of a strip, 2 or 4. */
+#if EACH == 4
+#define floats vec4
+#else
+#define floats vec2
+#endif
+
+/* Memory in fours or twos of words from any word on: a quarter of the loads and stores to compile. */
 layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Fours
 {
     uvec4 data[];
 };
-layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Sums4
+layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Sums
 {
-    vec4 data[];
-};
-layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Sums2
-{
-    vec2 data[];
+    floats data[];
 };
 
 /* The address of a word of what begins at `start`, as a buffer's name converts to it. */
@@ -100,7 +104,8 @@ const uint WIDTH = FEATURE == DJ_FEATURE_COSFORMER ? FEATURES / 2 : FEATURES;
 #endif
 const bool EXPONENTIAL = SOFTMAX != 0 || FEATURE == DJ_FEATURE_EXPONENTIAL; /* logarithms of base 2 */
 const bool LINEAR = !EXPONENTIAL && FEATURE != DJ_FEATURE_ELU || FEATURE == DJ_FEATURE_SOFTMAX_VALUE;
-const uint COLUMNS = LANES * EACH;
+const uint STRIP = LANES * EACH;
+const uint COLUMNS = STRIP * STRIPS; /* of a workgroup */
 const uint BLOCKS = (VALUE_DIM + COLUMNS - 1) / COLUMNS;
 const uint SPAN = DECAY ? DJ_TILE_TOKENS : DJ_RESIDENT_SPAN;
 const uint GROUP = 16; /* features that are one straight line */
@@ -112,30 +117,28 @@ float x[WIDTH];                          /* a lane's row */
 float key[FEATURES], query[FEATURES];    /* its features */
 float key_weight[FEATURES], query_weight[FEATURES];
 float frequencies[FEATURES], log_weights[FEATURES];
-float recent[FEATURES * EACH], held[FEATURES * EACH];
+floats recent[STRIPS * FEATURES], held[STRIPS * FEATURES];
+float score, last_score; /* of the lane's query with its token's key, and with the key before that */
 float recent_norm[FEATURES], held_norm[FEATURES], peak[FEATURES]; /* the same in all lanes */
 
 uint ahead; /* words that read_ahead read */
 uint sequence, head, lane; /* head: the key head in the plan */
 uint state, own;           /* in carry: the state's block, the workgroup's memory */
-uint q_row, k_row, v_row, o_row; /* of the sequence's first token: its row, or the lane's columns */
-uint v_first, v_columns;         /* the workgroup's first column of v there, and how many it has */
+uint q_row, k_row, v_row, o_row; /* of the sequence's first token: its row, from the workgroup's columns on */
+uint first_column, columns;      /* that the workgroup has */
 
 #include "resident_map.glsl"
 
-void find_rows(uint member, uint first_column)
+void find_rows(uint member)
 {
     const uint row = span_row(sequence), y = gl_WorkGroupID.y % push.heads;
     const uint query_y = y * (gl_NumWorkGroups.x / BLOCKS) + member;
-    const uint column = first_column + lane * EACH;
     q_row = push.q_base + sequence * push.q_stride[0] + query_y * push.q_stride[1] + row * push.q_stride[2];
     k_row = push.k_base + sequence * push.k_stride[0] + y * push.k_stride[1] + row * push.k_stride[2];
-    const uint v = push.v_base + sequence * push.v_stride[0] + y * push.v_stride[1] + row * push.v_stride[2];
-    v_first = v + first_column;
-    v_columns = min(VALUE_DIM - first_column, COLUMNS);
-    v_row = v + min(column, VALUE_DIM - EACH);
+    v_row = push.v_base + sequence * push.v_stride[0] + y * push.v_stride[1] + row * push.v_stride[2] +
+            first_column;
     o_row = push.o_base + sequence * push.o_stride[0] + query_y * push.o_stride[1] +
-            row * push.o_stride[2] + column;
+            row * push.o_stride[2] + first_column;
 }
 
 /* Brings rows of the lanes' tokens into the caches, all lines at once: they lie a token apart, which is
@@ -146,7 +149,7 @@ void read_ahead(uint q, uint k, uint v)
     [[unroll]] for (uint i = 0; i < WIDTH; i += LINE)
         ahead |= queries.data[element_word(Q_TYPE, q + i)] | keys.data[element_word(K_TYPE, k + i)];
     [[unroll]] for (uint i = 0; i < COLUMNS; i += LINE)
-        ahead |= values.data[element_word(V_TYPE, v + min(i, v_columns - 1))];
+        ahead |= values.data[element_word(V_TYPE, v + min(i, columns - 1))];
 }
 
 /* A row to x. */
@@ -166,7 +169,7 @@ void load_features(uint first_token, uint tokens)
 {
     const uint token = min(first_token + lane, tokens - 1);
     const uint k = k_row + token * push.k_stride[2], q = q_row + token * push.q_stride[2];
-    read_ahead(q, k, v_first + token * push.v_stride[2]);
+    read_ahead(q, k, v_row + token * push.v_stride[2]);
     /* one text for both: it is most of what there is to compile */
     [[dont_unroll]] for (uint side = 0; side < 2; side++) {
         float a[FEATURES];
@@ -202,10 +205,13 @@ vec2 weigh(uint from, uint to, vec2 growth)
         const float n = exponent(query[f]) + peak[f];
         largest = n > largest ? n : largest;
     }
+    score = last_score = 0.0;
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
         const float weight = growth.x * scaled(key[f], growth.y, peak[f]);
         key_weight[f] = lane >= from && lane < to ? weight : 0.0;
         query_weight[f] = scaled(query[f], peak[f], largest);
+        score += query_weight[f] * key_weight[f];
+        last_score += query_weight[f] * subgroupShuffleUp(key_weight[f], 1);
         float sum = abs(key_weight[f]);
         [[unroll]] for (uint step = 1; step < LANES; step *= 2) {
             const float before = subgroupShuffleUp(sum, step);
@@ -237,7 +243,7 @@ float finish(float y, float den, vec3 power, float centre)
     return den != 0.0 && unscaled(den, power, centre) < 1e-6 ? small : ratio;
 }
 
-void store_columns(uint at, float y[EACH])
+void store_columns(uint at, floats y)
 {
     if (O_TYPE == DJ_ELEMENT_FLOAT32) {
         [[unroll]] for (uint i = 0; i < EACH; i++)
@@ -248,43 +254,64 @@ void store_columns(uint at, float y[EACH])
     }
 }
 
-/* One token: S += w v, o = S w'. */
-void take(uint token, uint token_lane, uint first_column, uint since, vec2 scales)
-{
-    const uint from = v_row + token * push.v_stride[2], to = o_row + token * push.o_stride[2];
-    float v[EACH], sums[EACH];
-    [[unroll]] for (uint i = 0; i < EACH; i++) {
-        v[i] = ELEMENT(values, V_TYPE, from + i);
-        sums[i] = 0.0;
+/* What a pair of tokens does to one column of a row of S, and sees of it. */
+#define TAKE_COLUMN(c) \
+    { \
+        const float before = recent[row].c + held[row].c; \
+        seen[0].c += query0 * before; \
+        seen[1].c += query1 * before; \
+        recent[row].c += key0 * v[0].c + key1 * v[1].c; \
     }
-    [[unroll]] for (uint first = 0; first < FEATURES; first += GROUP) {
+
+/* One or two tokens (count >= 2), of the lanes from `first` on, `since` tokens and more after the sums
+ * began: o = S w' + what they see of themselves and of each other, S += w v. In pairs, so that the rows
+ * of S come from memory and go there half as often. */
+void take(uint strip, uint first, uint count, uint token, uint since, vec2 scales)
+{
+    const uint lanes[2] = {first, min(first + 1, LANES - 1)};
+    const uint column = strip_column(strip), own_column = min(column, columns - EACH);
+    floats v[2], sums[2];
+    [[unroll]] for (uint t = 0; t < 2; t++) {
+        const uint row = v_row + (token + (t < count ? t : 0)) * push.v_stride[2] + own_column;
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            v[t][i] = ELEMENT(values, V_TYPE, row + i);
+        v[t] = t < count ? v[t] : floats(0.0);
+    }
+    sums[0] = subgroupShuffle(score, lanes[0]) * v[0];
+    sums[1] = subgroupShuffle(score, lanes[1]) * v[1] + subgroupShuffle(last_score, lanes[1]) * v[0];
+    [[unroll]] for (uint group = 0; group < FEATURES; group += GROUP) {
         /* always true: it cuts what a compiler would order as one block */
         if (push.heads != 0) {
-            float part[EACH];
-            [[unroll]] for (uint i = 0; i < EACH; i++)
-                part[i] = 0.0;
+            floats seen[2] = {floats(0.0), floats(0.0)};
             [[unroll]] for (uint n = 0; n < GROUP; n++) {
-                const uint f = first + n;
+                const uint f = group + n;
                 if (f < FEATURES) {
-                    const float w = subgroupShuffle(key_weight[f], token_lane);
-                    const float q = subgroupShuffle(query_weight[f], token_lane);
-                    [[unroll]] for (uint i = 0; i < EACH; i++) {
-                        recent[f * EACH + i] += w * v[i];
-                        part[i] += q * (recent[f * EACH + i] + held[f * EACH + i]);
-                    }
+                    const uint row = strip * FEATURES + f;
+                    const float key0 = subgroupShuffle(key_weight[f], lanes[0]);
+                    const float key1 = subgroupShuffle(key_weight[f], lanes[1]);
+                    const float query0 = subgroupShuffle(query_weight[f], lanes[0]);
+                    const float query1 = subgroupShuffle(query_weight[f], lanes[1]);
+                    TAKE_COLUMN(x)
+                    TAKE_COLUMN(y)
+#if EACH == 4
+                    TAKE_COLUMN(z)
+                    TAKE_COLUMN(w)
+#endif
                 }
             }
-            [[unroll]] for (uint i = 0; i < EACH; i++)
-                sums[i] += part[i];
+            sums[0] += seen[0];
+            sums[1] += seen[1];
         }
     }
-    const vec3 power = decay_power(head, since);
-    const float den = subgroupShuffle(scales.x, token_lane);
-    const float centre = subgroupShuffle(scales.y, token_lane);
-    [[unroll]] for (uint i = 0; i < EACH; i++)
-        sums[i] = finish(sums[i], den, power, centre);
-    if (has_columns(first_column))
-        store_columns(to, sums);
+    [[unroll]] for (uint t = 0; t < 2; t++) {
+        const vec3 power = decay_power(head, min(since + t, SPAN));
+        const float den = subgroupShuffle(scales.x, lanes[t]);
+        const float centre = subgroupShuffle(scales.y, lanes[t]);
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            sums[t][i] = finish(sums[t][i], den, power, centre);
+        if (has_columns(strip) && t < count)
+            store_columns(o_row + (token + t) * push.o_stride[2] + column, sums[t]);
+    }
 }
 
 void main()
@@ -293,59 +320,58 @@ void main()
     sequence = gl_WorkGroupID.y / push.heads;
     head = push.first_head + gl_WorkGroupID.y % push.heads;
     const uint block = gl_WorkGroupID.x % BLOCKS, member = gl_WorkGroupID.x / BLOCKS;
-    const uint first_column = block * COLUMNS;
+    first_column = block * COLUMNS;
+    columns = min(VALUE_DIM - first_column, COLUMNS);
     const uint states = gl_NumWorkGroups.y;
     state = gl_WorkGroupID.y * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
     if (member > 0)
         state += push.members + (member - 1) * states * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
     own = push.own + ((member * states + gl_WorkGroupID.y) * BLOCKS + block) *
                          DJ_RESIDENT_MEMORY(FEATURES, COLUMNS);
-    adopt(first_column);
+    adopt();
     if (push.tokens == 0)
         return;
 
     const uint tokens = span_tokens(sequence);
     if (tokens == 0 && push.read == DJ_RESIDENT_OWN)
         return;
-    find_rows(member, first_column);
+    find_rows(member);
     load_tables();
     ahead = 0;
     uint token = 0, loaded = 0, count = 0;
     bool raise = false;
     [[dont_unroll]] for (;;) {
-        settle(first_column, count, token < tokens ? HEADROOM : 0.0);
+        settle(count, token < tokens ? HEADROOM : 0.0);
         if (token >= tokens)
             break;
-        load_sums(first_column);
+        load_sums();
         /* at places that do not hang on raises, so that pieces of whole spans are the same bits */
         const uint start = token, stop = min(tokens, (token / SPAN + 1) * SPAN);
-        uint end = token; /* of the tokens that have weights */
-        vec2 growth = vec2(1.0, 0.0), scales = vec2(0.0);
         const bool raised = raise; /* then the first token is as small as it gets */
         raise = false;
-        [[dont_unroll]] for (; token < stop; token++) {
+        [[dont_unroll]] while (token < stop) {
             const uint from = token % LANES, first = token - from;
             if (token == loaded) {
                 load_features(token, tokens);
                 loaded += LANES;
-                end = token;
             }
-            if (token == end) {
-                const uint n = clamp(int(first + lane) - int(start), 0, int(SPAN));
-                growth = decay_growth(head, n);
-                const uint lanes = min(stop - first, LANES);
-                const uint bits = excess(from, lanes, growth.y);
-                uint to = bits != 0 ? findLSB(bits) : lanes;
-                if (raised && token == start)
-                    to = max(to, from + 1);
-                if (to == from) {
-                    raise = true;
-                    break;
-                }
-                end = first + to;
-                scales = weigh(from, to, growth);
+            const vec2 growth = decay_growth(head, clamp(int(first + lane) - int(start), 0, int(SPAN)));
+            const uint lanes = min(stop - first, LANES);
+            const uint bits = excess(from, lanes, growth.y);
+            uint to = bits != 0 ? findLSB(bits) : lanes;
+            if (raised && token == start)
+                to = max(to, from + 1);
+            if (to == from) {
+                raise = true;
+                break;
             }
-            take(token, from, first_column, token - start, scales);
+            const vec2 scales = weigh(from, to, growth);
+            [[dont_unroll]] for (uint at = from; at < to; at += 2)
+                take(0, at, to - at, first + at, first + at - start, scales);
+            if (STRIPS > 1 && STRIP < columns)
+                [[dont_unroll]] for (uint at = from; at < to; at += 2)
+                    take(1, at, to - at, first + at, first + at - start, scales);
+            token = first + to;
         }
         count = token - start;
         store_sums(token % LANES, raise);

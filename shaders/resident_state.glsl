@@ -1,30 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /* The resident kernel's sums outside its registers: the block of the state in the carry, a pair of floats
  * for each sum, and the workgroup's own memory behind it, through which a span's sums go to the state.
- * The including shader declares carry, the sizes and the registers. */
+ * Whatever lies in memory is written and read by one lane alone, a column's sums by the column's and a
+ * feature's numbers by lane f % LANES, so that no barrier is needed: on CPU devices one costs a copy of
+ * all registers. The including shader declares carry, the sizes and the registers. */
 
-uint own_sums(uint f)
+/* The first of the lane's columns of a strip, from the workgroup's first on. */
+uint strip_column(uint strip)
 {
-    return own + f * COLUMNS + lane * EACH;
+    return strip * STRIP + lane * EACH;
+}
+
+uint own_sums(uint f, uint strip)
+{
+    return own + f * COLUMNS + strip_column(strip);
 }
 
 /* Numbers of each feature, behind the sums. */
-const uint NORM = 0, NORM_LOW = 1, PEAK = 2, RECENT_NORM = 3, WANTED = 4, SHIFT = 5, RECENT_SHIFT = 6;
-const uint READ_AHEAD = SHIFT; /* until `settle` writes there: no compiler drops what is stored */
+const uint NORM = 0, NORM_LOW = 1, PEAK = 2, RECENT_NORM = 3, WANTED = 4;
+const uint READ_AHEAD = 5; /* one word: no compiler drops what is stored */
 
 uint own_number(uint which, uint f)
 {
     return own + FEATURES * COLUMNS + which * FEATURES + f;
 }
 
-/* Whether the lane has columns that are there. */
-bool has_columns(uint first_column)
+/* Whether the lane has columns of a strip. */
+bool has_columns(uint strip)
 {
-    return VALUE_DIM % COLUMNS == 0 || first_column + lane * EACH < VALUE_DIM;
+    return VALUE_DIM % COLUMNS == 0 || strip_column(strip) < columns;
 }
 
 /* Begins with a state: none, one that came in as the first member's, or what an earlier piece left. */
-void adopt(uint first_column)
+void adopt()
 {
     const uint source = gl_WorkGroupID.y * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
     for (uint f = lane; f < FEATURES; f += LANES) {
@@ -41,11 +49,12 @@ void adopt(uint first_column)
             some ? carry.data[source + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + f] : EMPTY;
     }
     const uint low = DJ_STATE_LOW(FEATURES, VALUE_DIM);
-    [[dont_unroll]] for (uint f = 0; f < FEATURES; f++) {
+    [[dont_unroll]] for (uint n = 0; n < FEATURES * STRIPS; n++) {
+        const uint f = n / STRIPS, strip = n % STRIPS;
         for (uint i = 0; i < EACH; i++) {
-            const uint at = f * VALUE_DIM + first_column + lane * EACH + i;
-            carry.data[own_sums(f) + i] = 0.0;
-            if (push.read == DJ_RESIDENT_OWN || !has_columns(first_column) ||
+            const uint at = f * VALUE_DIM + first_column + strip_column(strip) + i;
+            carry.data[own_sums(f, strip) + i] = 0.0;
+            if (push.read == DJ_RESIDENT_OWN || !has_columns(strip) ||
                 (push.read == DJ_RESIDENT_CARRY && state == source))
                 continue;
             carry.data[state + at] = push.read == DJ_RESIDENT_CARRY ? carry.data[source + at] : 0.0;
@@ -70,84 +79,81 @@ void add(inout float high, inout float low, float y)
 
 /* Adds what `count` tokens left in `recent` to the state, ages it, and finds exponents under which the
  * norms are 2^-headroom and keys of the exponents WANTED are at most 2^-headroom. */
-void settle(uint first_column, uint count, float headroom)
+void settle(uint count, float headroom)
 {
     const vec3 aged = decay_power(head, count), last = decay_power(head, max(count, 1) - 1);
     const float once = decay_power(head, 1).y;
-    subgroupBarrier();
-    for (uint f = lane; f < FEATURES; f += LANES) {
-        float high = carry.data[own_number(NORM, f)], low = carry.data[own_number(NORM_LOW, f)];
-        const float old = carry.data[own_number(PEAK, f)], wanted = carry.data[own_number(WANTED, f)];
+    [[dont_unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
+        const uint own_feature = min(first + lane, FEATURES - 1);
+        float norm = carry.data[own_number(NORM, own_feature)];
+        float norm_low = carry.data[own_number(NORM_LOW, own_feature)];
+        const float old = carry.data[own_number(PEAK, own_feature)];
         /* of the two parts, from what `load_sums` made of the peak */
         const float of_state = old + aged.y, of_recent = old + once + last.y;
         const float both = max(of_state, of_recent);
-        const float to_recent = last.x * exp2i(of_recent - both);
+        const float state_factor = exp2i(of_state - both);
+        const float recent_factor = last.x * exp2i(of_recent - both);
         if (DECAY) {
-            multiply(high, low, aged.x, aged.z);
-            high *= exp2i(of_state - both);
-            low *= exp2i(of_state - both);
+            multiply(norm, norm_low, aged.x, aged.z);
+            norm *= state_factor;
+            norm_low *= state_factor;
         }
-        add(high, low, carry.data[own_number(RECENT_NORM, f)] * to_recent);
+        add(norm, norm_low, carry.data[own_number(RECENT_NORM, own_feature)] * recent_factor);
         /* NaN keeps the exponent that it has; 0 has none */
-        const bool some = high != 0.0;
-        const float true_peak = is_finite(high) && high > 1.2e-38 ? both + exponent_of(high) : both;
-        const float least = max(some ? true_peak : EMPTY, wanted);
+        const bool some = norm != 0.0;
+        const float true_peak = is_finite(norm) && norm > 1.2e-38 ? both + exponent_of(norm) : both;
+        const float least = max(some ? true_peak : EMPTY, carry.data[own_number(WANTED, own_feature)]);
         const float then = least > EMPTY ? least + headroom : EMPTY;
-        const float shift = some ? exp2i(both - then) : 0.0;
-        carry.data[own_number(NORM, f)] = high * shift;
-        carry.data[own_number(NORM_LOW, f)] = low * shift;
-        carry.data[own_number(PEAK, f)] = then;
-        carry.data[own_number(SHIFT, f)] = shift;
-        carry.data[own_number(RECENT_SHIFT, f)] = of_state - both;
-        carry.data[own_number(WANTED, f)] = of_recent - both;
-    }
-    subgroupBarrier();
-    [[dont_unroll]] for (uint f = 0; f < FEATURES; f++) {
-        const float shift = carry.data[own_number(SHIFT, f)];
-        const float to_state = exp2i(carry.data[own_number(RECENT_SHIFT, f)]);
-        const float to_recent = last.x * exp2i(carry.data[own_number(WANTED, f)]);
-        for (uint i = 0; i < EACH && has_columns(first_column); i++) {
-            const uint at = state + f * VALUE_DIM + first_column + lane * EACH + i;
-            float high = carry.data[at], low = carry.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
-            if (DECAY) {
-                multiply(high, low, aged.x, aged.z);
-                high *= to_state;
-                low *= to_state;
+        const float new_factor = some ? exp2i(both - then) : 0.0;
+        if (first + lane < FEATURES) {
+            carry.data[own_number(NORM, own_feature)] = norm * new_factor;
+            carry.data[own_number(NORM_LOW, own_feature)] = norm_low * new_factor;
+            carry.data[own_number(PEAK, own_feature)] = then;
+        }
+        [[dont_unroll]] for (uint n = 0; n < min(LANES, FEATURES - first) * STRIPS; n++) {
+            const uint of_lane = n / STRIPS, f = first + of_lane, strip = n % STRIPS;
+            const float to_state = subgroupShuffle(state_factor, of_lane);
+            const float to_recent = subgroupShuffle(recent_factor, of_lane);
+            const float shift = subgroupShuffle(new_factor, of_lane);
+            for (uint i = 0; i < EACH && has_columns(strip); i++) {
+                const uint at = state + f * VALUE_DIM + first_column + strip_column(strip) + i;
+                float high = carry.data[at], low = carry.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
+                if (DECAY) {
+                    multiply(high, low, aged.x, aged.z);
+                    high *= to_state;
+                    low *= to_state;
+                }
+                add(high, low, carry.data[own_sums(f, strip) + i] * to_recent);
+                carry.data[at] = high * shift;
+                carry.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)] = low * shift;
             }
-            add(high, low, carry.data[own_sums(f) + i] * to_recent);
-            carry.data[at] = high * shift;
-            carry.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)] = low * shift;
         }
     }
-    subgroupBarrier();
 }
 
 /* What is settled, brought forward to the next token, to registers. */
-void load_sums(uint first_column)
+void load_sums()
 {
     const vec3 once = decay_power(head, 1);
-    const uint columns = state + min(first_column + lane * EACH, VALUE_DIM - EACH);
-    Sums4 fours = Sums4(word_address(uvec2(carry), columns));
-    Sums2 twos = Sums2(word_address(uvec2(carry), columns));
-    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        vec4 four = vec4(0.0);
-        if (EACH == 4)
-            four = fours.data[f * VALUE_DIM / 4];
-        else
-            four.xy = twos.data[f * VALUE_DIM / 2];
-        [[unroll]] for (uint i = 0; i < EACH; i++) {
-            held[f * EACH + i] = four[i] * once.x;
-            recent[f * EACH + i] = 0.0;
+    [[unroll]] for (uint strip = 0; strip < STRIPS; strip++) {
+        const uint from = state + first_column + min(strip_column(strip), columns - EACH);
+        Sums sums = Sums(word_address(uvec2(carry), from));
+        [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+            held[strip * FEATURES + f] = sums.data[f * VALUE_DIM / EACH] * once.x;
+            recent[strip * FEATURES + f] = floats(0.0);
         }
     }
-    Sums4 norms = Sums4(word_address(uvec2(carry), own_number(NORM, 0)));
-    Sums4 peaks = Sums4(word_address(uvec2(carry), own_number(PEAK, 0)));
-    [[unroll]] for (uint f = 0; f < FEATURES; f += 4) {
-        const vec4 norm = norms.data[f / 4], whole = peaks.data[f / 4];
-        [[unroll]] for (uint n = 0; n < 4; n++) {
-            recent_norm[f + n] = 0.0;
-            held_norm[f + n] = norm[n] * once.x;
-            peak[f + n] = whole[n] == EMPTY ? EMPTY : whole[n] + once.y;
+    [[unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
+        const uint own_feature = min(first + lane, FEATURES - 1);
+        const float norm = carry.data[own_number(NORM, own_feature)] * once.x;
+        const float whole = carry.data[own_number(PEAK, own_feature)];
+        const float of_tokens = whole == EMPTY ? EMPTY : whole + once.y;
+        [[unroll]] for (uint n = 0; n < LANES; n++) {
+            if (first + n < FEATURES) {
+                recent_norm[first + n] = 0.0;
+                held_norm[first + n] = subgroupShuffle(norm, n);
+                peak[first + n] = subgroupShuffle(of_tokens, n);
+            }
         }
     }
 }
@@ -155,33 +161,33 @@ void load_sums(uint first_column)
 /* What was added since, and the exponents that the token `lane_of` wants. */
 void store_sums(uint lane_of, bool raise)
 {
-    Sums4 fours = Sums4(word_address(uvec2(carry), own_sums(0)));
-    Sums2 twos = Sums2(word_address(uvec2(carry), own_sums(0)));
-    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        vec4 four = vec4(0.0);
-        [[unroll]] for (uint i = 0; i < EACH; i++)
-            four[i] = recent[f * EACH + i];
-        if (EACH == 4)
-            fours.data[f * COLUMNS / 4] = four;
-        else
-            twos.data[f * COLUMNS / 2] = four.xy;
-    }
-    Sums4 norms = Sums4(word_address(uvec2(carry), own_number(RECENT_NORM, 0)));
-    Sums4 wanted = Sums4(word_address(uvec2(carry), own_number(WANTED, 0)));
-    const float once = decay_power(head, 1).y;
-    if (lane == lane_of) {
-        [[unroll]] for (uint f = 0; f < FEATURES; f += 4) {
-            vec4 norm, n;
-            [[unroll]] for (uint i = 0; i < 4; i++) {
-                const float a = key[f + i];
-                norm[i] = recent_norm[f + i];
-                n[i] = raise && is_finite(a) ? exponent(a) - once : EMPTY;
-            }
-            norms.data[f / 4] = norm;
-            wanted.data[f / 4] = n;
+    [[unroll]] for (uint strip = 0; strip < STRIPS; strip++) {
+        Sums sums = Sums(word_address(uvec2(carry), own_sums(0, strip)));
+        [[unroll]] for (uint f = 0; f < FEATURES; f += 8) {
+            if (push.heads != 0)
+                [[unroll]] for (uint n = 0; n < 8; n++)
+                    if (f + n < FEATURES)
+                        sums.data[(f + n) * COLUMNS / EACH] = recent[strip * FEATURES + f + n];
         }
-        carry.data[own_number(READ_AHEAD, 0)] = uintBitsToFloat(ahead);
     }
+    const float once = decay_power(head, 1).y;
+    [[unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
+        float norm = 0.0, a = 0.0;
+        [[unroll]] for (uint n = 0; n < LANES; n++) {
+            if (first + n < FEATURES) {
+                const float of_token = subgroupShuffle(key[first + n], lane_of);
+                norm = lane == n ? recent_norm[first + n] : norm;
+                a = lane == n ? of_token : a;
+            }
+        }
+        if (first + lane < FEATURES) {
+            carry.data[own_number(RECENT_NORM, first + lane)] = norm;
+            carry.data[own_number(WANTED, first + lane)] =
+                raise && is_finite(a) ? exponent(a) - once : EMPTY;
+        }
+    }
+    if (lane == 0)
+        carry.data[own_number(READ_AHEAD, 0)] = uintBitsToFloat(ahead);
 }
 
 /* What the carry's state says besides the sums. */

@@ -47,19 +47,20 @@ static void lengths(void **state)
     static const size_t tokens[] = {0,   1,   7,   8,   9,   15,   16,   17,   31,
                                     32,  33,  63,  64,  65,  255,  256,  511,  512,
                                     513, 520, 767, 768, 769, 1023, 1024, 1025, 1100};
-    test_lengths(&(struct problem_params){SHAPE(2, 1100, 3, 64, 36), .normalise = true,
+    test_lengths(&(struct problem_params){SHAPE(2, 1100, 4, 64, 36), .normalise = true,
                                           .weighted = true, .own_numbers = true, RESIDENT},
                  tokens, sizeof tokens / sizeof *tokens, "wdcf");
 }
 
-/* Lengths of transforms, and columns that fill no block. */
+/* Lengths of transforms, and columns that fill no strip; from four heads on a workgroup has two. */
 static void dimensions(void **state)
 {
     (void)state;
-    static const size_t dims[][2] = {{32, 4}, {80, 80}, {96, 132}, {128, 20}};
+    static const size_t dims[][3] = {{32, 4, 4},   {80, 80, 4}, {96, 132, 4},
+                                     {128, 20, 4}, {64, 68, 2}, {32, 64, 4}};
     static const size_t tokens[] = {1, 70, 300};
     for (size_t n = 0; n < sizeof dims / sizeof *dims; n++)
-        test_lengths(&(struct problem_params){SHAPE(1, 300, 2, dims[n][0], dims[n][1]),
+        test_lengths(&(struct problem_params){SHAPE(1, 300, dims[n][2], dims[n][0], dims[n][1]),
                                               .normalise = n & 1, .key_normalise = n & 1, RESIDENT},
                      tokens, 3, "dimensions");
 }
@@ -75,7 +76,7 @@ static void maps(void **state)
         {SHAPE(2, 600, 3, 32, 8), .map = DJ_MAP_SOFTMAX_DCT, .normalise = true, RESIDENT},
         {SHAPE(1, 600, 3, 20, 12), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 3,
          RESIDENT},
-        {SHAPE(2, 600, 2, 16, 68), .map = DJ_MAP_RELU, .normalise = true, RESIDENT},
+        {SHAPE(2, 600, 4, 16, 68), .map = DJ_MAP_RELU, .normalise = true, RESIDENT},
         {SHAPE(1, 600, 2, 12, 8), .map = DJ_MAP_ELU, .normalise = true, RESIDENT},
         {SHAPE(1, 600, 2, 12, 8), .map = DJ_MAP_ELU, RESIDENT},
         {SHAPE(1, 600, 2, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true, .max_tokens = 700,
@@ -122,7 +123,7 @@ static void exponents_grow(void **state)
                                         magnitude_huge_once};
     static const float decays[] = {1, 0.9f, 0.05f, 0x1p-126f};
     for (int decay = 0; decay < 2; decay++) {
-        const struct problem_params params = {SHAPE(1, 160, 4, 32, 8), .normalise = true,
+        const struct problem_params params = {SHAPE(1, 160, 4, 32, 36), .normalise = true,
                                               .decay = decays, .decay_count = decay ? 4 : 0,
                                               RESIDENT};
         struct problem p;
@@ -197,7 +198,7 @@ static void states(void **state)
     require_kernels();
     static const float decays[] = {0.97f, 1};
     static const struct problem_params variants[] = {
-        {SHAPE(2, TOKENS, 4, 32, 20), .normalise = true, .key_heads = 2, RESIDENT},
+        {SHAPE(2, TOKENS, 4, 32, 40), .normalise = true, .key_heads = 2, RESIDENT},
         {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
          RESIDENT},
         {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true,
@@ -217,11 +218,11 @@ static void parts(void **state)
 {
     (void)state;
     require_kernels();
-    static const float decays[] = {0.97f, 1};
+    static const float decays[] = {0.97f, 1, 0.5f, 1};
     for (int decay = 0; decay < 2; decay++) {
         struct problem p;
-        problem_init(&p, &(struct problem_params){SHAPE(2, 1300, 2, 32, 8), .normalise = true,
-                                                  .decay = decays, .decay_count = decay ? 2 : 0,
+        problem_init(&p, &(struct problem_params){SHAPE(2, 1300, 4, 32, 36), .normalise = true,
+                                                  .decay = decays, .decay_count = decay ? 4 : 0,
                                                   RESIDENT});
         problem_solve(&p);
         struct placed placed;
@@ -283,7 +284,7 @@ static void a_batch_is_each_alone(void **state)
     require_kernels();
     static const float decays[] = {0.97f, 1};
     static const struct problem_params params[] = {
-        {SHAPE(3, 600, 4, 32, 20), .key_heads = 2, .normalise = true, RESIDENT},
+        {SHAPE(3, 600, 4, 32, 52), .key_heads = 2, .normalise = true, RESIDENT},
         {SHAPE(5, 70, 2, 20, 12), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
          RESIDENT},
         {SHAPE(1, 1500, 2, 64, 36), .normalise = true, .weighted = true, .spans = DJ_SPANS_PACKED,
@@ -310,9 +311,10 @@ static void not_numbers(void **state)
         {{SHAPE(1, 40, 2, 32, 8), .weighted = true, .own_numbers = true, .normalise = true,
           RESIDENT},
          13},
-        {{SHAPE(1, 600, 2, 64, 36), .normalise = true, RESIDENT}, 520},
+        {{SHAPE(1, 600, 4, 64, 36), .normalise = true, RESIDENT}, 520},
         {{SHAPE(1, 40, 2, 32, 8), .map = DJ_MAP_SOFTMAX_DCT, .normalise = true, RESIDENT}, 13},
         {{SHAPE(1, 40, 2, 32, 8), .map = DJ_MAP_SOFTMAX_DCT, RESIDENT}, 16},
+        {{SHAPE(1, 40, 4, 16, 40), .map = DJ_MAP_IDENTITY, RESIDENT}, 12},
         {{SHAPE(1, 40, 2, 16, 8), .map = DJ_MAP_RELU, .normalise = true, RESIDENT}, 13},
         {{SHAPE(1, 70, 2, 32, 8), .normalise = true, .decay = decays, .decay_count = 2, RESIDENT},
          13},
