@@ -226,6 +226,7 @@ void dj_attention_destroy(dj_attention **plan)
     struct dj_attention *const old = *plan;
     dj_choices_destroy(old);
     dj_buffer_destroy(&old->decay);
+    dj_buffer_destroy(&old->resident.decay);
     dj_buffer_destroy(&old->step.table);
     dj_projection_destroy(&old->projection);
     free(old);

@@ -33,17 +33,17 @@ struct dj_attention {
     uint32_t q_type, k_type, v_type, o_type;
     float scale;                      /* of q.k; never 0 */
     struct dj_projection *projection; /* of queries and keys; NULL: softmax */
-    struct dj_buffer *decay;    /* DJ_DECAY_POWERS of every key head; of one if there is none */
-    struct dj_pipeline spans;   /* the kernel that fills tables of spans */
+    struct dj_buffer *decay;  /* powers within a tile, of every key head; of one if there is none */
+    struct dj_pipeline spans; /* the kernel that fills tables of spans */
     struct dj_choices *choices; /* DJ_FAMILY_TUNED; else NULL */
     struct {
         struct dj_pipeline query_features, key_features, sum, scan, output;
     } tiled;
     struct {
         struct dj_pipeline attend; /* none: the plan is not for this family */
+        struct dj_buffer *decay;   /* powers within a span; NULL: there is none */
         uint32_t columns, blocks;  /* columns of a workgroup; blocks of so many */
-        bool decay;
-        bool preferred; /* where nothing else was chosen */
+        bool preferred;            /* where nothing else was chosen */
     } resident;
     struct {
         struct dj_pipeline attend; /* none: the plan is not for this family */
@@ -133,9 +133,6 @@ uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads);
 dj_result dj_choices_create(struct dj_attention *plan);
 void dj_choices_destroy(struct dj_attention *plan);
 uint32_t dj_choice_of(const struct dj_call *call);
-
-/* gamma^n: a mantissa in [1, 2), the exponent, what the mantissa lacks, and 0. */
-void dj_decay_power(double gamma, int n, float power[4]);
 
 /* Bytes of a table of spans. */
 uint64_t dj_spans_table_size(uint64_t sequences);

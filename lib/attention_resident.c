@@ -3,6 +3,7 @@
  * through the tokens of a piece in order. Its pieces are the tiled family's, of any length. */
 #include "attention.h"
 
+#include "decay.h"
 #include "kernels.h"
 #include "part.h"
 #include "pipeline.h"
@@ -80,13 +81,17 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                    plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE, plan->q_type,
                    plan->k_type, plan->v_type, plan->o_type}};
     plan->resident.preferred = forced || tuning->resident;
-    plan->resident.decay = params->decay != NULL;
     plan->resident.columns = strips * strip;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, plan->resident.columns);
-    if (forced)
-        return dj_pipeline_get(context, shader, &constants, &plan->resident.attend);
-    const dj_result result = dj_pipeline_try(context, shader, &constants, &plan->resident.attend);
-    return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
+    const dj_result result =
+        forced ? dj_pipeline_get(context, shader, &constants, &plan->resident.attend)
+               : dj_pipeline_try(context, shader, &constants, &plan->resident.attend);
+    if (!forced && result == DJ_ERROR_UNSUPPORTED)
+        return DJ_SUCCESS;
+    if (result != DJ_SUCCESS || params->decay == NULL)
+        return result;
+    return dj_decay_create(context, params->decay, plan->key_heads, DJ_RESIDENT_DECAY_SPAN,
+                           &plan->resident.decay);
 }
 
 /* Outputs of 2 bytes are stored in pairs, as whole words. */
@@ -136,7 +141,7 @@ bool dj_resident_can(const struct dj_call *call)
 
 uint64_t dj_resident_span(const struct dj_attention *plan)
 {
-    return plan->resident.decay ? DJ_TILE_TOKENS : DJ_RESIDENT_SPAN;
+    return plan->resident.decay != NULL ? DJ_RESIDENT_DECAY_SPAN : DJ_RESIDENT_SPAN;
 }
 
 uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads)
@@ -190,6 +195,9 @@ static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t to
     struct dj_binding bindings[8] = {
         q.view.binding, k.view.binding, v.view.binding, o.view.binding,
         part->carry,    part->carry,    part->decay,    k.ragged ? k.spans : part->carry};
+    if (plan->resident.decay != NULL)
+        bindings[6] = (struct dj_binding){.buffer = plan->resident.decay,
+                                          .range = plan->resident.decay->size};
     if (numbers != NULL)
         bindings[5] =
             (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};

@@ -2,6 +2,7 @@
 /* The step family: calls of one token a sequence, as decoding makes them, in one dispatch. */
 #include "attention.h"
 
+#include "decay.h"
 #include "feature_map.h"
 #include "kernels.h"
 #include "shaders.h"
@@ -50,7 +51,7 @@ static dj_result create_table(struct dj_attention *plan, const float *decay)
                        "attention: no host memory for a matrix of %zu numbers", matrix);
     }
     for (size_t h = 0; h < heads; h++)
-        dj_decay_power((double)decay[h], 1, table + 4 * h);
+        dj_decay_split((double)decay[h], table + 4 * h);
     const dj_result result =
         dj_buffer_create_table(plan->context, table, size, "step table", &plan->step.table);
     free(table);

@@ -2,6 +2,7 @@
 /* The tiled kernel family: the three phases of a piece of a call. */
 #include "attention.h"
 
+#include "decay.h"
 #include "kernels.h"
 #include "part.h"
 #include "pipeline.h"
@@ -206,43 +207,6 @@ static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *l
     return 1 + side_count + 4 + member_count(call, layout) * (side_count + 1);
 }
 
-/* In double with the exponent kept apart: gamma^-32 may be beyond a double's range. */
-void dj_decay_power(double gamma, int n, float power[4])
-{
-    double mantissa = 1.0;
-    int exponent = 0, step;
-    const double factor = n < 0 ? 1.0 / gamma : gamma;
-    for (int i = abs(n); i > 0; i--) {
-        mantissa = 2.0 * frexp(mantissa * factor, &step);
-        exponent += step - 1;
-    }
-    power[0] = (float)mantissa;
-    power[1] = (float)exponent;
-    power[2] = (float)(mantissa - (double)power[0]);
-    power[3] = 0.0f;
-}
-
-static dj_result create_decay(struct dj_attention *plan, const float *decay)
-{
-    /* a binding is never empty, even if no kernel reads it */
-    const size_t heads = decay != NULL && plan->key_heads > 0 ? plan->key_heads : 1;
-    float(*const powers)[4] = malloc(heads * DJ_DECAY_POWERS * sizeof *powers);
-    if (powers == NULL)
-        return dj_fail(&plan->context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
-                       "attention: no host memory for the decay of %zu heads", heads);
-    for (size_t h = 0; h < heads; h++) {
-        const double gamma = decay != NULL && plan->key_heads > 0 ? (double)decay[h] : 1.0;
-        for (uint32_t n = 0; n <= DJ_TILE_TOKENS; n++) {
-            dj_decay_power(gamma, (int)n, powers[h * DJ_DECAY_POWERS + n]);
-            dj_decay_power(gamma, -(int)n, powers[h * DJ_DECAY_POWERS + DJ_TILE_TOKENS + 1 + n]);
-        }
-    }
-    const dj_result result = dj_buffer_create_table(
-        plan->context, powers, heads * DJ_DECAY_POWERS * sizeof *powers, "decay", &plan->decay);
-    free(powers);
-    return result;
-}
-
 /* The kernels of a sum and of an output. */
 struct products {
     const struct dj_shader *sum, *output;
@@ -346,7 +310,8 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     dj_result result = dj_projection_create(plan->context, plan->kind, plan->dim, plan->features,
                                             choose_path(plan, params), &plan->projection);
     if (result == DJ_SUCCESS)
-        result = create_decay(plan, params->decay);
+        result = dj_decay_create(plan->context, params->decay, plan->key_heads, DJ_TILE_TOKENS,
+                                 &plan->decay);
     if (result == DJ_SUCCESS)
         result = create_pipelines(plan, params->decay != NULL);
     return result;

@@ -40,9 +40,9 @@ typedef uint32_t uint;
     (2 * DJ_TILE_TOKENS * (DJ_MATRIX_STRIDE(DJ_TILE_TOKENS) + DJ_MATRIX_STRIDE(DJ_TILE_VALUES)) + \
      4 * DJ_TILE_TOKENS * (DJ_TILE_VALUES + DJ_TILE_TOKENS) + 4 * 512)
 
-/* Powers of a head's decay: gamma^0 .. gamma^32, then gamma^0 .. gamma^-32, each as vec4(mantissa,
- * exponent, what the mantissa lacks, 0). */
-#define DJ_DECAY_POWERS (2 * (DJ_TILE_TOKENS + 1))
+/* Powers of a head's decay for spans of so many tokens: gamma^0 .. gamma^span, then gamma^0 ..
+ * gamma^-span, each as vec4(mantissa, exponent, what the mantissa lacks, 0). */
+#define DJ_DECAY_POWERS(span) (2 * ((span) + 1))
 
 /* What the three phases leave for each other in scratch memory, one record per tile of m features and e
  * columns; floats from its start. What is "before" a tile is brought forward to its first token:
@@ -66,9 +66,10 @@ typedef uint32_t uint;
 #define DJ_STATE_PEAK(m, e) (2 * (m) * (e) + 2 * (m))     /* m: exponents */
 #define DJ_STATE_SIZE(m, e) (2 * (m) * (e) + 3 * (m))
 
-/* The resident kernel's tokens between two additions to the state, without a decay; floats of a
- * workgroup's own memory, for m features and c columns. */
+/* The resident kernel's tokens between two additions to the state, without a decay and with one; floats
+ * of a workgroup's own memory, for m features and c columns. */
 #define DJ_RESIDENT_SPAN 512
+#define DJ_RESIDENT_DECAY_SPAN 256
 #define DJ_RESIDENT_MEMORY(m, c) ((m) * (c) + 5 * (m) + 1)
 
 /* Row copies: invocations, each of which moves so many elements. */

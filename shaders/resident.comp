@@ -63,6 +63,7 @@ BUFFER(5, readonly, Tables, float, tables)
 BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
 #define SPANS 7
+#define DECAY_SPAN DJ_RESIDENT_DECAY_SPAN
 #include "decay.glsl"
 #include "elements.glsl"
 #include "outputs.glsl"
@@ -107,7 +108,7 @@ const bool LINEAR = !EXPONENTIAL && FEATURE != DJ_FEATURE_ELU || FEATURE == DJ_F
 const uint STRIP = LANES * EACH;
 const uint COLUMNS = STRIP * STRIPS; /* of a workgroup */
 const uint BLOCKS = (VALUE_DIM + COLUMNS - 1) / COLUMNS;
-const uint SPAN = DECAY ? DJ_TILE_TOKENS : DJ_RESIDENT_SPAN;
+const uint SPAN = DECAY ? DECAY_SPAN : DJ_RESIDENT_SPAN;
 const uint GROUP = 16; /* features that are one straight line */
 const uint LINE = 16;  /* elements of a row that lie in a line of a cache, or in half of one */
 const float HEADROOM = 32.0;

@@ -47,6 +47,7 @@ BUFFER(5, readonly, Before, float, before) /* S, z, M */
 BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
 #define SPANS 7
+#define DECAY_SPAN DJ_TILE_TOKENS
 #include "decay.glsl"
 #include "denominator.glsl"
 #include "elements.glsl"

@@ -29,6 +29,7 @@ BUFFER(4, readonly, Decay, vec4, decay)
 BUFFER(6, readonly, SlotsOut, int, slots_out)
 BUFFER(7, readonly, Accepted, int, accepted)
 #define SPANS 5
+#define DECAY_SPAN DJ_TILE_TOKENS
 #include "decay.glsl"
 #define HEADER_HEADS push.plan_heads
 #define HEADER_DIM push.dim

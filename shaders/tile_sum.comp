@@ -32,6 +32,7 @@ BUFFER(1, readonly, Values, uint, values)
 BUFFER(2, writeonly, Tiles, float, tiles)
 BUFFER(3, readonly, Decay, vec4, decay)
 #define SPANS 4
+#define DECAY_SPAN DJ_TILE_TOKENS
 #include "decay.glsl"
 #include "elements.glsl"
 #include "feature.glsl"

@@ -389,8 +389,8 @@ static uint64_t tile_flops(const struct subject *subject)
         return 32 * 32 * group * 2 * width;
     if (t->map == DJ_MAP_LINFORMER)
         return (32 * group + 32) * m * 2 * width;
-    const bool resident = subject->needs.family == DJ_FAMILY_RESIDENT && t->decay == NULL;
-    return (group + 1) * (resident ? 512 : 32) *
+    const uint64_t span = t->decay == NULL ? 512 : 256;
+    return (group + 1) * (subject->needs.family == DJ_FAMILY_RESIDENT ? span : 32) *
            (2 * m * t->value_dim + 2 * m * t->dim); /* or less */
 }
 

@@ -234,7 +234,7 @@ static void parts(void **state)
         placed_poison(&placed);
         placed.args.max_work = 1;
         HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
-        assert_true(needs.parts >= (decay ? 160 : 12));
+        assert_true(needs.parts >= (decay ? 48 : 24));
         assert_int_equal(needs.family, DJ_FAMILY_RESIDENT);
         HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
         float *cut = placed_output(&placed);

@@ -202,7 +202,7 @@ struct dj_attention_args {
     struct dj_scratch scratch; /* as dj_attention_needs says; a larger one makes larger pieces */
     uint64_t max_work; /* floating-point operations, as needs.flops counts them, that one part may
                         * take; but a part takes a tile at least: 32 tokens (SOFTMAX: queries and
-                        * keys; DJ_FAMILY_RESIDENT without a decay: 512) of one sequence and key
+                        * keys; DJ_FAMILY_RESIDENT: 512, with a decay 256) of one sequence and key
                         * head with its query heads, and LINFORMER's projection of 32 keys. 0, or
                         * needs.flops and more: all in one part */
     uint64_t reserved[4]; /* 0 */
