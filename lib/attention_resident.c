@@ -13,8 +13,12 @@
 
 #include <math.h>
 
-/* The kernels that have a transform inside, by its length: without and with a softmax. Lanes of
- * those for long rows hold two columns of a strip, of the others four. */
+enum {
+    MOST_DECAYS = 4096 /* key heads: 32 MiB of their powers */
+};
+
+/* The kernels that have a transform inside, by its length: columns of a strip that a lane has,
+ * whatever features are left out; without and with a softmax. */
 static const struct {
     uint32_t length;
     uint32_t each;
@@ -61,6 +65,9 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                     (!standard && params->family != DJ_FAMILY_TUNED)))
         return DJ_SUCCESS;
     const bool offered = context->subgroups > 0 && context->device_addresses;
+    /* a table that is not made for its own sake: tiles do without */
+    if (!forced && params->decay != NULL && plan->key_heads > MOST_DECAYS)
+        return DJ_SUCCESS;
     if (!offered || !plan->causal || shader == NULL)
         return !forced
                    ? DJ_SUCCESS

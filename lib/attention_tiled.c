@@ -9,7 +9,6 @@
 #include "shaders.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 /* Members of a group that take dispatches of their own. */
 static uint32_t member_count(const struct dj_call *call, const struct dj_layout *layout)

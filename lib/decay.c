@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* mantissa * 2^exponent, the mantissa in [1, 2). */
 struct power {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Powers of the heads' decays, the exponent kept apart: gamma^-32 may be beyond a double's range.
+/* Powers of the heads' decays, the exponent kept apart: gamma^-span may be beyond a double's range.
  */
 #ifndef DJ_LIB_DECAY_H
 #define DJ_LIB_DECAY_H

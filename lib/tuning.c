@@ -6,7 +6,9 @@
 #include <stdlib.h>
 
 /* Of a CPU device a workgroup is best one vector of the step kernel, barriers cost what they switch
- * between, and there are fewer processors than heads (docs/performance.md). */
+ * between, and there are fewer processors than heads: from four heads on, features made once are
+ * worth more than twice as many workgroups (docs/performance.md). A plan does not know its
+ * sequences. */
 static const struct dj_tuning of_cpu = {
     .step_fewest = 8, .step_most = 8, .two_strips = 4, .resident = true};
 static const struct dj_tuning of_gpu = {

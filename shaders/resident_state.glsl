@@ -2,8 +2,8 @@
 /* The resident kernel's sums outside its registers: the block of the state in the carry, a pair of floats
  * for each sum, and the workgroup's own memory behind it, through which a span's sums go to the state.
  * Whatever lies in memory is written and read by one lane alone, a column's sums by the column's and a
- * feature's numbers by lane f % LANES, so that no barrier is needed: on CPU devices one costs a copy of
- * all registers. The including shader declares carry, the sizes and the registers. */
+ * feature's numbers by lane f % LANES (what a lane without a column or feature reads of another's is never
+ * used), so that no barrier is needed: on CPU devices one costs a copy of all registers. The including shader declares carry, the sizes and the registers. */
 
 /* The first of the lane's columns of a strip, from the workgroup's first on. */
 uint strip_column(uint strip)
@@ -139,7 +139,14 @@ void load_sums()
         const uint from = state + first_column + min(strip_column(strip), columns - EACH);
         Sums sums = Sums(word_address(uvec2(carry), from));
         [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-            held[strip * FEATURES + f] = sums.data[f * VALUE_DIM / EACH] * once.x;
+            floats sum;
+            if (VECTORS) {
+                sum = sums.data[f * VALUE_DIM / EACH];
+            } else {
+                [[unroll]] for (uint i = 0; i < EACH; i++)
+                    sum[i] = carry.data[from + f * VALUE_DIM + i];
+            }
+            held[strip * FEATURES + f] = sum * once.x;
             recent[strip * FEATURES + f] = floats(0.0);
         }
     }
@@ -162,12 +169,16 @@ void load_sums()
 void store_sums(uint lane_of, bool raise)
 {
     [[unroll]] for (uint strip = 0; strip < STRIPS; strip++) {
-        Sums sums = Sums(word_address(uvec2(carry), own_sums(0, strip)));
-        [[unroll]] for (uint f = 0; f < FEATURES; f += 8) {
-            if (push.heads != 0)
-                [[unroll]] for (uint n = 0; n < 8; n++)
-                    if (f + n < FEATURES)
-                        sums.data[(f + n) * COLUMNS / EACH] = recent[strip * FEATURES + f + n];
+        const uint to = own_sums(0, strip);
+        Sums sums = Sums(word_address(uvec2(carry), to));
+        [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+            const floats sum = recent[strip * FEATURES + f];
+            if (VECTORS) {
+                sums.data[f * COLUMNS / EACH] = sum;
+            } else {
+                [[unroll]] for (uint i = 0; i < EACH; i++)
+                    carry.data[to + f * COLUMNS + i] = sum[i];
+            }
         }
     }
     const float once = decay_power(head, 1).y;

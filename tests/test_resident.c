@@ -50,9 +50,14 @@ static void lengths(void **state)
     test_lengths(&(struct problem_params){SHAPE(2, 1100, 4, 64, 36), .normalise = true,
                                           .weighted = true, .own_numbers = true, RESIDENT},
                  tokens, sizeof tokens / sizeof *tokens, "wdcf");
+    static const float decays[] = {0.97f, 1, 0.999f, 0.5f};
+    test_lengths(&(struct problem_params){SHAPE(2, 1100, 4, 64, 36), .normalise = true,
+                                          .decay = decays, .decay_count = 4, RESIDENT},
+                 tokens, sizeof tokens / sizeof *tokens, "wdcf with a decay");
 }
 
-/* Lengths of transforms, and columns that fill no strip; from four heads on a workgroup has two. */
+/* Lengths of transforms, and columns that fill no strip. With 8 lanes on CPU devices a strip has 32
+ * columns, or 16 from d = 80 on, and from four heads on a workgroup has two. */
 static void dimensions(void **state)
 {
     (void)state;
@@ -94,7 +99,7 @@ static void types_and_layouts(void **state)
         for (int layout = 0; layout < LAYOUT_COUNT; layout++)
             problem_test_random(
                 &(struct problem_params){
-                    SHAPE(2, 90, 2, 16, 8), .map = DJ_MAP_ELU, .normalise = true, .q_type = type,
+                    SHAPE(2, 90, 4, 16, 36), .map = DJ_MAP_ELU, .normalise = true, .q_type = type,
                     .k_type = (type + 1) % 3, .v_type = (type + 2) % 3, .o_type = type, RESIDENT},
                 (enum layout)layout, "types");
 }
@@ -123,7 +128,7 @@ static void exponents_grow(void **state)
                                         magnitude_huge_once};
     static const float decays[] = {1, 0.9f, 0.05f, 0x1p-126f};
     for (int decay = 0; decay < 2; decay++) {
-        const struct problem_params params = {SHAPE(1, 160, 4, 32, 36), .normalise = true,
+        const struct problem_params params = {SHAPE(1, 300, 4, 32, 36), .normalise = true,
                                               .decay = decays, .decay_count = decay ? 4 : 0,
                                               RESIDENT};
         struct problem p;
@@ -285,7 +290,7 @@ static void a_batch_is_each_alone(void **state)
     static const float decays[] = {0.97f, 1};
     static const struct problem_params params[] = {
         {SHAPE(3, 600, 4, 32, 52), .key_heads = 2, .normalise = true, RESIDENT},
-        {SHAPE(5, 70, 2, 20, 12), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
+        {SHAPE(5, 300, 2, 20, 12), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
          RESIDENT},
         {SHAPE(1, 1500, 2, 64, 36), .normalise = true, .weighted = true, .spans = DJ_SPANS_PACKED,
          .sequences = 5, .device_spans = true, RESIDENT},
@@ -316,11 +321,11 @@ static void not_numbers(void **state)
         {{SHAPE(1, 40, 2, 32, 8), .map = DJ_MAP_SOFTMAX_DCT, RESIDENT}, 16},
         {{SHAPE(1, 40, 4, 16, 40), .map = DJ_MAP_IDENTITY, RESIDENT}, 12},
         {{SHAPE(1, 40, 2, 16, 8), .map = DJ_MAP_RELU, .normalise = true, RESIDENT}, 13},
-        {{SHAPE(1, 70, 2, 32, 8), .normalise = true, .decay = decays, .decay_count = 2, RESIDENT},
+        {{SHAPE(1, 300, 2, 32, 8), .normalise = true, .decay = decays, .decay_count = 2, RESIDENT},
          13},
-        {{SHAPE(1, 70, 2, 16, 8), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
+        {{SHAPE(1, 300, 2, 16, 8), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
           RESIDENT},
-         33},
+         257},
     };
     require_kernels();
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
@@ -415,6 +420,32 @@ static void defaults(void **state)
     }
 }
 
+/* Powers of very many decays are not made unless asked for. */
+static void many_decays(void **state)
+{
+    (void)state;
+    require_kernels();
+    static float decays[4097];
+    const size_t count = sizeof decays / sizeof *decays;
+    for (size_t h = 0; h < count; h++)
+        decays[h] = 1 - 0x1p-10f * (float)(h % 512);
+    for (int forced = 0; forced < 2; forced++) {
+        struct problem p;
+        struct placed placed;
+        struct dj_needs needs;
+        problem_init(&p, &(struct problem_params){SHAPE(1, 9, count, 4, 4), .map = DJ_MAP_IDENTITY,
+                                                  .decay = decays, .decay_count = count,
+                                                  .family = forced ? DJ_FAMILY_RESIDENT
+                                                                   : DJ_FAMILY_DEFAULT});
+        problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+        HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+        assert_int_equal(needs.family, forced ? DJ_FAMILY_RESIDENT : DJ_FAMILY_TILED);
+        placed_finish(&placed);
+        problem_test(&p, LAYOUT_PLAIN, "many decays");
+        problem_finish(&p);
+    }
+}
+
 /* A family that a plan cannot have is refused; one that a device lacks, too. */
 static void refusals(void **state)
 {
@@ -451,6 +482,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(not_numbers),
     HARNESS_TEST(not_numbers_in_slots),
     HARNESS_TEST(defaults),
+    HARNESS_TEST(many_decays),
     HARNESS_TEST(refusals),
 };
 

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* What the resident kernel does with weights and values: the sums of a strip of columns, and outputs. The
+ * including shader declares the tensors, the sizes and the registers. */
+
+/* y 2^c gamma^n */
+float unscaled(float y, vec3 power, float centre)
+{
+    const vec2 halves = exp2_halves(centre + power.y);
+    return y * power.x * halves.x * halves.y;
+}
+
+/* Without branches: they cost more than what they save. */
+float finish(float y, float den, vec3 power, float centre)
+{
+    if (DENOMINATOR == DJ_DENOMINATOR_NONE)
+        return unscaled(y, power, centre);
+    const float ratio = den == 0.0 ? 0.0 : y / den; /* 0: no key was seen */
+    if (DENOMINATOR == DJ_DENOMINATOR_PLAIN)
+        return ratio;
+    const float small = DENOMINATOR == DJ_DENOMINATOR_ZERO ? 0.0 : unscaled(y, power, centre) * 1e6;
+    return den != 0.0 && unscaled(den, power, centre) < 1e-6 ? small : ratio;
+}
+
+void store_columns(uint at, floats y)
+{
+    if (O_TYPE == DJ_ELEMENT_FLOAT32) {
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            outputs.data[at + i] = floatBitsToUint(y[i]);
+    } else {
+        [[unroll]] for (uint i = 0; i < EACH; i += 2)
+            outputs.data[(at + i) >> 1] = to_element(O_TYPE, y[i]) | to_element(O_TYPE, y[i + 1]) << 16;
+    }
+}
+
+/* What a pair of tokens does to one column of a row of S, and sees of it. */
+#define TAKE_COLUMN(c) \
+    { \
+        const float before = recent[row].c + held[row].c; \
+        seen[0].c += query0 * before; \
+        seen[1].c += query1 * before; \
+        recent[row].c += key0 * v[0].c + key1 * v[1].c; \
+    }
+
+/* The token of lane `from` and, if count is above 1, the next one, `since` tokens and more after the sums
+ * began: o = S w' + what they see of themselves and of each other, S += w v. In pairs, so that the rows
+ * of S come from memory and go there half as often. */
+void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales)
+{
+    const uint lanes[2] = {from, min(from + 1, LANES - 1)};
+    const uint column = strip_column(strip), own_column = min(column, columns - EACH);
+    floats v[2], sums[2];
+    [[unroll]] for (uint t = 0; t < 2; t++) {
+        const uint row = v_row + (token + (t < count ? t : 0)) * push.v_stride[2] + own_column;
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            v[t][i] = ELEMENT(values, V_TYPE, row + i);
+        v[t] = t < count ? v[t] : floats(0.0);
+    }
+    sums[0] = subgroupShuffle(score, lanes[0]) * v[0];
+    sums[1] = subgroupShuffle(score, lanes[1]) * v[1] + subgroupShuffle(last_score, lanes[1]) * v[0];
+    [[unroll]] for (uint group = 0; group < FEATURES; group += GROUP) {
+        /* always true: it cuts what a compiler would order as one block */
+        if (push.heads != 0) {
+            floats seen[2] = {floats(0.0), floats(0.0)};
+            [[unroll]] for (uint n = 0; n < GROUP; n++) {
+                const uint f = group + n;
+                if (f < FEATURES) {
+                    const uint row = strip * FEATURES + f;
+                    const float key0 = subgroupShuffle(key_weight[f], lanes[0]);
+                    const float key1 = subgroupShuffle(key_weight[f], lanes[1]);
+                    const float query0 = subgroupShuffle(query_weight[f], lanes[0]);
+                    const float query1 = subgroupShuffle(query_weight[f], lanes[1]);
+                    TAKE_COLUMN(x)
+                    TAKE_COLUMN(y)
+#if EACH == 4
+                    TAKE_COLUMN(z)
+                    TAKE_COLUMN(w)
+#endif
+                }
+            }
+            sums[0] += seen[0];
+            sums[1] += seen[1];
+        }
+    }
+    [[unroll]] for (uint t = 0; t < 2; t++) {
+        const vec3 power = decay_power(head, min(since + t, SPAN));
+        const float den = subgroupShuffle(scales.x, lanes[t]);
+        const float centre = subgroupShuffle(scales.y, lanes[t]);
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            sums[t][i] = finish(sums[t][i], den, power, centre);
+        if (has_columns(strip) && t < count)
+            store_columns(o_row + (token + t) * push.o_stride[2] + column, sums[t]);
+    }
+}
+
+/* The tokens of lanes from .. to - 1, lane 0's being `first`. */
+void take_strip(uint strip, uint from, uint to, uint first, uint start, vec2 scales)
+{
+    [[dont_unroll]] for (uint at = from; at < to; at += 2)
+        take(strip, at, to - at, first + at, first + at - start, scales);
+}
