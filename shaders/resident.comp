@@ -130,6 +130,7 @@ uint state, own;           /* in carry: the state's block, the workgroup's memor
 uint q_row, k_row, v_row, o_row; /* of the sequence's first token: its row, from the workgroup's columns on */
 uint first_column, columns;      /* that the workgroup has */
 
+#include "lanes.glsl"
 #include "resident_map.glsl"
 
 void find_rows(uint member)
@@ -214,15 +215,10 @@ vec2 weigh(uint from, uint to, vec2 growth)
         key_weight[f] = lane >= from && lane < to ? weight : 0.0;
         query_weight[f] = scaled(query[f], peak[f], largest);
         score += query_weight[f] * key_weight[f];
-        last_score += query_weight[f] * subgroupShuffleUp(key_weight[f], 1);
-        float sum = abs(key_weight[f]);
-        [[unroll]] for (uint step = 1; step < LANES; step *= 2) {
-            const float before = subgroupShuffleUp(sum, step);
-            sum += lane >= step ? before : 0.0;
-        }
-        sum += recent_norm[f];
+        last_score += query_weight[f] * from_before(key_weight[f]);
+        const float sum = prefix_sum(abs(key_weight[f])) + recent_norm[f];
         den += query_weight[f] * (held_norm[f] + sum);
-        recent_norm[f] = subgroupShuffle(sum, LANES - 1);
+        recent_norm[f] = from_lane(sum, LANES - 1);
     }
     return vec2(den, largest);
 }

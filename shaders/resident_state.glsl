@@ -112,9 +112,9 @@ void settle(uint count, float headroom)
         }
         [[dont_unroll]] for (uint n = 0; n < min(LANES, FEATURES - first) * STRIPS; n++) {
             const uint of_lane = n / STRIPS, f = first + of_lane, strip = n % STRIPS;
-            const float to_state = subgroupShuffle(state_factor, of_lane);
-            const float to_recent = subgroupShuffle(recent_factor, of_lane);
-            const float shift = subgroupShuffle(new_factor, of_lane);
+            const float to_state = from_lane(state_factor, of_lane);
+            const float to_recent = from_lane(recent_factor, of_lane);
+            const float shift = from_lane(new_factor, of_lane);
             for (uint i = 0; i < EACH && has_columns(strip); i++) {
                 const uint at = state + f * VALUE_DIM + first_column + strip_column(strip) + i;
                 float high = carry.data[at], low = carry.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
@@ -158,8 +158,8 @@ void load_sums()
         [[unroll]] for (uint n = 0; n < LANES; n++) {
             if (first + n < FEATURES) {
                 recent_norm[first + n] = 0.0;
-                held_norm[first + n] = subgroupShuffle(norm, n);
-                peak[first + n] = subgroupShuffle(of_tokens, n);
+                held_norm[first + n] = from_lane(norm, n);
+                peak[first + n] = from_lane(of_tokens, n);
             }
         }
     }
@@ -186,7 +186,7 @@ void store_sums(uint lane_of, bool raise)
         float norm = 0.0, a = 0.0;
         [[unroll]] for (uint n = 0; n < LANES; n++) {
             if (first + n < FEATURES) {
-                const float of_token = subgroupShuffle(key[first + n], lane_of);
+                const float of_token = from_lane(key[first + n], lane_of);
                 norm = lane == n ? recent_norm[first + n] : norm;
                 a = lane == n ? of_token : a;
             }

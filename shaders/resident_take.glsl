@@ -55,8 +55,8 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
             v[t][i] = ELEMENT(values, V_TYPE, row + i);
         v[t] = t < count ? v[t] : floats(0.0);
     }
-    sums[0] = subgroupShuffle(score, lanes[0]) * v[0];
-    sums[1] = subgroupShuffle(score, lanes[1]) * v[1] + subgroupShuffle(last_score, lanes[1]) * v[0];
+    sums[0] = from_lane(score, lanes[0]) * v[0];
+    sums[1] = from_lane(score, lanes[1]) * v[1] + from_lane(last_score, lanes[1]) * v[0];
     [[unroll]] for (uint group = 0; group < FEATURES; group += GROUP) {
         /* always true: it cuts what a compiler would order as one block */
         if (push.heads != 0) {
@@ -65,10 +65,10 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
                 const uint f = group + n;
                 if (f < FEATURES) {
                     const uint row = strip * FEATURES + f;
-                    const float key0 = subgroupShuffle(key_weight[f], lanes[0]);
-                    const float key1 = subgroupShuffle(key_weight[f], lanes[1]);
-                    const float query0 = subgroupShuffle(query_weight[f], lanes[0]);
-                    const float query1 = subgroupShuffle(query_weight[f], lanes[1]);
+                    const float key0 = from_lane(key_weight[f], lanes[0]);
+                    const float key1 = from_lane(key_weight[f], lanes[1]);
+                    const float query0 = from_lane(query_weight[f], lanes[0]);
+                    const float query1 = from_lane(query_weight[f], lanes[1]);
                     TAKE_COLUMN(x)
                     TAKE_COLUMN(y)
 #if EACH == 4
@@ -83,8 +83,8 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
     }
     [[unroll]] for (uint t = 0; t < 2; t++) {
         const vec3 power = decay_power(head, min(since + t, SPAN));
-        const float den = subgroupShuffle(scales.x, lanes[t]);
-        const float centre = subgroupShuffle(scales.y, lanes[t]);
+        const float den = from_lane(scales.x, lanes[t]);
+        const float centre = from_lane(scales.y, lanes[t]);
         [[unroll]] for (uint i = 0; i < EACH; i++)
             sums[t][i] = finish(sums[t][i], den, power, centre);
         if (has_columns(strip) && t < count)
