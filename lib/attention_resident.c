@@ -17,38 +17,33 @@ enum {
     MOST_DECAYS = 4096 /* key heads: 32 MiB of their powers */
 };
 
-/* The kernels that have a transform inside, by its length: columns of a strip that a lane has,
- * whatever features are left out; without and with a softmax. */
+/* The kernels that have a transform inside, by its length: without and with a softmax. */
 static const struct {
     uint32_t length;
-    uint32_t each;
     const struct dj_shader *shaders[2];
 } transforms[] = {
-    {32, 4, {&dj_shader_resident_32, &dj_shader_resident_softmax_32}},
-    {64, 4, {&dj_shader_resident_64, &dj_shader_resident_softmax_64}},
-    {80, 2, {&dj_shader_resident_80, &dj_shader_resident_softmax_80}},
-    {96, 2, {&dj_shader_resident_96, &dj_shader_resident_softmax_96}},
-    {128, 2, {&dj_shader_resident_128, &dj_shader_resident_softmax_128}},
+    {32, {&dj_shader_resident_32, &dj_shader_resident_softmax_32}},
+    {64, {&dj_shader_resident_64, &dj_shader_resident_softmax_64}},
+    {80, {&dj_shader_resident_80, &dj_shader_resident_softmax_80}},
+    {96, {&dj_shader_resident_96, &dj_shader_resident_softmax_96}},
+    {128, {&dj_shader_resident_128, &dj_shader_resident_softmax_128}},
 };
 
-/* The kernel for a plan's map and the columns of its lanes; NULL: there is none. More features than
- * it is for would take long to compile. */
-static const struct dj_shader *find_shader(const struct dj_attention *plan, uint32_t *each)
+/* The kernel for a plan's map; NULL: there is none. `widest`: the features that it is compiled for.
+ */
+static const struct dj_shader *find_shader(const struct dj_attention *plan, uint32_t *widest)
 {
-    if (plan->kind->projection == DJ_PROJECTION_NONE) {
-        *each = plan->features <= 64 ? 4 : 2;
-        return plan->features > 128 ? NULL
-               : *each == 4         ? &dj_shader_resident
-                                    : &dj_shader_resident_narrow;
-    }
-    if (plan->kind->projection != DJ_PROJECTION_DCT || plan->features > plan->dim)
+    *widest = plan->kind->projection == DJ_PROJECTION_NONE ? plan->features : plan->dim;
+    if (*widest > DJ_RESIDENT_MOST || plan->features > *widest)
+        return NULL;
+    if (plan->kind->projection == DJ_PROJECTION_NONE)
+        return *widest <= DJ_RESIDENT_FOURS ? &dj_shader_resident : &dj_shader_resident_narrow;
+    if (plan->kind->projection != DJ_PROJECTION_DCT)
         return NULL;
     const bool softmax = plan->kind->feature == DJ_FEATURE_SOFTMAX;
     for (size_t i = 0; i < sizeof transforms / sizeof *transforms; i++) {
-        if (transforms[i].length == plan->dim) {
-            *each = transforms[i].each;
+        if (transforms[i].length == plan->dim)
             return transforms[i].shaders[softmax];
-        }
     }
     return NULL;
 }
@@ -59,15 +54,15 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
     const bool forced = params->family == DJ_FAMILY_RESIDENT;
     const bool standard = params->family == DJ_FAMILY_DEFAULT && tuning->resident;
-    uint32_t each = 0;
-    const struct dj_shader *const shader = find_shader(plan, &each);
+    uint32_t widest;
+    const struct dj_shader *const shader = find_shader(plan, &widest);
+    /* of very many decays no powers are made that nobody asked for */
+    if (!forced && params->decay != NULL && plan->key_heads > MOST_DECAYS)
+        return DJ_SUCCESS;
     if (!forced && (params->dct_path != DJ_DCT_PATH_DEFAULT ||
                     (!standard && params->family != DJ_FAMILY_TUNED)))
         return DJ_SUCCESS;
     const bool offered = context->subgroups > 0 && context->device_addresses;
-    /* a table that is not made for its own sake: tiles do without */
-    if (!forced && params->decay != NULL && plan->key_heads > MOST_DECAYS)
-        return DJ_SUCCESS;
     if (!offered || !plan->causal || shader == NULL)
         return !forced
                    ? DJ_SUCCESS
@@ -76,7 +71,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                              plan->causal ? "" : "non-causal ", plan->kind->name, plan->dim,
                              plan->features,
                              offered ? "" : " without subgroups and device addresses");
-    const uint32_t strip = each * context->subgroups;
+    const uint32_t strip = (widest <= DJ_RESIDENT_FOURS ? 4 : 2) * context->subgroups;
     const uint32_t strips = plan->heads >= tuning->two_strips && plan->value_dim > strip ? 2 : 1;
     const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
     const struct dj_constants constants = {

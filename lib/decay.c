@@ -47,14 +47,17 @@ dj_result dj_decay_create(struct dj_context *context, const float *decay, uint32
                           uint32_t span, struct dj_buffer **table)
 {
     /* a binding is never empty, even if no kernel reads it */
-    const size_t count = decay != NULL && heads > 0 ? heads : 1;
+    const float none = 1.0f;
+    const bool some = decay != NULL && heads > 0;
+    const float *const gammas = some ? decay : &none;
+    const size_t count = some ? heads : 1;
     const size_t size = DJ_DECAY_POWERS(span);
     float(*const powers)[4] = malloc(count * size * sizeof *powers);
     if (powers == NULL)
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
                        "attention: no host memory for the decay of %zu heads", count);
     for (size_t h = 0; h < count; h++) {
-        const double gamma = decay != NULL && heads > 0 ? (double)decay[h] : 1.0;
+        const double gamma = (double)gammas[h];
         fill(gamma, span, powers + h * size);
         fill(1.0 / gamma, span, powers + h * size + span + 1);
     }

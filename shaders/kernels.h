@@ -66,6 +66,11 @@ typedef uint32_t uint;
 #define DJ_STATE_PEAK(m, e) (2 * (m) * (e) + 2 * (m))     /* m: exponents */
 #define DJ_STATE_SIZE(m, e) (2 * (m) * (e) + 3 * (m))
 
+/* Up to so many features a lane of the resident kernel has four columns of a strip, and two beyond, up to the
+ * most that it is made for: more sums take long to compile. */
+#define DJ_RESIDENT_FOURS 64
+#define DJ_RESIDENT_MOST 128
+
 /* The resident kernel's tokens between two additions to the state, without a decay and with one; floats
  * of a workgroup's own memory, for m features and c columns. */
 #define DJ_RESIDENT_SPAN 512

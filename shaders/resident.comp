@@ -69,10 +69,12 @@ BUFFER(6, readonly, Decay, vec4, decay)
 #include "outputs.glsl"
 #include "spans.glsl"
 
-/* A lane has EACH columns of a strip, 2 or 4. */
-#if EACH == 4
+/* A lane's columns of a strip, of a kernel that is compiled for WIDEST features at most. */
+#if WIDEST <= DJ_RESIDENT_FOURS
+#define EACH 4
 #define floats vec4
 #else
+#define EACH 2
 #define floats vec2
 #endif
 

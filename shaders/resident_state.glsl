@@ -3,7 +3,8 @@
  * for each sum, and the workgroup's own memory behind it, through which a span's sums go to the state.
  * Whatever lies in memory is written and read by one lane alone, a column's sums by the column's and a
  * feature's numbers by lane f % LANES (what a lane without a column or feature reads of another's is never
- * used), so that no barrier is needed: on CPU devices one costs a copy of all registers. The including shader declares carry, the sizes and the registers. */
+ * used), so that no barrier is needed: on CPU devices one costs a copy of all registers. The including
+ * shader declares carry, the sizes and the registers. */
 
 /* The first of the lane's columns of a strip, from the workgroup's first on. */
 uint strip_column(uint strip)

@@ -33,10 +33,10 @@ enum dj_family {
                              * no projection (m at most 128) or one DCT of 32, 64, 80, 96 or 128,
                              * where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
                              * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices, unless a
-                             * dct_path was chosen. Calls that it cannot do are done in tiles: with
-                             * position scales, snapshots, 512 tokens of a head beyond the device's
-                             * binding range, a pool of 8 GiB or more, 2-byte outputs at odd
-                             * places */
+                             * dct_path was chosen or more than 4096 key heads have decays. Calls
+                             * that it cannot do are done in tiles: with position scales, snapshots,
+                             * 512 tokens of a head beyond the device's binding range, a pool of 8
+                             * GiB or more, 2-byte outputs at odd places */
     DJ_FAMILY_TUNED = 3, /* as by default, but where dj_attention_tune has measured: what was faster
                           * there. Plans have the kernels of every family that can be */
     /* what dj_needs tells of a call, and no plan can ask for */
