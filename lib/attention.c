@@ -208,6 +208,8 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
     if (result == DJ_SUCCESS)
         result = made->family->create(made, params);
     if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
+        result = dj_family_chunked.create(made, params);
+    if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
         result = dj_family_step.create(made, params);
     if (result == DJ_SUCCESS && params->family == DJ_FAMILY_TUNED)
         result = dj_choices_create(made);
@@ -228,6 +230,7 @@ void dj_attention_destroy(dj_attention **plan)
     dj_buffer_destroy(&old->decay);
     dj_buffer_destroy(&old->resident.decay);
     dj_buffer_destroy(&old->step.table);
+    dj_buffer_destroy(&old->chunked.matrix);
     dj_projection_destroy(&old->projection);
     free(old);
     *plan = NULL;
@@ -322,6 +325,7 @@ dj_result dj_attention_lay_out(struct dj_call *call, struct dj_layout *layout,
     call->atomic = call->atomic && call->slots && dj_indices_given(&call->args->slots_out);
     call->family = dj_step_can(call)       ? &dj_family_step
                    : dj_resident_can(call) ? &dj_family_resident
+                   : dj_chunked_can(call)  ? &dj_family_chunked
                                            : call->plan->family;
     const dj_result result = find_layout(call, layout);
     if (result != DJ_SUCCESS)

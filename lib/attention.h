@@ -46,6 +46,11 @@ struct dj_attention {
         bool preferred;            /* where nothing else was chosen */
     } resident;
     struct {
+        struct dj_pipeline sum, output; /* none: the plan is not for these kernels */
+        struct dj_buffer *matrix;       /* of the transforms */
+        uint32_t columns;               /* of a workgroup */
+    } chunked;
+    struct {
         struct dj_pipeline attend; /* none: the plan is not for this family */
         struct dj_buffer *table; /* gamma of each head, then what the transforms are as a matrix */
         uint32_t matrix;         /* floats to that */
@@ -115,12 +120,17 @@ struct dj_kernel_family {
     dj_result (*create)(struct dj_attention *plan, const struct dj_attention_params *params);
 };
 extern const struct dj_kernel_family dj_family_tiled;
+extern const struct dj_kernel_family dj_family_chunked;
 extern const struct dj_kernel_family dj_family_resident;
 extern const struct dj_kernel_family dj_family_step;
 extern const struct dj_kernel_family dj_family_softmax;
 
 /* Whether the step family can do a call of this plan. */
 bool dj_step_can(const struct dj_call *call);
+
+/* Whether the chunked kernels can do a call of this plan, and the tokens of a segment. */
+bool dj_chunked_can(const struct dj_call *call);
+uint64_t dj_chunked_segment(const struct dj_call *call);
 
 /* Whether the resident family can do a call of this plan, and the bytes behind a carry's states
  * that it works in, for so many sequences and key heads. */

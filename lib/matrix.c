@@ -64,6 +64,19 @@ static void choose(const struct sizes *list, uint32_t count, struct dj_device_in
     }
 }
 
+/* Whether sums of the chosen sizes may be of float16. */
+static bool has_halves(const struct sizes *list, uint32_t count, const struct dj_device_info *info)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct sizes *const s = &list[i];
+        if (s->left == FLOAT16 && s->right == FLOAT16 && s->sum == FLOAT16 &&
+            s->scope == SUBGROUP && s->rows == info->matrix_rows &&
+            s->columns == info->matrix_columns && s->terms == info->matrix_terms)
+            return true;
+    }
+    return false;
+}
+
 /* Of the subgroups that multiply: Intel's drivers have matrices for the smallest alone, as
  * ggml-org/llama.cpp's ggml-vulkan.cpp has found. */
 static uint32_t lanes(const struct dj_device_info *info)
@@ -98,5 +111,6 @@ void dj_matrix_describe(const struct dj_context *context, struct dj_device *devi
     if (get(device->handle, &count, list) < 0) /* VK_INCOMPLETE: the first ones */
         return;
     choose(list, count, info);
+    device->matrix_halves = has_halves(list, count, info);
     device->matrix_lanes = info->matrix_rows > 0 ? lanes(info) : 0;
 }

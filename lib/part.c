@@ -73,7 +73,8 @@ struct dj_part dj_part_make(const struct dj_call *call, struct dj_recorder *reco
     part.sequences = (uint32_t)part.cut.box.count[0];
     part.heads = (uint32_t)part.cut.box.count[2];
     part.tokens = (uint32_t)part.cut.tokens;
-    part.tiles = (part.tokens + DJ_TILE_TOKENS - 1) / DJ_TILE_TOKENS;
+    part.tile_tokens = (uint32_t)dj_tiled_tokens(call);
+    part.tiles = (part.tokens + part.tile_tokens - 1) / part.tile_tokens;
     part.projected = region(&part, DJ_TILED_PROJECTED);
     part.queries = region(&part, DJ_TILED_QUERIES);
     part.keys = region(&part, DJ_TILED_KEYS);
@@ -94,6 +95,7 @@ void dj_part_move(const struct dj_part *part, struct dj_scan_way way, uint32_t t
         .ragged = part->table.buffer != VK_NULL_HANDLE,
         .start = (uint32_t)part->cut.box.start[1],
         .tiles = tiles,
+        .tile_tokens = part->tile_tokens,
         .heads = part->heads,
         .first_head = (uint32_t)part->cut.box.start[2],
         .read = way.read,

@@ -13,7 +13,8 @@ struct dj_part {
     const struct dj_layout *layout;
     const struct dj_call_indices *indices;
     struct dj_tiled_part cut;
-    uint32_t sequences, tokens, heads, tiles; /* of the box; key heads */
+    uint32_t sequences, tokens, heads; /* of the box; key heads */
+    uint32_t tiles, tile_tokens;
     struct dj_binding projected, queries, keys, records, carry, table, decay;
 };
 

@@ -24,9 +24,14 @@ static uint64_t useful_scratch(const struct dj_attention_args *args)
     return half < LITTLE_SCRATCH ? LITTLE_SCRATCH : half < MOST_SCRATCH ? half : MOST_SCRATCH;
 }
 
-static uint64_t tile_count(uint64_t tokens)
+uint64_t dj_tiled_tokens(const struct dj_call *call)
 {
-    return dj_divide_up(tokens, DJ_TILE_TOKENS);
+    return call->family == &dj_family_chunked ? dj_chunked_segment(call) : DJ_TILE_TOKENS;
+}
+
+static uint64_t tile_count(const struct dj_call *call, uint64_t tokens)
+{
+    return dj_divide_up(tokens, dj_tiled_tokens(call));
 }
 
 /* What dj_grid_fit's cost function knows. */
@@ -63,17 +68,20 @@ static void region_sizes(const struct shape *shape, const uint64_t size[3],
     sizes[DJ_TILED_KEYS] = sizes[DJ_TILED_RECORDS] = 0;
     if (shape->call->family == &dj_family_resident)
         return;
+    sizes[DJ_TILED_RECORDS] =
+        dj_round_up(heads * tile_count(shape->call, size[1]) * record * sizeof(float), alignment);
+    if (shape->call->family == &dj_family_chunked)
+        return;
     sizes[DJ_TILED_PROJECTED] = dj_projection_size(plan->projection, together);
     sizes[DJ_TILED_QUERIES] = members * dj_round_up(together * feature_bytes, alignment);
     sizes[DJ_TILED_KEYS] = dj_round_up(rows * feature_bytes, alignment);
-    sizes[DJ_TILED_RECORDS] =
-        dj_round_up(heads * tile_count(size[1]) * record * sizeof(float), alignment);
 }
 
 /* The tokens that a box may be cut behind. */
 static uint64_t granule(const struct dj_call *call)
 {
-    return call->family == &dj_family_resident ? dj_resident_span(call->plan) : DJ_TILE_TOKENS;
+    return call->family == &dj_family_resident ? dj_resident_span(call->plan)
+                                               : dj_tiled_tokens(call);
 }
 
 /* Whether no smaller box can be made. */
@@ -104,16 +112,16 @@ static uint64_t carry_count(const struct dj_call *call, const uint64_t size[3])
 static uint64_t scratch_cost(const void *user, const uint64_t size[3])
 {
     const struct shape *const shape = user;
-    const struct dj_attention *const plan = shape->call->plan;
+    const struct dj_call *const call = shape->call;
+    const struct dj_attention *const plan = call->plan;
     const struct dj_device_info *const info = &plan->context->info;
     const uint64_t heads = size[0] * size[2];
     const uint64_t together = heads * size[1] * (shape->apart ? 1 : plan->group);
     const bool tiles = shape->call->family != &dj_family_resident;
     if (heads * plan->group > info->max_workgroups[1] ||
-        (tiles && (tile_count(size[1]) > info->max_workgroups[0] ||
+        (tiles && (tile_count(call, size[1]) > info->max_workgroups[0] ||
                    together > dj_projection_max_rows(plan->projection))))
         return UINT64_MAX;
-    const struct dj_call *const call = shape->call;
     if (call->max_work > 0 && !is_smallest(call, size) &&
         work_rows(call, size) > call->max_work / dj_call_row_work(plan))
         return UINT64_MAX;

@@ -33,6 +33,9 @@ struct dj_tiled_part {
     bool publishes;    /* leaves a state in a slot */
 };
 
+/* Tokens of a tile, for which scratch memory has a record. */
+uint64_t dj_tiled_tokens(const struct dj_call *call);
+
 dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj_layout *layout);
 
 /* Piece number `index` of a layout, or behind them a copy. */

@@ -77,6 +77,15 @@ typedef uint32_t uint;
 #define DJ_RESIDENT_DECAY_SPAN 256
 #define DJ_RESIDENT_MEMORY(m, c) ((m) * (c) + 5 * (m) + 1)
 
+/* Chunks of tokens that cooperative matrices take whole: invocations of a workgroup; bytes of shared memory
+ * for rows of w numbers (as many as the widest of d, m and t), m features, c columns and t tokens. */
+#define DJ_CHUNK_THREADS 128
+#define DJ_CHUNK_SHARED(w, m, c, t) \
+    (4 * (t) * ((w) + 8) + 2 * ((t) + (m)) * ((c) + 8) + 32 * DJ_CHUNK_THREADS + 36 * (m) + 24 * (t) + \
+     20 * (c) + 16)
+#define DJ_CHUNK_LINEAR 1
+#define DJ_CHUNK_TRANSFORM 2
+
 /* Row copies: invocations, each of which moves so many elements. */
 #define DJ_ROWS_THREADS 64
 #define DJ_ROWS_EACH 8
@@ -212,6 +221,7 @@ DJ_PUSH(tile_sum_push,
 
 DJ_PUSH(tile_scan_push,
     DJ_TILE_BOX
+    uint tile_tokens;
     uint read;         /* DJ_SCAN_EMPTY, _CARRY or _SLOTS: where the state comes from */
     uint write_carry;  /* 1 or 0 */
     uint write_slots;  /* DJ_WRITE_*; DJ_WRITE_HEADER alone: nothing else is done */
@@ -252,6 +262,16 @@ DJ_PUSH(tile_output_push,
     uint before_head; /* ... of one (sequence, key head) to the next */
     uint before_norm; /* from those sums to the norms */
     uint before_peak; /* ... to the exponents */
+)
+
+DJ_PUSH(chunk_push,
+    DJ_TILE_BOX      /* a tile is a segment of a sequence */
+    uint tile_tokens;
+    uint group;       /* query heads to a key head */
+    uint head_stride; /* floats between the numbers of two key heads; 0: shared */
+    uint weights;     /* floats from the frequencies to ln D */
+    float factor;     /* of q and k */
+    DJ_CALL_TENSORS   /* all multiples of 8 */
 )
 
 DJ_PUSH(resident_push,

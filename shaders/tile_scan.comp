@@ -204,11 +204,11 @@ void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
     barrier();
 
     const uint tokens = push.tiles > 0 ? span_tokens(sequence) : 0;
-    for (uint first_token = 0; first_token < tokens; first_token += DJ_TILE_TOKENS) {
-        const uint tile = first_token / DJ_TILE_TOKENS;
+    for (uint first_token = 0; first_token < tokens; first_token += push.tile_tokens) {
+        const uint tile = first_token / push.tile_tokens;
         const uint record =
             (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
-        const uint count = min(tokens - first_token, DJ_TILE_TOKENS);
+        const uint count = min(tokens - first_token, push.tile_tokens);
         float sums[COLUMNS];
         for (uint i = 0; i < COLUMNS; i++)
             sums[i] = column(i) < VALUE_DIM ? tiles.data[record + f * VALUE_DIM + column(i)] : 0.0;

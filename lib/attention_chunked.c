@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/* The chunked kernels: the tiled family's three phases with segments of a sequence for tiles, each
+ * of which a workgroup goes through in chunks, features made and multiplied in place by cooperative
+ * matrices. */
+#include "attention.h"
+
+#include "kernels.h"
+#include "part.h"
+#include "pipeline.h"
+#include "shaders.h"
+#include "size.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MOST_WIDTH = 128, /* of rows, features, values */
+    ENOUGH_WORKGROUPS = 2048,
+    LEAST_SEGMENT = 128, /* tokens */
+    MOST_SEGMENT = 1024,
+};
+
+#if DJ_HAVE_MATRICES
+static bool divides(uint32_t side, uint32_t width)
+{
+    return width % side == 0;
+}
+
+/* Whether the kernels can be made for a plan: what they leave to others is rare, or not of 2 bytes.
+ */
+static bool is_fit(const struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    const struct dj_context *const context = plan->context;
+    const struct dj_device_info *const info = &context->info;
+    const uint32_t feature = plan->kind->feature,
+                   widths[3] = {plan->dim, plan->features, plan->value_dim};
+    if (context->matrices == 0 || !context->matrix_halves || !plan->causal ||
+        params->decay != NULL || plan->key_normalise || plan->heads == 0 ||
+        params->family == DJ_FAMILY_RESIDENT || params->dct_path != DJ_DCT_PATH_DEFAULT ||
+        plan->q_type != DJ_FLOAT16 || plan->k_type != DJ_FLOAT16 || plan->v_type != DJ_FLOAT16 ||
+        plan->o_type != DJ_FLOAT16 || info->offset_alignment % 16 != 0 || plan->dim > MOST_WIDTH ||
+        plan->features > MOST_WIDTH || plan->value_dim > MOST_WIDTH)
+        return false;
+    for (int i = 0; i < 3; i++) {
+        if (widths[i] % 16 != 0 || !divides(info->matrix_rows, widths[i]) ||
+            !divides(info->matrix_columns, widths[i]) || !divides(info->matrix_terms, widths[i]))
+            return false;
+    }
+    return plan->kind->projection == DJ_PROJECTION_DCT
+               ? feature == DJ_FEATURE_EXPONENTIAL
+               : plan->kind->projection == DJ_PROJECTION_NONE && feature != DJ_FEATURE_COSFORMER;
+}
+
+/* Tokens of a chunk and columns of a workgroup: most of both for which there is shared memory. */
+static bool find_shape(const struct dj_attention *plan, uint32_t *chunk, uint32_t *columns)
+{
+    static const uint32_t chunks[] = {64, 32};
+    static const uint32_t columns_of[] = {64, 48, 32, 16};
+    const struct dj_device_info *const info = &plan->context->info;
+    for (int c = 0; c < 4; c++) {
+        const uint32_t each = plan->value_dim < columns_of[c] ? plan->value_dim : columns_of[c];
+        for (int t = 0; t < 2; t++) {
+            uint32_t width = plan->dim > plan->features ? plan->dim : plan->features;
+            width = width > chunks[t] ? width : chunks[t];
+            if (plan->value_dim % each == 0 && divides(info->matrix_columns, each) &&
+                DJ_CHUNK_SHARED(width, plan->features, each, chunks[t]) <= info->shared_memory) {
+                *chunk = chunks[t];
+                *columns = each;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* To nearest, ties to even; |x| at most 1. */
+static uint16_t to_half(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+    if (size < 0x38800000) /* below 2^-14: steps of 2^-24 */
+        return (uint16_t)(sign | (uint32_t)lrintf(fabsf(x) * 0x1p24f));
+    return (uint16_t)(sign | (size + 0xfff + (size >> 13 & 1) - 0x38000000) >> 13);
+}
+
+static float from_half(uint16_t half)
+{
+    const int exponent = half >> 10 & 31, mantissa = half & 0x3ff;
+    const float size = exponent == 0 ? ldexpf((float)mantissa, -24)
+                                     : ldexpf((float)(mantissa + 0x400), exponent - 25);
+    return half & 0x8000 ? -size : size;
+}
+
+/* The transforms' matrix as float16 numbers, then what those lack. */
+static dj_result create_matrix(struct dj_attention *plan)
+{
+    const size_t count = (size_t)plan->dim * plan->features;
+    const bool transform = plan->kind->projection == DJ_PROJECTION_DCT;
+    float *const matrix = calloc(count, sizeof *matrix);
+    uint16_t *const halves = calloc(2 * count, sizeof *halves);
+    dj_result result = DJ_ERROR_OUT_OF_HOST_MEMORY;
+    if (matrix != NULL && halves != NULL &&
+        (!transform || dj_projection_matrix(plan->projection, matrix))) {
+        for (size_t i = 0; i < count; i++) {
+            halves[i] = to_half(matrix[i]);
+            halves[count + i] = to_half(matrix[i] - from_half(halves[i]));
+        }
+        result = dj_buffer_create_table(plan->context, halves, 2 * count * sizeof *halves,
+                                        "chunked matrix", &plan->chunked.matrix);
+    } else {
+        dj_fail(&plan->context->log, result,
+                "attention: no host memory for a matrix of %zu numbers", count);
+    }
+    free(halves);
+    free(matrix);
+    return result;
+}
+
+static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    struct dj_context *const context = plan->context;
+    const struct dj_device_info *const info = &context->info;
+    if (!is_fit(plan, params))
+        return DJ_SUCCESS;
+    const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
+    const uint32_t options = (plan->linear ? DJ_CHUNK_LINEAR : 0) |
+                             (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0);
+    uint32_t chunk, columns;
+    if (!find_shape(plan, &chunk, &columns))
+        return DJ_SUCCESS;
+    const struct dj_constants constants = {
+        .count = 12,
+        .subgroup = context->matrices,
+        .values = {plan->dim, plan->features, plan->value_dim, chunk,
+                   plain ? plan->kind->plain_feature : plan->kind->feature, options, columns,
+                   plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE,
+                   context->matrices, info->matrix_rows, info->matrix_columns, info->matrix_terms}};
+    plan->chunked.columns = columns;
+    dj_result result =
+        dj_pipeline_try(context, &dj_shader_chunk_output, &constants, &plan->chunked.output);
+    if (result == DJ_SUCCESS)
+        result = dj_pipeline_try(context, &dj_shader_chunk_sum, &constants, &plan->chunked.sum);
+    if (result == DJ_SUCCESS)
+        return create_matrix(plan);
+    plan->chunked.sum = (struct dj_pipeline){0};
+    return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
+}
+#else
+static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    (void)plan;
+    (void)params;
+    return DJ_SUCCESS;
+}
+#endif
+
+/* Rows begin at multiples of 16 bytes. */
+static bool is_aligned(const struct dj_tensor *tensor)
+{
+    return tensor->offset % 16 == 0 && tensor->stride[0] % 8 == 0 && tensor->stride[1] % 8 == 0 &&
+           tensor->stride[2] % 8 == 0;
+}
+
+bool dj_chunked_can(const struct dj_call *call)
+{
+    const struct dj_attention_args *const args = call->args;
+    return call->plan->chunked.sum.handle != VK_NULL_HANDLE && call->states == 1 &&
+           args->query_scales.shape[3] == 0 && args->key_scales.shape[3] == 0 &&
+           is_aligned(&args->q) && is_aligned(&args->k) && is_aligned(&args->v) &&
+           is_aligned(&args->o) && dj_call_binds(call, &args->q) && dj_call_binds(call, &args->o);
+}
+
+uint64_t dj_chunked_segment(const struct dj_call *call)
+{
+    const uint64_t tokens =
+        dj_times(dj_times(call->keys.sequences, call->plan->heads), call->keys.longest);
+    uint64_t segment = LEAST_SEGMENT;
+    while (segment < MOST_SEGMENT && tokens / (2 * segment) >= ENOUGH_WORKGROUPS)
+        segment *= 2;
+    return segment;
+}
+
+static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel, uint32_t members)
+{
+    const struct dj_attention *const plan = part->plan;
+    const struct dj_attention_args *const args = part->call->args;
+    const struct dj_features *const numbers = args->features;
+    const struct dj_rows q = dj_part_rows(part, &args->q, true, 0);
+    const struct dj_rows k = dj_part_rows(part, &args->k, false, 0);
+    const struct dj_rows v = dj_part_rows(part, &args->v, false, 0);
+    const struct dj_rows o = dj_part_rows(part, &args->o, true, 0);
+    struct chunk_push push = {
+        .tokens = part->tokens,
+        .ragged = k.ragged,
+        .start = k.start,
+        .origin = k.origin,
+        .tiles = part->tiles,
+        .heads = part->heads,
+        .first_head = (uint32_t)part->cut.box.start[2],
+        .tile_tokens = part->tile_tokens,
+        .group = plan->group,
+        .head_stride = numbers != NULL ? numbers->head_stride : 0,
+        .weights = numbers != NULL ? numbers->weights : 0,
+        .factor = sqrtf(plan->scale),
+        .q_base = q.view.base,
+        .k_base = k.view.base,
+        .v_base = v.view.base,
+        .o_base = o.view.base,
+    };
+    for (int i = 0; i < 3; i++) {
+        push.q_stride[i] = q.view.stride[i];
+        push.k_stride[i] = k.view.stride[i];
+        push.v_stride[i] = v.view.stride[i];
+        push.o_stride[i] = o.view.stride[i];
+    }
+    const struct dj_binding matrix = {.buffer = plan->chunked.matrix,
+                                      .range = plan->chunked.matrix->size};
+    /* what the kernel will not touch is bound to something harmless all the same */
+    struct dj_binding bindings[8] = {
+        q.view.binding, k.view.binding, v.view.binding, o.view.binding,
+        part->records,  matrix,         matrix,         k.ragged ? k.spans : matrix};
+    if (numbers != NULL)
+        bindings[5] =
+            (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
+    dj_recorder_dispatch(part->recorder, kernel, bindings, 8, &push, sizeof push,
+                         (uint32_t[3]){part->tiles, part->sequences * part->heads * members,
+                                       plan->value_dim / plan->chunked.columns});
+}
+
+/* 1. spans of the box's sequences, where they differ;  2. sums of every segment;
+ * 3. scan over segments, state in and out;  4. outputs of every segment. */
+static void record(const struct dj_call *call, struct dj_recorder *recorder,
+                   struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
+{
+    const struct dj_part part = dj_part_make(call, recorder, layout, indices, index);
+    if (part.cut.copies) {
+        dj_part_copy(&part);
+        return;
+    }
+    dj_part_spans(&part);
+    if (part.tokens > 0)
+        record_kernel(&part, call->plan->chunked.sum, 1);
+    dj_recorder_write_to_read(recorder);
+    dj_part_scan(&part);
+    if (part.tokens == 0)
+        return;
+    dj_recorder_write_to_read(recorder);
+    record_kernel(&part, call->plan->chunked.output, call->plan->group);
+}
+
+static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *layout)
+{
+    (void)call;
+    (void)layout;
+    return 6; /* the table; the sum, the scan with state from and to a slot; output */
+}
+
+const struct dj_kernel_family dj_family_chunked = {
+    .name = DJ_FAMILY_TILED,
+    .dispatches = dispatches,
+    .layout = dj_tiled_layout,
+    .record = record,
+    .create = create,
+};

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT */
+/* What chunk_sum.comp and chunk_output.comp share: features of a chunk of tokens made in place, and running
+ * sums over the chunks of a segment, all products by cooperative matrices of float16 factors and float32
+ * sums.
+ *
+ * Of feature f, with R[f] a whole exponent, a workgroup keeps
+ *   S[f][c] 2^R[f] = sum_j phi_j[f] v_j[c]       in matrices (sums_of), times WEIGHT
+ *   z[f]    2^R[f] = sum_j |phi_j[f]|            norm[f]
+ * and a chunk of keys comes in as weights phi_j[f] 2^(13 - R[f]), R first raised to what the chunk's largest
+ * key or the norm asks for. float16 holds weights down to 2^-27 of the largest with all its bits.
+ *
+ * Features are exponents of 2 or, of LINEAR maps, values. A chunk's rows lie in shared memory as they came,
+ * then as exponents (codes), then as weights. Where a code says too little - beyond LIMIT, or where
+ * rows do not see what the exponents stand for (chunk_output.comp) - the chunk's tokens are taken one by one,
+ * features made in float32: what a row sees is then all there is.
+ *
+ * Rows in shared memory are of uint4, 8 numbers; they begin in different banks. */
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_EXT_control_flow_attributes : require
+#pragma use_vulkan_memory_model
+#include "kernels.h"
+#include "bindings.glsl"
+#include "logscale.glsl"
+
+layout(local_size_x = DJ_CHUNK_THREADS) in;
+layout(constant_id = 0) const uint DIM = 64;
+layout(constant_id = 1) const uint FEATURES = 64;
+layout(constant_id = 2) const uint VALUE_DIM = 64;
+layout(constant_id = 3) const uint CHUNK = 64; /* tokens */
+layout(constant_id = 4) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
+layout(constant_id = 5) const uint OPTIONS = DJ_CHUNK_TRANSFORM; /* DJ_CHUNK_*, any together */
+layout(constant_id = 6) const uint COLUMNS = 64; /* of a workgroup */
+layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
+layout(constant_id = 8) const uint SUBGROUP = 32;
+layout(constant_id = 9) const uint M = 16;
+layout(constant_id = 10) const uint N = 16;
+layout(constant_id = 11) const uint K = 16;
+
+const uint THREADS = DJ_CHUNK_THREADS, SUBGROUPS = THREADS / SUBGROUP;
+const bool LINEAR = (OPTIONS & DJ_CHUNK_LINEAR) != 0;
+const bool TRANSFORM = (OPTIONS & DJ_CHUNK_TRANSFORM) != 0; /* by a matrix [DIM][FEATURES] */
+const uint WIDEST = DIM > FEATURES ? DIM : FEATURES;
+const uint ROW = ((WIDEST > CHUNK ? WIDEST : CHUNK) + 8) / 8; /* uint4 from row to row */
+const uint VALUE_ROW = (COLUMNS + 8) / 8;
+const float WEIGHT_BITS = 13.0, WEIGHT_UNSCALE = 1.0 / 8192.0;
+const float NONE = -20000.0; /* the code of nothing */
+const float LIMIT = 1000.0;  /* of codes */
+const float NEVER = -1.0e5;  /* exponent of weights that are 0 */
+
+PUSH(chunk_push)
+BUFFER_ALIGNED(0, readonly, Queries, uvec4, queries, 16)
+BUFFER_ALIGNED(1, readonly, Keys, uvec4, keys, 16)
+BUFFER_ALIGNED(2, readonly, Values, uvec4, values_in, 16)
+BUFFER_ALIGNED(3, writeonly, Outputs, uvec4, outputs, 16)
+BUFFER_ALIGNED(4, , Records, float, records, 16)
+BUFFER(5, readonly, Tables, float, tables)
+BUFFER_ALIGNED(6, readonly, Matrix, uvec4, matrix, 16) /* [DIM][FEATURES] of float16, then what those lack */
+#define SPANS 7
+#include "spans.glsl"
+
+#define SUMS coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
+#define HALVES coopmat<float16_t, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
+#define LEFT coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>
+#define RIGHT coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB>
+const int BY_ROW = gl_CooperativeMatrixLayoutRowMajor, BY_COLUMN = gl_CooperativeMatrixLayoutColumnMajor;
+
+/* How the subgroups share a product of so many rows: STRIPS of M rows each or, where there are more
+ * subgroups than those, one strip of which each has one of PARTS' columns. */
+#define STRIPS(rows) (((rows) / M + SUBGROUPS - 1) / SUBGROUPS)
+#define PARTS(rows) ((rows) / M < SUBGROUPS ? SUBGROUPS / ((rows) / M) : 1)
+#define TILES(rows, columns) (((columns) / N + PARTS(rows) - 1) / PARTS(rows))
+
+uint strip_row(uint rows, uint i)
+{
+    return PARTS(rows) > 1 ? gl_SubgroupID % (rows / M) * M : (gl_SubgroupID + i * SUBGROUPS) * M;
+}
+
+uint tile_column(uint rows, uint columns, uint i)
+{
+    const uint part = PARTS(rows) > 1 ? gl_SubgroupID / (rows / M) : 0;
+    return (part * TILES(rows, columns) + i) * N;
+}
+
+/* For every tile of the subgroup's share: i its number, row and column where it lies. */
+#define EACH_STRIP(rows) \
+    [[unroll]] for (uint s = 0; s < STRIPS(rows); s++) \
+        if (strip_row(rows, s) < (rows))
+#define EACH_TILE(rows, columns) \
+    [[unroll]] for (uint n = 0; n < TILES(rows, columns); n++) \
+        if (tile_column(rows, columns, n) < (columns))
+#define TILE(rows, columns) (s * TILES(rows, columns) + n)
+#define TILE_COUNT(rows, columns) (STRIPS(rows) * TILES(rows, columns))
+
+/* Sections of `rows`: keys, then queries. */
+shared uvec4 rows[SECTIONS * CHUNK * ROW];
+shared uvec4 values[CHUNK * VALUE_ROW];
+shared float partial[THREADS * 8];
+shared float factor_of[FEATURES], bias_of[FEATURES];       /* code = factor y + bias */
+shared float peak[FEATURES], norm[FEATURES];                /* R, z */
+shared float next_peak[FEATURES];                           /* R with the chunk's keys */
+shared float rescale[FEATURES];                             /* 2^(R before - R) */
+shared float key_bias[FEATURES], key_row_bias[CHUNK];       /* exponents of weights, added to the features' */
+shared uint first_spoiled[COLUMNS];                         /* the first value of a column that is no number */
+shared float spoil[COLUMNS];                                /* 0, or NaN where there is one */
+shared uint narrow, spoiled;                                /* not 0: tokens are to be taken one by one; there is one */
+
+uint t, head, first_token, count; /* of the chunk */
+
+SUMS sums_of[TILE_COUNT(FEATURES, COLUMNS)];
+SUMS keys_of[TILE_COUNT(CHUNK, FEATURES)];
+
+float half_at(uvec4 eight, uint i)
+{
+    const vec2 two = unpackHalf2x16(eight[i / 2]);
+    return two[i % 2];
+}
+
+/* Rows of a tensor from an element on, 8 numbers at once; 0 beyond the last. */
+#define LOAD_ROWS(target, to, stride, source, from, step, width) \
+    [[unroll]] for (uint i = t; i < CHUNK * (width) / 8; i += THREADS) { \
+        const uint line = i / ((width) / 8), eight = i % ((width) / 8); \
+        target[(to) + line * (stride) + eight] = \
+            line < count ? source.data[((from) + line * (step)) / 8 + eight] : uvec4(0); \
+    }
+
+/* Products with the matrix, which is in two parts: float16 numbers, and what they lack. */
+#define PROJECT(result, section) \
+    { \
+        EACH_STRIP(CHUNK) { \
+            const uint at = (section) * CHUNK * ROW + strip_row(CHUNK, s) * ROW; \
+            if (TRANSFORM) { \
+                EACH_TILE(CHUNK, FEATURES) result[TILE(CHUNK, FEATURES)] = SUMS(0.0); \
+                [[unroll]] for (uint k = 0; k < DIM; k += K) { \
+                    LEFT a; \
+                    coopMatLoad(a, rows, at + k / 8, ROW, BY_ROW); \
+                    EACH_TILE(CHUNK, FEATURES) { \
+                        const uint from = (k * FEATURES + tile_column(CHUNK, FEATURES, n)) / 8; \
+                        RIGHT b; \
+                        coopMatLoad(b, matrix.data, from, FEATURES / 8, BY_ROW); \
+                        result[TILE(CHUNK, FEATURES)] = coopMatMulAdd(a, b, result[TILE(CHUNK, FEATURES)]); \
+                        coopMatLoad(b, matrix.data, from + DIM * FEATURES / 8, FEATURES / 8, BY_ROW); \
+                        result[TILE(CHUNK, FEATURES)] = coopMatMulAdd(a, b, result[TILE(CHUNK, FEATURES)]); \
+                    } \
+                } \
+            } else { \
+                EACH_TILE(CHUNK, FEATURES) { \
+                    HALVES x; \
+                    coopMatLoad(x, rows, at + tile_column(CHUNK, FEATURES, n) / 8, ROW, BY_ROW); \
+                    result[TILE(CHUNK, FEATURES)] = SUMS(x); \
+                } \
+            } \
+        } \
+    }
+
+/* A feature from its projected value y: an exponent of 2 or, of LINEAR maps, itself. */
+float feature_of(float y, float factor, float bias)
+{
+    const float x = y * factor;
+    switch (FEATURE) {
+    case DJ_FEATURE_ELU:
+        return !is_finite(x) ? nan() : x < 0.0 ? x * 1.44269504 : log2(1.0 + x);
+    case DJ_FEATURE_ELU_VALUE:
+        return !is_finite(x) ? nan() : x < 0.0 ? exp2(x * 1.44269504) : 1.0 + x;
+    case DJ_FEATURE_RELU:
+        return !is_finite(x) ? nan() : max(x, 0.0);
+    case DJ_FEATURE_IDENTITY:
+        return x;
+    default:
+        return is_finite(x) ? x + bias : nan();
+    }
+}
+
+/* The exponent of a feature: NONE if it is 0 or no number. */
+float exponent_code(float a)
+{
+    if (!is_finite(a) || (LINEAR && a == 0.0))
+        return NONE;
+    return LINEAR ? log2(abs(a)) : a;
+}
+
+/* A feature times 2^(by_feature + by_row). */
+float weight_of(float a, float by_feature, float by_row)
+{
+    precise float exponent = LINEAR ? by_feature : a + by_feature;
+    exponent = exponent + by_row;
+    return LINEAR ? a * exp2(exponent) : exp2(exponent);
+}
+
+/* From projected values to features, whose codes take the rows' place. */
+#define WRITE_CODES(result, section) \
+    EACH_STRIP(CHUNK) EACH_TILE(CHUNK, FEATURES) { \
+        const uint column = tile_column(CHUNK, FEATURES, n); \
+        SUMS factor, bias; \
+        HALVES code; \
+        coopMatLoad(factor, factor_of, column, 0, BY_ROW); \
+        coopMatLoad(bias, bias_of, column, 0, BY_ROW); \
+        [[unroll]] for (uint i = 0; i < factor.length(); i++) { \
+            const float a = feature_of(result[TILE(CHUNK, FEATURES)][i], factor[i], bias[i]); \
+            result[TILE(CHUNK, FEATURES)][i] = a; \
+            code[i] = float16_t(clamp(exponent_code(a), NONE, -NONE)); \
+        } \
+        coopMatStore(code, rows, (section) * CHUNK * ROW + strip_row(CHUNK, s) * ROW + column / 8, ROW, BY_ROW); \
+    }
+
+/* Weights in the place of codes: exponents by feature and by row are added. */
+#define WRITE_WEIGHTS(result, section, by_feature, by_row) \
+    EACH_STRIP(CHUNK) { \
+        SUMS of_row; \
+        coopMatLoad(of_row, by_row, strip_row(CHUNK, s), 0, BY_COLUMN); \
+        EACH_TILE(CHUNK, FEATURES) { \
+            const uint column = tile_column(CHUNK, FEATURES, n); \
+            SUMS bias; \
+            HALVES weight; \
+            coopMatLoad(bias, by_feature, column, 0, BY_ROW); \
+            [[unroll]] for (uint i = 0; i < bias.length(); i++) \
+                weight[i] = float16_t(weight_of(result[TILE(CHUNK, FEATURES)][i], bias[i], of_row[i])); \
+            coopMatStore(weight, rows, (section) * CHUNK * ROW + strip_row(CHUNK, s) * ROW + column / 8, ROW, BY_ROW); \
+        } \
+    }
+
+/* partial[8 of t] = of each of 8 neighbouring columns, `both` over every GROUPS-th row; then of all rows
+ * by add_groups. */
+#define GROUPS(width) (THREADS / ((width) / 8))
+#define FOLD_COLUMNS(source, stride, width, start, both) \
+    if (t < GROUPS(width) * ((width) / 8)) { \
+        float total[8]; \
+        [[unroll]] for (uint i = 0; i < 8; i++) \
+            total[i] = start; \
+        for (uint row = t / ((width) / 8); row < count; row += GROUPS(width)) { \
+            const uvec4 eight = source[row * (stride) + t % ((width) / 8)]; \
+            [[unroll]] for (uint i = 0; i < 8; i++) { \
+                const float x = half_at(eight, i), y = total[i]; \
+                total[i] = both; \
+            } \
+        } \
+        [[unroll]] for (uint i = 0; i < 8; i++) \
+            partial[t * 8 + i] = total[i]; \
+    } \
+    barrier();
+#define FOLD_GROUPS(result, width, column, both) \
+    float result = partial[column]; \
+    for (uint group = 1; group < GROUPS(width); group++) { \
+        const float x = partial[group * (width) + (column)], y = result; \
+        result = both; \
+    }
+
+/* The exponent of feature f's norm. */
+float norm_peak(uint f)
+{
+    const float z = norm[f];
+    return z == 0.0 ? EMPTY : is_finite(z) ? peak[f] + exponent_of(z) : peak[f];
+}
+
+/* R and its consequences for feature f, given the largest code of its keys. */
+void raise_peak(uint f, float code)
+{
+    const float raised = max(norm_peak(f), code > 0.5 * NONE ? ceil(code) : EMPTY);
+    next_peak[f] = raised;
+    rescale[f] = norm[f] == 0.0 ? 1.0 : exp2i(peak[f] - raised);
+    key_bias[f] = raised < -1.0e30 ? 0.0 : -raised;
+}
+
+/* Takes what raise_peak found: the norm is then at the scale of R. */
+void take_peaks()
+{
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        peak[f] = next_peak[f];
+        norm[f] *= rescale[f];
+    }
+}
+
+/* The largest codes of the chunk's keys, and R. */
+void find_peaks()
+{
+    FOLD_COLUMNS(rows, ROW, FEATURES, NONE, x > y ? x : y)
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        FOLD_GROUPS(code, FEATURES, f, x > y ? x : y)
+        if (code > LIMIT)
+            FLAG(narrow);
+        raise_peak(f, code);
+    }
+    for (uint j = t; j < CHUNK; j += THREADS)
+        key_row_bias[j] = j < count ? WEIGHT_BITS : NEVER;
+}
+
+/* The norm with the chunk's keys, as they were rounded. */
+void add_norms()
+{
+    FOLD_COLUMNS(rows, ROW, FEATURES, 0.0, abs(x) + y)
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        FOLD_GROUPS(sum, FEATURES, f, x + y)
+        norm[f] += sum * WEIGHT_UNSCALE;
+    }
+}
+
+/* S at the scale of R. */
+void rescale_sums()
+{
+    EACH_STRIP(FEATURES) {
+        SUMS scale;
+        coopMatLoad(scale, rescale, strip_row(FEATURES, s), 0, BY_COLUMN);
+        EACH_TILE(FEATURES, COLUMNS) {
+            [[unroll]] for (uint i = 0; i < scale.length(); i++)
+                sums_of[TILE(FEATURES, COLUMNS)][i] *= scale[i];
+        }
+    }
+}
+
+/* S with the chunk's keys and values. */
+void add_sums()
+{
+    EACH_STRIP(FEATURES) {
+        const uint f = strip_row(FEATURES, s);
+        [[unroll]] for (uint k = 0; k < CHUNK; k += K) {
+            LEFT a;
+            coopMatLoad(a, rows, k * ROW + f / 8, ROW, BY_COLUMN);
+            EACH_TILE(FEATURES, COLUMNS) {
+                RIGHT b;
+                coopMatLoad(b, values, k * VALUE_ROW + tile_column(FEATURES, COLUMNS, n) / 8, VALUE_ROW, BY_ROW);
+                sums_of[TILE(FEATURES, COLUMNS)] = coopMatMulAdd(a, b, sums_of[TILE(FEATURES, COLUMNS)]);
+            }
+        }
+    }
+}
+
+/* Marks of the chunk to come. */
+void clear_marks()
+{
+    for (uint c = t; c < COLUMNS; c += THREADS)
+        first_spoiled[c] = CHUNK;
+    if (t == 0)
+        narrow = spoiled = 0;
+}
+
+/* Values that are no numbers leave the products, where 0 times one would be none, too. */
+void take_spoiled_values()
+{
+    for (uint i = t; i < CHUNK * (COLUMNS / 8); i += THREADS) {
+        const uint row = i / (COLUMNS / 8), at = i % (COLUMNS / 8);
+        uvec4 eight = values[row * VALUE_ROW + at];
+        bool changed = false;
+        [[unroll]] for (uint n = 0; n < 8; n++) {
+            const uint mask = n % 2 == 0 ? 0x7c00u : 0x7c000000u;
+            if ((eight[n / 2] & mask) == mask) {
+                eight[n / 2] &= n % 2 == 0 ? 0xffff0000u : 0xffffu;
+                atomicMin(first_spoiled[at * 8 + n], row, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+                changed = true;
+            }
+        }
+        if (changed) {
+            values[row * VALUE_ROW + at] = eight;
+            FLAG(spoiled);
+        }
+    }
+}
+
+/* What became of a column with one is none. */
+void spoil_sums()
+{
+    for (uint c = t; c < COLUMNS; c += THREADS)
+        spoil[c] = first_spoiled[c] < CHUNK ? nan() : 0.0;
+    barrier();
+    EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
+        SUMS term;
+        coopMatLoad(term, spoil, tile_column(FEATURES, COLUMNS, n), 0, BY_ROW);
+        [[unroll]] for (uint i = 0; i < term.length(); i++)
+            sums_of[TILE(FEATURES, COLUMNS)][i] += term[i];
+    }
+}
+
+/* One token: the features of a section's first row, in float32, partial[] from `to` on. */
+void find_single(uint section, uint to)
+{
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        float y = 0.0;
+        if (TRANSFORM) {
+            [[dont_unroll]] for (uint n = 0; n < DIM; n++) {
+                const uint at = n * FEATURES + f;
+                const float entry = half_at(matrix.data[at / 8], at % 8) +
+                                    half_at(matrix.data[(DIM * FEATURES + at) / 8], at % 8);
+                y += half_at(rows[section * CHUNK * ROW + n / 8], n % 8) * entry;
+            }
+        } else {
+            y = half_at(rows[section * CHUNK * ROW + f / 8], f % 8);
+        }
+        partial[to + f] = feature_of(y, factor_of[f], bias_of[f]);
+    }
+}
+
+/* A section's first row is made of numbers, all others of 0. */
+#define WRITE_SINGLE(section, number) \
+    for (uint i = t; i < CHUNK * (FEATURES / 8); i += THREADS) { \
+        const uint row = i / (FEATURES / 8), eight = i % (FEATURES / 8); \
+        uvec4 x = uvec4(0); \
+        if (row == 0) { \
+            [[unroll]] for (uint n = 0; n < 4; n++) { \
+                const uint f = eight * 8 + 2 * n; \
+                x[n] = packHalf2x16(vec2(number(f), number(f + 1))); \
+            } \
+        } \
+        rows[(section) * CHUNK * ROW + row * ROW + eight] = x; \
+    }
+
+void start_sums()
+{
+    EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS)
+        sums_of[TILE(FEATURES, COLUMNS)] = SUMS(0.0);
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        peak[f] = EMPTY;
+        norm[f] = 0.0;
+    }
+}
+
+/* Numbers of the head's map. */
+void load_map()
+{
+    const uint table = head * push.head_stride;
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        const bool exponential = FEATURE == DJ_FEATURE_EXPONENTIAL;
+        factor_of[f] = push.factor * (exponential ? tables.data[table + f] * 1.44269504 : 1.0);
+        bias_of[f] = exponential ? tables.data[push.weights + table + f] * 1.44269504 : 0.0;
+    }
+}

@@ -1,0 +1,414 @@
+#version 450
+/* SPDX-License-Identifier: MIT */
+/* Outputs of a segment of tokens. For each chunk, with S, z, R before it (chunk.glsl; at the start of the
+ * segment, what the scan left in the record), row i has weights
+ *   w_i[f] = phi_i[f] 2^(R[f] - c_i),   c_i = max_f (exponent of phi_i[f] + R[f]),
+ *   num_i  = sum_f w_i[f] S[f] + sum_{j<=i} A_ij v_j,   A_ij = sum_f w_i[f] phi_j[f] 2^-R[f],
+ *   den_i  likewise with z and 1.
+ * R comes from all keys of the chunk, of which a row sees those up to itself, and the first one and the
+ * state in any case: where these alone would give one a c_i that is smaller by more than GROWTH, the
+ * chunk's tokens are taken one by one.
+ *
+ * Factors of the products: weights times 2^13; scores times 2^6; sums times a power of two of their column's
+ * that brings the largest value seen to 2^12. A sum is at most twice the norm's largest value.
+ *
+ * Workgroup (x, y, z): segment, sequence and query head, block of columns. */
+#extension GL_GOOGLE_include_directive : require
+#define SECTIONS 2
+#include "chunk.glsl"
+#include "denominator.glsl"
+
+const float GROWTH = 8.0;
+const float SCORE_SCALE = 64.0, SCORE_UNSCALE = 1.0 / SCORE_SCALE;
+const float VALUE_BITS = 12.0;
+const uint LANES = THREADS / CHUNK; /* invocations that share a row */
+
+shared uvec4 state[FEATURES * VALUE_ROW];              /* S, of float16 */
+shared float seen_peak[FEATURES];                      /* R of what every row sees */
+shared float query_bias[FEATURES], query_row_bias[CHUNK];
+shared float centre[CHUNK];                            /* c_i */
+shared float row_factor[CHUNK], row_factor_more[CHUNK]; /* from sums to outputs */
+shared float number[CHUNK];                            /* 0, 1, .. */
+shared float largest_value[COLUMNS];
+shared float column_up[COLUMNS], column_down[COLUMNS]; /* the power of two; from sums to scores' scale */
+
+SUMS queries_of[TILE_COUNT(CHUNK, FEATURES)];
+SUMS scores_of[TILE_COUNT(CHUNK, CHUNK)];
+SUMS outputs_of[TILE_COUNT(CHUNK, COLUMNS)];
+
+const uint QUERIES = CHUNK * ROW; /* where they begin in `rows` */
+
+float key_weight(uint f)
+{
+    return weight_of(partial[f], key_bias[f], WEIGHT_BITS);
+}
+
+float query_weight(uint f)
+{
+    return weight_of(partial[FEATURES + f], query_bias[f], query_row_bias[0]);
+}
+
+void load_state(uint record, uint c0)
+{
+    EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
+        const uint column = tile_column(FEATURES, COLUMNS, n);
+        SUMS sums;
+        coopMatLoad(sums, records.data, record + strip_row(FEATURES, s) * VALUE_DIM + c0 + column, VALUE_DIM, BY_ROW);
+        [[unroll]] for (uint i = 0; i < sums.length(); i++)
+            sums[i] *= 1.0 / WEIGHT_UNSCALE;
+        sums_of[TILE(FEATURES, COLUMNS)] = sums;
+    }
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        norm[f] = records.data[record + DJ_RECORD_BEFORE_NORM(FEATURES, VALUE_DIM) + f];
+        peak[f] = norm[f] == 0.0 ? EMPTY : records.data[record + DJ_RECORD_BEFORE_PEAK(FEATURES, VALUE_DIM) + f];
+    }
+    for (uint c = t; c < COLUMNS; c += THREADS) {
+        float largest = 0.0;
+        for (uint f = 0; f < FEATURES; f++) {
+            const float x = abs(records.data[record + f * VALUE_DIM + c0 + c]);
+            largest = is_finite(x) && x > largest ? x : largest;
+        }
+        largest_value[c] = largest;
+    }
+    for (uint i = t; i < CHUNK; i += THREADS)
+        number[i] = float(i);
+}
+
+/* query_bias, and R of what every row sees, given the code of the chunk's first key. */
+void describe_peak(uint f, float first_code)
+{
+    query_bias[f] = next_peak[f] < -1.0e30 ? NEVER : next_peak[f];
+    seen_peak[f] = max(norm_peak(f), first_code > 0.5 * NONE ? first_code : EMPTY);
+}
+
+void set_centre(uint row, float c)
+{
+    const bool nothing = c < -1.0e30;
+    centre[row] = nothing ? 0.0 : c;
+    query_row_bias[row] = WEIGHT_BITS - (nothing ? 0.0 : c);
+}
+
+/* The centres of rows, and whether they see enough. */
+void find_centres()
+{
+    const uint row = t / LANES;
+    float largest = 2.0 * EMPTY, seen = 2.0 * EMPTY;
+    for (uint eight = t % LANES; eight < FEATURES / 8; eight += LANES) {
+        const uvec4 codes = rows[QUERIES + row * ROW + eight];
+        [[unroll]] for (uint i = 0; i < 8; i++) {
+            const uint f = eight * 8 + i;
+            const float code = half_at(codes, i);
+            if (code > LIMIT)
+                FLAG(narrow);
+            largest = max(largest, code + next_peak[f]);
+            seen = max(seen, code + seen_peak[f]);
+        }
+    }
+    partial[t] = largest;
+    partial[THREADS + t] = seen;
+    barrier();
+    if (t < CHUNK) {
+        for (uint i = 0; i < LANES; i++) {
+            largest = i == 0 ? partial[t * LANES] : max(largest, partial[t * LANES + i]);
+            seen = i == 0 ? partial[THREADS + t * LANES] : max(seen, partial[THREADS + t * LANES + i]);
+        }
+        set_centre(t, ceil(largest));
+        if (t < count && ceil(largest) - seen > GROWTH)
+            FLAG(narrow);
+    }
+}
+
+/* False: the chunk's tokens are to be taken one by one. */
+bool weigh_rows()
+{
+    PROJECT(keys_of, 0)
+    PROJECT(queries_of, 1)
+    barrier();
+    WRITE_CODES(keys_of, 0)
+    WRITE_CODES(queries_of, 1)
+    barrier();
+    find_peaks();
+    for (uint f = t; f < FEATURES; f += THREADS)
+        describe_peak(f, half_at(rows[f / 8], f % 8));
+    barrier();
+    find_centres();
+    barrier();
+    if (narrow != 0)
+        return false;
+    WRITE_WEIGHTS(keys_of, 0, key_bias, key_row_bias)
+    WRITE_WEIGHTS(queries_of, 1, query_bias, query_row_bias)
+    return true;
+}
+
+void weigh_single_row()
+{
+    find_single(0, 0);
+    find_single(1, FEATURES);
+    barrier();
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        raise_peak(f, exponent_code(partial[f]));
+        describe_peak(f, NONE);
+    }
+    barrier();
+    float c = 2.0 * EMPTY;
+    for (uint f = 0; f < FEATURES; f++)
+        c = max(c, exponent_code(partial[FEATURES + f]) + next_peak[f]);
+    for (uint i = t; i < CHUNK; i += THREADS)
+        set_centre(i, i == 0 ? ceil(c) : 0.0);
+    barrier();
+    WRITE_SINGLE(0, key_weight)
+    WRITE_SINGLE(1, query_weight)
+}
+
+/* The powers of two of columns. */
+void scale_columns()
+{
+    FOLD_COLUMNS(values, VALUE_ROW, COLUMNS, 0.0, abs(x) > y ? abs(x) : y)
+    for (uint c = t; c < COLUMNS; c += THREADS) {
+        FOLD_GROUPS(largest, COLUMNS, c, x > y ? x : y)
+        if (is_finite(largest) && largest > largest_value[c])
+            largest_value[c] = largest;
+        const float bits = clamp(VALUE_BITS - exponent_of(largest_value[c]), -100.0, 100.0);
+        column_up[c] = exp2i(bits) * WEIGHT_UNSCALE;
+        column_down[c] = exp2i(-bits) * (WEIGHT_UNSCALE * SCORE_SCALE);
+    }
+}
+
+/* The sums as factors. */
+void write_state()
+{
+    EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
+        const uint column = tile_column(FEATURES, COLUMNS, n);
+        SUMS up;
+        HALVES factor;
+        coopMatLoad(up, column_up, column, 0, BY_ROW);
+        [[unroll]] for (uint i = 0; i < up.length(); i++)
+            factor[i] = float16_t(sums_of[TILE(FEATURES, COLUMNS)][i] * up[i]);
+        coopMatStore(factor, state, strip_row(FEATURES, s) * VALUE_ROW + column / 8, VALUE_ROW, BY_ROW);
+    }
+}
+
+/* Scores, and what the rows see of the state. */
+void multiply_queries()
+{
+    EACH_STRIP(CHUNK) {
+        const uint row = strip_row(CHUNK, s);
+        EACH_TILE(CHUNK, CHUNK) scores_of[TILE(CHUNK, CHUNK)] = SUMS(0.0);
+        EACH_TILE(CHUNK, COLUMNS) outputs_of[TILE(CHUNK, COLUMNS)] = SUMS(0.0);
+        [[unroll]] for (uint k = 0; k < FEATURES; k += K) {
+            LEFT a;
+            coopMatLoad(a, rows, QUERIES + row * ROW + k / 8, ROW, BY_ROW);
+            EACH_TILE(CHUNK, CHUNK) {
+                const uint column = tile_column(CHUNK, CHUNK, n);
+                if (column < row + M) {
+                    RIGHT b;
+                    coopMatLoad(b, rows, column * ROW + k / 8, ROW, BY_COLUMN);
+                    scores_of[TILE(CHUNK, CHUNK)] = coopMatMulAdd(a, b, scores_of[TILE(CHUNK, CHUNK)]);
+                }
+            }
+            EACH_TILE(CHUNK, COLUMNS) {
+                RIGHT b;
+                coopMatLoad(b, state, k * VALUE_ROW + tile_column(CHUNK, COLUMNS, n) / 8, VALUE_ROW, BY_ROW);
+                outputs_of[TILE(CHUNK, COLUMNS)] = coopMatMulAdd(a, b, outputs_of[TILE(CHUNK, COLUMNS)]);
+            }
+        }
+    }
+}
+
+/* The terms of a strip's product with the values: what its last row sees, in whole matrices. */
+uint strip_terms(uint row)
+{
+    return (row + M + K - 1) / K * K;
+}
+
+/* Scores in the place of queries: 0 for keys that a row does not see. */
+void write_scores()
+{
+    EACH_STRIP(CHUNK) {
+        const uint row = strip_row(CHUNK, s);
+        SUMS row_number;
+        coopMatLoad(row_number, number, row, 0, BY_COLUMN);
+        EACH_TILE(CHUNK, CHUNK) {
+            const uint column = tile_column(CHUNK, CHUNK, n);
+            if (column < strip_terms(row)) {
+                SUMS column_number;
+                HALVES factor;
+                coopMatLoad(column_number, number, column, 0, BY_ROW);
+                [[unroll]] for (uint i = 0; i < column_number.length(); i++) {
+                    const float score = scores_of[TILE(CHUNK, CHUNK)][i] * (WEIGHT_UNSCALE * WEIGHT_UNSCALE * SCORE_SCALE);
+                    factor[i] = float16_t(row_number[i] >= column_number[i] ? score : 0.0);
+                }
+                coopMatStore(factor, rows, QUERIES + row * ROW + column / 8, ROW, BY_ROW);
+            }
+        }
+    }
+}
+
+/* The invocation's share of its row's sum over norms. */
+float norm_share()
+{
+    const uint row = t / LANES;
+    float sum = 0.0;
+    for (uint eight = t % LANES; eight < FEATURES / 8; eight += LANES) {
+        const uvec4 weights = rows[QUERIES + row * ROW + eight];
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            sum += half_at(weights, i) * norm[eight * 8 + i];
+    }
+    return sum * WEIGHT_UNSCALE;
+}
+
+/* ... over scores. */
+float score_share()
+{
+    const uint row = t / LANES;
+    float sum = 0.0;
+    for (uint eight = t % LANES; eight * 8 <= row; eight += LANES) {
+        const uvec4 scores = rows[QUERIES + row * ROW + eight];
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            sum += eight * 8 + i <= row ? half_at(scores, i) : 0.0;
+    }
+    return sum * SCORE_UNSCALE;
+}
+
+/* From sums to outputs: finish() of denominator.glsl, as factors of a row. */
+void set_factor(uint row, float den)
+{
+    const vec3 scale = vec3(1.0, exp2_halves(centre[row]));
+    float factor = SCORE_UNSCALE, more = 1.0;
+    if (DENOMINATOR == DJ_DENOMINATOR_NONE) {
+        factor *= scale.y;
+        more = scale.z;
+    } else if (den == 0.0) {
+        factor = 0.0;
+    } else if (DENOMINATOR != DJ_DENOMINATOR_PLAIN && unscaled(vec4(den), scale).x < 1e-6) {
+        factor *= DENOMINATOR == DJ_DENOMINATOR_ZERO ? 0.0 : scale.y * 1e6;
+        more = scale.z;
+    } else {
+        factor /= den;
+    }
+    row_factor[row] = factor;
+    row_factor_more[row] = more;
+}
+
+void add_values()
+{
+    EACH_STRIP(CHUNK) {
+        const uint row = strip_row(CHUNK, s);
+        EACH_TILE(CHUNK, COLUMNS) {
+            SUMS down;
+            coopMatLoad(down, column_down, tile_column(CHUNK, COLUMNS, n), 0, BY_ROW);
+            [[unroll]] for (uint i = 0; i < down.length(); i++)
+                outputs_of[TILE(CHUNK, COLUMNS)][i] *= down[i];
+        }
+        [[unroll]] for (uint k = 0; k < CHUNK; k += K) {
+            if (k < strip_terms(row)) {
+                LEFT a;
+                coopMatLoad(a, rows, QUERIES + row * ROW + k / 8, ROW, BY_ROW);
+                EACH_TILE(CHUNK, COLUMNS) {
+                    RIGHT b;
+                    coopMatLoad(b, values, k * VALUE_ROW + tile_column(CHUNK, COLUMNS, n) / 8, VALUE_ROW, BY_ROW);
+                    outputs_of[TILE(CHUNK, COLUMNS)] = coopMatMulAdd(a, b, outputs_of[TILE(CHUNK, COLUMNS)]);
+                }
+            }
+        }
+    }
+}
+
+/* Outputs in the place of scores. */
+void write_outputs()
+{
+    EACH_STRIP(CHUNK) {
+        const uint row = strip_row(CHUNK, s);
+        SUMS factor, more;
+        coopMatLoad(factor, row_factor, row, 0, BY_COLUMN);
+        coopMatLoad(more, row_factor_more, row, 0, BY_COLUMN);
+        EACH_TILE(CHUNK, COLUMNS) {
+            HALVES result;
+            [[unroll]] for (uint i = 0; i < factor.length(); i++)
+                result[i] = float16_t(outputs_of[TILE(CHUNK, COLUMNS)][i] * factor[i] * more[i]);
+            coopMatStore(result, rows, QUERIES + row * ROW + tile_column(CHUNK, COLUMNS, n) / 8, ROW, BY_ROW);
+        }
+    }
+}
+
+/* The outputs of the chunk's rows, whose weights are there; then the state behind it. */
+void take_rows(uint outputs_base)
+{
+    take_peaks();
+    scale_columns();
+    rescale_sums();
+    barrier();
+    write_state();
+    float share = norm_share();
+    barrier();
+    multiply_queries();
+    barrier();
+    write_scores();
+    barrier();
+    share += score_share();
+    partial[t] = share;
+    add_values();
+    barrier();
+    if (t < CHUNK) {
+        float den = 0.0;
+        for (uint i = 0; i < LANES; i++)
+            den += partial[t * LANES + i];
+        set_factor(t, den);
+    }
+    barrier();
+    write_outputs();
+    add_sums();
+    add_norms();
+    if (spoiled != 0)
+        spoil_sums();
+    barrier();
+    for (uint i = t; i < count * (COLUMNS / 8); i += THREADS) {
+        const uint row = i / (COLUMNS / 8), at = i % (COLUMNS / 8);
+        uvec4 eight = rows[QUERIES + row * ROW + at];
+        [[unroll]] for (uint n = 0; spoiled != 0 && n < 8; n++)
+            eight[n / 2] |= row < first_spoiled[at * 8 + n] ? 0u : n % 2 == 0 ? 0x7e00u : 0x7e000000u;
+        outputs.data[(outputs_base + row * push.o_stride[2]) / 8 + at] = eight;
+    }
+}
+
+void main()
+{
+    t = gl_LocalInvocationID.x;
+    const uint segment = gl_WorkGroupID.x, query_heads = push.heads * push.group;
+    const uint sequence = gl_WorkGroupID.y / query_heads, query_head = gl_WorkGroupID.y % query_heads;
+    const uint key_head = query_head / push.group, sequence_head = sequence * push.heads + key_head;
+    const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
+    const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
+    if (start >= tokens)
+        return;
+    head = push.first_head + key_head;
+    const uint row = span_row(sequence);
+    const uint q_base = push.q_base + sequence * push.q_stride[0] + query_head * push.q_stride[1] + row * push.q_stride[2];
+    const uint k_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] + row * push.k_stride[2];
+    const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
+    const uint o_base = push.o_base + sequence * push.o_stride[0] + query_head * push.o_stride[1] + row * push.o_stride[2] + c0;
+    load_map();
+    load_state((sequence_head * push.tiles + segment) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
+    uint singles = 0; /* tokens to be taken one by one */
+    for (uint at = start; at < end; at += count) {
+        count = singles > 0 ? 1 : min(end - at, CHUNK);
+        LOAD_ROWS(rows, 0, ROW, keys, k_base + at * push.k_stride[2], push.k_stride[2], DIM)
+        LOAD_ROWS(rows, QUERIES, ROW, queries, q_base + at * push.q_stride[2], push.q_stride[2], DIM)
+        LOAD_ROWS(values, 0, VALUE_ROW, values_in, v_base + at * push.v_stride[2], push.v_stride[2], COLUMNS)
+        clear_marks();
+        barrier();
+        take_spoiled_values();
+        if (singles > 0) {
+            weigh_single_row();
+            singles--;
+        } else if (!weigh_rows()) {
+            singles = count;
+            count = 0;
+            barrier();
+            continue;
+        }
+        barrier();
+        take_rows(o_base + at * push.o_stride[2]);
+        barrier();
+    }
+}

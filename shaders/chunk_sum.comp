@@ -1,0 +1,98 @@
+#version 450
+/* SPDX-License-Identifier: MIT */
+/* Sums of a segment of tokens, for the scan: S, z and P of its record (kernels.h), P being R of chunk.glsl.
+ *
+ * Workgroup (x, y, z): segment, sequence and key head, block of columns. */
+#extension GL_GOOGLE_include_directive : require
+#define SECTIONS 1
+#include "chunk.glsl"
+
+float key_weight(uint f)
+{
+    return weight_of(partial[f], key_bias[f], WEIGHT_BITS);
+}
+
+void take_single_key()
+{
+    find_single(0, 0);
+    barrier();
+    for (uint f = t; f < FEATURES; f += THREADS)
+        raise_peak(f, exponent_code(partial[f]));
+    barrier();
+    WRITE_SINGLE(0, key_weight)
+}
+
+/* False: the chunk's tokens are to be taken one by one. */
+bool take_keys()
+{
+    PROJECT(keys_of, 0)
+    barrier();
+    WRITE_CODES(keys_of, 0)
+    barrier();
+    find_peaks();
+    barrier();
+    if (narrow != 0)
+        return false;
+    WRITE_WEIGHTS(keys_of, 0, key_bias, key_row_bias)
+    return true;
+}
+
+void write_record(uint record, uint c0)
+{
+    EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
+        SUMS sums = sums_of[TILE(FEATURES, COLUMNS)];
+        [[unroll]] for (uint i = 0; i < sums.length(); i++)
+            sums[i] *= WEIGHT_UNSCALE;
+        coopMatStore(sums, records.data,
+                     record + strip_row(FEATURES, s) * VALUE_DIM + c0 + tile_column(FEATURES, COLUMNS, n),
+                     VALUE_DIM, BY_ROW);
+    }
+    for (uint f = t; c0 == 0 && f < FEATURES; f += THREADS) {
+        records.data[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f] = norm[f];
+        records.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] = norm[f] == 0.0 ? EMPTY : peak[f];
+    }
+}
+
+void main()
+{
+    t = gl_LocalInvocationID.x;
+    const uint segment = gl_WorkGroupID.x, sequence_head = gl_WorkGroupID.y;
+    const uint sequence = sequence_head / push.heads, key_head = sequence_head % push.heads;
+    const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
+    const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
+    if (start >= tokens)
+        return;
+    head = push.first_head + key_head;
+    const uint row = span_row(sequence);
+    const uint k_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] + row * push.k_stride[2];
+    const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
+    load_map();
+    start_sums();
+    uint singles = 0; /* tokens to be taken one by one */
+    for (uint at = start; at < end; at += count) {
+        count = singles > 0 ? 1 : min(end - at, CHUNK);
+        LOAD_ROWS(rows, 0, ROW, keys, k_base + at * push.k_stride[2], push.k_stride[2], DIM)
+        LOAD_ROWS(values, 0, VALUE_ROW, values_in, v_base + at * push.v_stride[2], push.v_stride[2], COLUMNS)
+        clear_marks();
+        barrier();
+        take_spoiled_values();
+        if (singles > 0) {
+            take_single_key();
+            singles--;
+        } else if (!take_keys()) {
+            singles = count;
+            count = 0;
+            barrier();
+            continue;
+        }
+        take_peaks();
+        barrier();
+        rescale_sums();
+        add_sums();
+        add_norms();
+        if (spoiled != 0)
+            spoil_sums();
+        barrier();
+    }
+    write_record((sequence_head * push.tiles + segment) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
+}
