@@ -2,23 +2,27 @@
 /* What the resident kernel does with weights and values: the sums of a strip of columns, and outputs. The
  * including shader declares the tensors, the sizes and the registers. */
 
-/* y 2^c gamma^n */
-float unscaled(float y, vec3 power, float centre)
+/* factor y 2^c gamma^n, one by one as in denominator.glsl, the factor (1 or 1e6) into a half of 2^c: y 2^c
+ * alone may be below the normal numbers. */
+float unscaled(float y, vec3 power, float centre, float factor)
 {
     const vec2 halves = exp2_halves(centre + power.y);
-    return y * power.x * halves.x * halves.y;
+    precise float x = y * power.x;
+    x = x * (halves.x * factor);
+    x = x * halves.y;
+    return x;
 }
 
 /* Without branches: they cost more than what they save. */
 float finish(float y, float den, vec3 power, float centre)
 {
     if (DENOMINATOR == DJ_DENOMINATOR_NONE)
-        return unscaled(y, power, centre);
+        return unscaled(y, power, centre, 1.0);
     const float ratio = den == 0.0 ? 0.0 : y / den; /* 0: no key was seen */
     if (DENOMINATOR == DJ_DENOMINATOR_PLAIN)
         return ratio;
-    const float small = DENOMINATOR == DJ_DENOMINATOR_ZERO ? 0.0 : unscaled(y, power, centre) * 1e6;
-    return den != 0.0 && unscaled(den, power, centre) < 1e-6 ? small : ratio;
+    const float small = DENOMINATOR == DJ_DENOMINATOR_ZERO ? 0.0 : unscaled(y, power, centre, 1e6);
+    return den != 0.0 && unscaled(den, power, centre, 1.0) < 1e-6 ? small : ratio;
 }
 
 void store_columns(uint at, floats y)
