@@ -300,6 +300,15 @@ void problem_redraw(struct problem *problem, const struct problem_params *params
     draw_call(problem);
 }
 
+/* Whether the products are of float16 factors in cooperative matrices. */
+static bool has_narrow_factors(const struct problem *problem)
+{
+    const struct problem_params *const p = &problem->params;
+    const bool narrow = p->q_type && p->k_type && p->v_type && p->o_type; /* none is float32 */
+    return narrow && harness_device_count() > 0 &&
+           (dj_context_uses(harness_context(0)) & DJ_USE_MATRICES);
+}
+
 static double *solve(const struct problem *problem, const struct twin_attention *t)
 {
     double *o = calloc(twin_o_size(t) + 1, sizeof(*o));
@@ -322,7 +331,7 @@ void problem_solve(struct problem *problem)
     problem->terms = NULL;
     problem->want = solve(problem, &t);
     problem->bound = twin_bound(&t, problem->q, problem->k);
-    if (twin_is_signed(&t)) {
+    if (twin_is_signed(&t) || has_narrow_factors(problem)) {
         t.absolute = 1;
         problem->terms = solve(problem, &t);
     }
@@ -405,15 +414,11 @@ static struct squares sum_squares(const struct problem *problem, const float *go
     return s;
 }
 
-/* Half the distance of the factors' numbers in the products that a problem asks for. */
-static double unit(const struct problem *problem)
+/* What the roundings of factors may make of a sum of squares' elements: of each term 4 times half
+ * the distance of the factors' numbers. */
+static double rounded(const struct problem *problem, const struct squares *s)
 {
-    const struct problem_params *const p = &problem->params;
-    const bool narrow = p->q_type && p->k_type && p->v_type && p->o_type; /* none is float32 */
-    return narrow && harness_device_count() > 0 &&
-                   (dj_context_uses(harness_context(0)) & DJ_USE_MATRICES)
-               ? 0x1p-12
-               : 0x1p-24;
+    return 4 * (has_narrow_factors(problem) ? 0x1p-12 : 0x1p-24) * sqrt(s->terms);
 }
 
 /* The error that n elements of the output may have, relative to their rms. A type's smallest
@@ -421,10 +426,20 @@ static double unit(const struct problem *problem)
 static double allowed(const struct problem *problem, const struct squares *s, size_t n)
 {
     const double floor = problem->twin.type == DJ_FLOAT16 ? 0x1p-25 : 1e-36;
+    const double of_terms = twin_is_signed(&problem->twin) ? rounded(problem, s) : 0;
     if (s->want == 0)
         return 0; /* exactly */
-    return problem->bound +
-           (4 * unit(problem) * sqrt(s->terms) + floor * sqrt((double)n)) / sqrt(s->want);
+    return problem->bound + (of_terms + floor * sqrt((double)n)) / sqrt(s->want);
+}
+
+/* The same of one row of n elements: values may cancel in a row, as weights with signs may in all.
+ */
+static double allowed_of_row(const struct problem *problem, const struct squares *s, size_t n)
+{
+    const double most = 64 * allowed(problem, s, n);
+    if (s->want == 0 || twin_is_signed(&problem->twin) || !has_narrow_factors(problem))
+        return most;
+    return most + rounded(problem, s) / sqrt(s->want);
 }
 
 const char *problem_check(const struct problem *problem, const float *got)
@@ -439,7 +454,7 @@ const char *problem_check(const struct problem *problem, const float *got)
         print_message("# error %.3g, bound %.3g\n", error, allowed(problem, &all, rows * e));
     for (size_t r = 0; r < rows && !text[0]; r++) {
         const struct squares row = sum_squares(problem, got, r * e, e);
-        const double most = 64 * allowed(problem, &row, e);
+        const double most = allowed_of_row(problem, &row, e);
         if (row.error == 0 || sqrt(row.error) <= most * sqrt(row.want))
             continue;
         snprintf(text, sizeof(text),

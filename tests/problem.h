@@ -64,7 +64,8 @@ struct problem {
     struct twin_span *spans, *query_spans;  /* NULL: whole. A test may change them before solving */
     struct dj_attention_params plan_params; /* the plan that solves it */
     double *want;                           /* [B,Tq,H,e], by problem_solve; 0 outside sequences */
-    double *terms;                          /* where weights have signs: the sums of |terms| */
+    double *terms;                          /* where weights have signs or factors are float16: the
+                                             * sums of |terms| */
     double bound;                           /* by problem_solve */
 };
 
@@ -124,7 +125,8 @@ const char *problem_text(const struct problem *problem);
  * that of its own size; rows that are 0 exactly. Where weights have signs, sums of large terms may
  * come out small, and 2^-24 * 4 * rms(sums of |terms|) / rms(output) is added to the bound: the
  * roundings of the terms themselves (2^-12 where the context multiplies matrices of float16: the
- * roundings of their factors). */
+ * roundings of their factors). With such factors that is added for each single row of any map, not
+ * 64 times: one value may be much larger than the others, and cancel. */
 void problem_assert(const struct problem *problem, const float *got, const char *what);
 /* The same as a question: an empty text, or what is wrong (static storage). */
 const char *problem_check(const struct problem *problem, const float *got);
