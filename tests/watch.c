@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What shim.h says of devices: whether promises are kept, and what is alive. */
+/* What shim.h says of devices: whether promises are kept, and what is alive. A call that breaks
+ * one, but for those that make and destroy devices, is answered here and goes no further: drivers
+ * need not bear it. */
 #include "shim.h"
 #include "spirv.h"
 
@@ -104,6 +106,8 @@ static struct {
     uint64_t violations, created, fail_after;
 } watch = {.lock = PTHREAD_MUTEX_INITIALIZER, .fail_after = UINT64_MAX};
 
+static _Thread_local uint64_t broken; /* promises, by this thread's calls */
+
 void watch_broken(const char *format, ...)
 {
     char text[512];
@@ -113,6 +117,7 @@ void watch_broken(const char *format, ...)
     va_end(args);
     fprintf(stderr, "# beyond what the device promised: %s\n", text);
     __atomic_fetch_add(&watch.violations, 1, __ATOMIC_RELAXED);
+    broken++;
 }
 
 uint64_t shim_violations(void)
@@ -405,9 +410,10 @@ static void check_layout(const struct device *device, const VkPipelineLayoutCrea
         Vk##type *made) \
     { \
         struct device *const device = device_of(handle); \
+        const uint64_t before = broken; \
         check(device, info); \
         memset(made, 0x5a, sizeof *made); \
-        if (refused()) \
+        if (refused() || broken != before) \
             return VK_ERROR_OUT_OF_DEVICE_MEMORY; \
         const VkResult code = real.vkCreate##type(handle, info, allocator, made); \
         if (code == VK_SUCCESS) \
@@ -524,11 +530,12 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_pipelines(VkDevice handle, VkPipeli
                                                        VkPipeline *made)
 {
     struct device *const device = device_of(handle);
+    const uint64_t before = broken;
     for (uint32_t i = 0; i < pipelines; i++) {
         check_stage(device, &infos[i].stage);
         made[i] = VK_NULL_HANDLE;
     }
-    if (refused())
+    if (refused() || broken != before)
         return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     const VkResult code =
         real.vkCreateComputePipelines(handle, cache, pipelines, infos, allocator, made);
@@ -551,6 +558,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL allocate_memory(VkDevice handle,
                                                       VkDeviceMemory *made)
 {
     struct device *const device = device_of(handle);
+    const uint64_t before = broken;
     VkMemoryAllocateInfo changed = *info;
     const bool unmappable = device->memory_type != UINT32_MAX && info->memoryTypeIndex == 0;
     if (device->memory_type != UINT32_MAX) {
@@ -563,7 +571,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL allocate_memory(VkDevice handle,
     if (device->alive[KIND_Memory] >= device->limits.maxMemoryAllocationCount)
         watch_broken("%" PRId64 " allocations", device->alive[KIND_Memory] + 1);
     memset(made, 0x5a, sizeof *made);
-    if (refused()) /* a device short of memory would be offered another type */
+    if (refused() || broken != before) /* a device short of memory would be offered another type */
         return VK_ERROR_OUT_OF_HOST_MEMORY;
     const VkResult code = real.vkAllocateMemory(handle, &changed, allocator, made);
     if (code == VK_SUCCESS)
@@ -593,8 +601,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL map_memory(VkDevice handle, VkDeviceMemory
     if (unmappable)
         watch_broken("memory is mapped that the host cannot see");
     *data = (void *)(uintptr_t)16;
-    return refused() ? VK_ERROR_MEMORY_MAP_FAILED
-                     : real.vkMapMemory(handle, memory, offset, size, flags, data);
+    return refused() || unmappable ? VK_ERROR_MEMORY_MAP_FAILED
+                                   : real.vkMapMemory(handle, memory, offset, size, flags, data);
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL bind_memory(VkDevice handle, VkBuffer buffer,
@@ -653,8 +661,10 @@ static VKAPI_ATTR void VKAPI_CALL update_sets(VkDevice handle, uint32_t writes,
                                               const VkWriteDescriptorSet *write, uint32_t copies,
                                               const VkCopyDescriptorSet *copy)
 {
+    const uint64_t before = broken;
     check_writes(device_of(handle), writes, write);
-    real.vkUpdateDescriptorSets(handle, writes, write, copies, copy);
+    if (broken == before)
+        real.vkUpdateDescriptorSets(handle, writes, write, copies, copy);
 }
 
 static VKAPI_ATTR void VKAPI_CALL push_set(VkCommandBuffer command, VkPipelineBindPoint point,
@@ -662,10 +672,12 @@ static VKAPI_ATTR void VKAPI_CALL push_set(VkCommandBuffer command, VkPipelineBi
                                            const VkWriteDescriptorSet *write)
 {
     const struct device *const device = device_of(command);
+    const uint64_t before = broken;
     if (!device->push_descriptors)
         watch_broken("vkCmdPushDescriptorSetKHR, which is not enabled");
     check_writes(device, writes, write);
-    real.vkCmdPushDescriptorSetKHR(command, point, layout, set, writes, write);
+    if (broken == before)
+        real.vkCmdPushDescriptorSetKHR(command, point, layout, set, writes, write);
 }
 
 static VKAPI_ATTR void VKAPI_CALL push_constants(VkCommandBuffer command, VkPipelineLayout layout,
@@ -675,7 +687,8 @@ static VKAPI_ATTR void VKAPI_CALL push_constants(VkCommandBuffer command, VkPipe
     const uint32_t most = device_of(command)->limits.maxPushConstantsSize;
     if (offset + size > most)
         watch_broken("push constants to byte %u of %u", offset + size, most);
-    real.vkCmdPushConstants(command, layout, stages, offset, size, values);
+    else
+        real.vkCmdPushConstants(command, layout, stages, offset, size, values);
 }
 
 static VKAPI_ATTR void VKAPI_CALL dispatch(VkCommandBuffer command, uint32_t x, uint32_t y,
@@ -684,7 +697,8 @@ static VKAPI_ATTR void VKAPI_CALL dispatch(VkCommandBuffer command, uint32_t x, 
     const uint32_t *const most = device_of(command)->limits.maxComputeWorkGroupCount;
     if (x > most[0] || y > most[1] || z > most[2])
         watch_broken("a dispatch of %u x %u x %u workgroups", x, y, z);
-    real.vkCmdDispatch(command, x, y, z);
+    else
+        real.vkCmdDispatch(command, x, y, z);
 }
 
 PFN_vkVoidFunction watch_function(const char *name)
