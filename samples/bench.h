@@ -18,8 +18,7 @@ enum {
     BENCH_CHECK_STEPS = 70, /* decoding is checked over these: more than any tile or fold of 64 */
     BENCH_MAX_CASES = 64,
     BENCH_MAX_KERNELS = 12,
-    BENCH_KERNEL_RUNS = 5,      /* for the times of kernels; the one of median length is told */
-    BENCH_SOFTMAX_SECONDS = 10, /* longer repetitions of softmax must be asked for */
+    BENCH_KERNEL_RUNS = 5, /* at most, for the times of kernels; the one of median length is told */
 };
 
 /* What was asked for; NULL and 0: nothing said. */
@@ -66,10 +65,10 @@ struct bench_case {
 /* The cases that were asked for, at most BENCH_MAX_CASES. Returns an enum program_exit. */
 int bench_choose(const struct settings *settings, struct bench_case *cases, size_t *count);
 
-/* Repeats a case as bench_repeat does, 0: at least 5 times and a second. */
-dj_result bench_repeat_case(const struct bench_case *c, uint64_t repeat,
-                            dj_result (*run)(void *user, struct bench_time *time), void *user,
-                            struct bench_times *times);
+/* Repeats a case as bench_repeat does, 0: at least 5 times and for bench_gpu_seconds. */
+dj_result bench_repeat_case(const struct bench_gpu *gpu, const struct bench_case *c,
+                            uint64_t repeat, dj_result (*run)(void *user, struct bench_time *time),
+                            void *user, struct bench_times *times);
 
 /* Runs a case a few times more, by a recorder with timings, of a size that is enough for the call,
  * in place of *recorder, for the case's kernels. */

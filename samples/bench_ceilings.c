@@ -17,7 +17,6 @@ enum {
     WAYS = 3,
     COPIES = 12, /* at least, all ways together */
     RUNS = 20,
-    LEAST_SECONDS = 1,
     LOAD = 16,          /* bytes; of bench_copy.comp, as are */
     COPY_GROUP = 128,   /* invocations */
     GROUP = 64,         /* invocations of bench_fma.comp */
@@ -269,10 +268,9 @@ static dj_result time_arithmetic(struct bench_gpu *gpu, const struct arithmetic 
         result = check_sums(arithmetic, sums, &right);
     while (result == DJ_SUCCESS && seconds < run_seconds && rounds < MAX_ROUNDS)
         result = run_rounds(gpu, arithmetic, kernel, rounds *= 2, &seconds);
-    /* and for long enough that on a busy machine some of them have all processors */
     const double start = program_seconds();
-    for (int i = 0;
-         result == DJ_SUCCESS && right && (i < RUNS || program_seconds() - start < LEAST_SECONDS);
+    for (int i = 0; result == DJ_SUCCESS && right &&
+                    (i < RUNS || program_seconds() - start < bench_gpu_seconds(gpu));
          i++) {
         result = run_rounds(gpu, arithmetic, kernel, rounds, &seconds);
         *rate = fmax(*rate, arithmetic->flops * rounds / seconds);

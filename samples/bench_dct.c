@@ -113,7 +113,7 @@ int bench_measure_dct(struct bench_gpu *gpu, uint64_t repeat, struct bench_case 
     if (result == DJ_SUCCESS)
         code = bench_judge(c, error, 1e-6);
     if (result == DJ_SUCCESS && !code)
-        result = bench_repeat_case(c, repeat, run_once, &w, &c->times);
+        result = bench_repeat_case(gpu, c, repeat, run_once, &w, &c->times);
     if (result == DJ_SUCCESS && !code)
         result = bench_time_kernels(gpu, &w.needs, &w.recorder, run_once, &w, c);
     if (result != DJ_SUCCESS)

@@ -266,6 +266,11 @@ void bench_gpu_destroy(struct bench_gpu *gpu)
         vkDestroyInstance(gpu->instance, NULL);
 }
 
+double bench_gpu_seconds(const struct bench_gpu *gpu)
+{
+    return gpu->info.type == DJ_DEVICE_CPU ? 1 : 0.3;
+}
+
 dj_result bench_gpu_begin(struct bench_gpu *gpu, dj_recorder *recorder)
 {
     const VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,

@@ -40,6 +40,10 @@ struct bench_time {
 int bench_gpu_create(const char *device, struct bench_gpu *gpu);
 void bench_gpu_destroy(struct bench_gpu *gpu);
 
+/* For how long something is to be repeated at least. On a CPU device that is a second: on a busy
+ * machine some of the repetitions should have all processors. */
+double bench_gpu_seconds(const struct bench_gpu *gpu);
+
 /* Begins the command buffer with a timestamp; the recorder (NULL: none) then records into it. */
 dj_result bench_gpu_begin(struct bench_gpu *gpu, dj_recorder *recorder);
 

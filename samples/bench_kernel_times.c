@@ -60,15 +60,18 @@ dj_result bench_time_kernels(const struct bench_gpu *gpu, const struct dj_needs 
     const struct dj_recorder_params params = {
         .dispatches = needs->dispatches, .timings = DJ_ON, .ring_size = needs->ring_size};
     dj_recorder *const untimed = *recorder;
-    const uint64_t count = c->times.count < BENCH_KERNEL_RUNS ? c->times.count : BENCH_KERNEL_RUNS;
+    const uint64_t most = c->times.count < BENCH_KERNEL_RUNS ? c->times.count : BENCH_KERNEL_RUNS;
     struct kernels runs[BENCH_KERNEL_RUNS] = {{.count = 0}};
     struct bench_time time;
+    const double start = program_seconds();
+    uint64_t count = 0;
     dj_result result = dj_recorder_create(gpu->context, &params, recorder);
-    for (uint64_t i = 0; result == DJ_SUCCESS && i < count; i++) {
+    while (result == DJ_SUCCESS && count < most &&
+           (count == 0 || program_seconds() - start < bench_gpu_seconds(gpu))) {
         program_progress("%s %" PRIu64 ": its kernels", bench_kinds[c->kind], c->tokens);
         result = run(user, &time);
         if (result == DJ_SUCCESS)
-            result = read(*recorder, &runs[i]);
+            result = read(*recorder, &runs[count++]);
     }
     dj_recorder_destroy(recorder);
     *recorder = untimed;

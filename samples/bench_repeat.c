@@ -32,7 +32,7 @@ static void summarise(double *seconds, double *wall, uint64_t count, struct benc
         times->spread = (times->third - times->first) / times->median;
 }
 
-dj_result bench_repeat(const char *label, uint64_t repeat, uint64_t least,
+dj_result bench_repeat(const char *label, uint64_t repeat, uint64_t least, double duration,
                        dj_result (*run)(void *user, struct bench_time *time), void *user,
                        struct bench_times *times)
 {
@@ -42,7 +42,7 @@ dj_result bench_repeat(const char *label, uint64_t repeat, uint64_t least,
     struct bench_time time = {0};
     *times = (struct bench_times){0};
     while (result == DJ_SUCCESS && count < BENCH_MAX_REPEATS &&
-           (repeat ? count < repeat : count < least || total < 1)) {
+           (repeat ? count < repeat : count < least || total < duration)) {
         if (count % 16 == 0 || time.wall > 0.1)
             program_progress("%s: repetition %" PRIu64, label, count + 1);
         result = run(user, &time);

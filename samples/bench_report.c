@@ -61,7 +61,7 @@ void bench_print_row(const struct bench_case *c)
            bench_kinds[c->kind], system_name(c), dtype_names[c->type], c->batch, c->heads,
            c->key_heads, c->dim, c->value_dim, c->tokens);
     if (c->skipped > 0) {
-        printf(" skipped: a repetition would take about %.0f s\n", c->skipped);
+        printf(" skipped: a repetition would take about %.2g s\n", c->skipped);
         return;
     }
     printf(" %11.4f %6.1f%% %11.4f %11.4f %9.0f %8.2f %9.3f", 1e3 * t->median, 1e2 * t->spread,

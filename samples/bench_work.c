@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-    READ_CHUNK = 1 << 16, /* elements */
+    READ_CHUNK = 1 << 20, /* elements */
     SOFTMAX_ROWS = 64,    /* about so many rows of exact softmax are checked: each costs O(T) */
 };
 
@@ -319,7 +319,7 @@ int bench_measure_attention(struct bench_gpu *gpu, uint64_t repeat, struct bench
         struct dj_needs needs;
         result = count_work(&w, &needs, c);
         if (result == DJ_SUCCESS) /* the check has warmed everything up */
-            result = bench_repeat_case(c, repeat, run_once, &w, &c->times);
+            result = bench_repeat_case(gpu, c, repeat, run_once, &w, &c->times);
         if (result == DJ_SUCCESS)
             result = bench_time_kernels(gpu, &needs, &w.recorder, run_once, &w, c);
         if (result != DJ_SUCCESS)

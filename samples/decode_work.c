@@ -394,7 +394,7 @@ static dj_result time_steps(struct work *w, struct decode_result *r)
         w->slots_in = w->slots_out;
     }
     return result == DJ_SUCCESS
-               ? bench_repeat(label, w->run->repeat, LEAST_REPEATS, run_step, w, &r->times)
+               ? bench_repeat(label, w->run->repeat, LEAST_REPEATS, 1, run_step, w, &r->times)
                : result;
 }
 
