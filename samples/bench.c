@@ -52,6 +52,8 @@ static const char help[] =
     "WDCF), and in decode the state, read and written. Only 2-byte elements are held against the\n"
     "matrices' peak.\n"
     "\n"
+    "Interrupted (SIGINT, SIGTERM), it prints and writes what it has so far.\n"
+    "\n"
     "options:\n"
     "  --case CASE        prefill, decode, softmax, dct, features, or all; default prefill and "
     "decode\n"
@@ -132,14 +134,14 @@ dj_result bench_repeat_case(const struct bench_gpu *gpu, const struct bench_case
     return bench_repeat(label, repeat, MIN_REPEATS, bench_gpu_seconds(gpu), run, user, times);
 }
 
-/* Measures the cases and prints the table's rows as they come. */
+/* Measures the cases, until interrupted, and prints the table's rows as they come. */
 static int measure_cases(struct bench_gpu *gpu, const struct settings *s,
                          const struct bench_ceilings *ceilings, struct bench_case *cases,
                          size_t count)
 {
     const struct bench_case *softmax = NULL; /* the last one measured */
     const double longest = gpu->info.type == DJ_DEVICE_CPU ? cpu_softmax : gpu_softmax;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !program_interrupted(); i++) {
         struct bench_case *const c = &cases[i];
         const bool is_softmax = c->kind == BENCH_SOFTMAX;
         if (is_softmax && expect(softmax, c->tokens) > longest) {
@@ -158,6 +160,32 @@ static int measure_cases(struct bench_gpu *gpu, const struct settings *s,
     return PROGRAM_SUCCESS;
 }
 
+static bool has_results(const struct bench_case *cases, size_t count)
+{
+    size_t i = 0;
+    while (i < count && cases[i].times.count == 0)
+        i++;
+    return i < count;
+}
+
+static int write_results(const struct bench_gpu *gpu, const struct settings *s,
+                         const struct bench_ceilings *ceilings, const struct bench_case *cases,
+                         size_t count)
+{
+    int code = bench_write_json(gpu, ceilings, cases, count, s->output);
+#if DJ_BENCH_CHARTS
+    if (!code)
+        code = bench_draw(gpu, cases, count, s->output);
+#endif
+    if (!code && !s->json)
+        printf("\nwritten to %s: bench.json%s\n", s->output,
+               DJ_BENCH_CHARTS ? ", and the figure where whole sequences of several lengths were "
+                                 "measured"
+                               : "");
+    return code;
+}
+
+/* Interrupted, it tells what it has. */
 static int measure_all(struct bench_gpu *gpu, const struct settings *s, struct bench_case *cases,
                        size_t count)
 {
@@ -172,17 +200,8 @@ static int measure_all(struct bench_gpu *gpu, const struct settings *s, struct b
     code = code ? code : measure_cases(gpu, s, &ceilings, cases, count);
     if (!code && s->json)
         code = bench_print_json(gpu, &ceilings, cases, count);
-    if (!code && s->output)
-        code = bench_write_json(gpu, &ceilings, cases, count, s->output);
-#if DJ_BENCH_CHARTS
-    if (!code && s->output)
-        code = bench_draw(gpu, cases, count, s->output);
-#endif
-    if (!code && s->output && !s->json)
-        printf("\nwritten to %s: bench.json%s\n", s->output,
-               DJ_BENCH_CHARTS ? ", and the figure where whole sequences of several lengths were "
-                                 "measured"
-                               : "");
+    if (!code && s->output && has_results(cases, count))
+        code = write_results(gpu, s, &ceilings, cases, count);
     return code;
 }
 
@@ -224,6 +243,7 @@ int main(int argc, char **argv)
         return code;
 
     struct bench_gpu gpu;
+    program_catch_interrupts();
     code = bench_gpu_create(s.device, &gpu);
     bool made = false;
     if (!code && s.output)
@@ -233,7 +253,7 @@ int main(int argc, char **argv)
     code = code ? code : measure_all(&gpu, &s, cases, count);
     if (!code && !s.no_cache)
         (void)program_cache_save(gpu.context);
-    if (code && made)
+    if (made && (code || program_interrupted()))
         (void)rmdir(s.output); /* if there is nothing in it */
     code = bench_gpu_validated(&gpu, code);
     bench_gpu_destroy(&gpu);

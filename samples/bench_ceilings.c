@@ -270,7 +270,8 @@ static dj_result time_arithmetic(struct bench_gpu *gpu, const struct arithmetic 
         result = run_rounds(gpu, arithmetic, kernel, rounds *= 2, &seconds);
     const double start = program_seconds();
     for (int i = 0; result == DJ_SUCCESS && right &&
-                    (i < RUNS || program_seconds() - start < bench_gpu_seconds(gpu));
+                    (i < RUNS || program_seconds() - start < bench_gpu_seconds(gpu)) &&
+                    (i == 0 || !program_interrupted());
          i++) {
         result = run_rounds(gpu, arithmetic, kernel, rounds, &seconds);
         *rate = fmax(*rate, arithmetic->flops * rounds / seconds);

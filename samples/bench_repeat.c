@@ -42,7 +42,8 @@ dj_result bench_repeat(const char *label, uint64_t repeat, uint64_t least, doubl
     struct bench_time time = {0};
     *times = (struct bench_times){0};
     while (result == DJ_SUCCESS && count < BENCH_MAX_REPEATS &&
-           (repeat ? count < repeat : count < least || total < duration)) {
+           (repeat ? count < repeat : count < least || total < duration) &&
+           (count == 0 || !program_interrupted())) {
         if (count % 16 == 0 || time.wall > 0.1)
             program_progress("%s: repetition %" PRIu64, label, count + 1);
         result = run(user, &time);

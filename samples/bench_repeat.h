@@ -21,8 +21,8 @@ struct bench_times {
     uint64_t count;
 };
 
-/* Runs it `repeat` times, 0: at least `least` times and for so many seconds. label: of the line of
- * progress. */
+/* Runs it `repeat` times, 0: at least `least` times and for so many seconds; after an interrupt no
+ * more, but once. label: of the line of progress. */
 dj_result bench_repeat(const char *label, uint64_t repeat, uint64_t least, double duration,
                        dj_result (*run)(void *user, struct bench_time *time), void *user,
                        struct bench_times *times);

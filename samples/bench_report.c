@@ -162,6 +162,8 @@ static cJSON *make_json(const struct bench_gpu *gpu, const struct bench_ceilings
     cJSON_AddStringToObject(root, "driver", gpu->info.driver);
     if (ceilings->copy > 0)
         add_ceilings(root, ceilings);
+    if (program_interrupted())
+        cJSON_AddTrueToObject(root, "interrupted");
     cJSON *const results = cJSON_AddArrayToObject(root, "results");
     for (size_t i = 0; i < count; i++)
         if (cases[i].times.count > 0)
