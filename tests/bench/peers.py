@@ -1,16 +1,29 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""PyTorch's attention on the CPU, at the shapes of dijiang-bench --suite cpu.
+"""PyTorch's attention, at the shapes of dijiang-bench's suites.
 
 usage: peers.py [--threads N] [--json] [TOKENS ...]     default 1024 2048 4096 8192
+       peers.py --device cuda [--turns N] [--json] [TOKENS ...]     default 2048 16384
 
-One sequence, 8 heads, d = e = 64, float32, causal:
+On the CPU: one sequence, 8 heads, d = e = 64, float32, causal:
   chunked    linear attention in chunks of 64 tokens, exponential features of a DCT-II (DiJiang's
              WDCF) with its denominator; the way of flash-linear-attention, in plain PyTorch
   sdpa       torch.nn.functional.scaled_dot_product_attention
   quadratic  the form of the paper's code: a T x T matrix of feature products, masked
 The first two are compared with the recurrence or the definition in double precision before they are
 timed, on the last token. Minimum and median of at least 5 runs and a second.
+
+On a GPU: four sequences, 16 heads, d = e = 64, float16, causal; medians of triton's do_bench:
+  chunk, fused_chunk   flash-linear-attention's, where fla can be imported (PYTHONPATH will do): its
+             sums, without a map or a denominator, beside dijiang's identity; and normalized, which
+             divides them, beside WDCF, which has a map besides
+  sdpa       torch.nn.functional.scaled_dot_product_attention, beside WDCF
+  copy       of 512 MiB, beside what dijiang-bench measures the device by
+In each turn (default 2) dijiang-bench of $DIJIANG_BUILD (default: build) runs on the same card
+after them, with DIJIANG_MATRICES and all as the environment has it; "to dijiang" is their time by
+its. The error is that of the last token, against the definition in double precision. do_bench
+clears the cache before each run, which dijiang-bench does not: that may help it where tensors are
+as small as caches. Without a CUDA device or triton it says so, and exits with 77.
 """
 import argparse
 import json
@@ -92,13 +105,25 @@ def measure(name, function, tokens):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="PyTorch's attention on the CPU")
-    parser.add_argument("tokens", type=int, nargs="*", default=[1024, 2048, 4096, 8192])
-    parser.add_argument("--threads", type=int, default=0)
+    parser = argparse.ArgumentParser(description="PyTorch's attention beside dijiang's")
+    parser.add_argument("tokens", type=int, nargs="*")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="on the CPU")
+    parser.add_argument("--turns", type=int, default=2, help="on a GPU")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    defaults = {"cpu": [1024, 2048, 4096, 8192], "cuda": [2048, 16384]}
+    options.tokens = options.tokens or defaults[options.device]
     if any(tokens < CHUNK or tokens % CHUNK for tokens in options.tokens):
         parser.error(f"tokens must be multiples of {CHUNK}")
+    if options.device == "cuda":
+        import peers_cuda
+        reason = peers_cuda.reason_to_skip()
+        if reason:
+            print(f"peers.py: skipped: {reason}", file=sys.stderr)
+            sys.exit(77)
+        peers_cuda.run(options.tokens, options.turns, options.json)
+        return
     if options.threads:
         torch.set_num_threads(options.threads)
     results = []
