@@ -103,9 +103,10 @@ static dj_result create_matrix(struct dj_attention *plan)
     dj_result result = DJ_ERROR_OUT_OF_HOST_MEMORY;
     if (matrix != NULL && halves != NULL &&
         (!transform || dj_projection_matrix(plan->projection, matrix))) {
-        for (size_t i = 0; i < count; i++) {
-            halves[i] = to_half(matrix[i]);
-            halves[count + i] = to_half(matrix[i] - from_half(halves[i]));
+        for (size_t i = 0; i < count; i++) { /* features' rows become columns */
+            const float entry = matrix[i % plan->dim * plan->features + i / plan->dim];
+            halves[i] = to_half(entry);
+            halves[count + i] = to_half(entry - from_half(halves[i]));
         }
         result = dj_buffer_create_table(plan->context, halves, 2 * count * sizeof *halves,
                                         "chunked matrix", &plan->chunked.matrix);

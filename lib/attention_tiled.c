@@ -7,6 +7,7 @@
 #include "part.h"
 #include "pipeline.h"
 #include "shaders.h"
+#include "tuning.h"
 
 #include <math.h>
 
@@ -277,8 +278,9 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
                                     .values = {dj_projection_width(plan->projection),
                                                plan->features,
                                                plain ? kind->plain_feature : kind->feature, 0}};
-    const struct dj_constants scan = {.count = 3,
-                                      .values = {plan->features, plan->value_dim, decay}};
+    const struct dj_constants scan = {.count = 4,
+                                      .values = {plan->features, plan->value_dim, decay,
+                                                 dj_tuning_of(context->info.type)->scan_ahead}};
     dj_result result =
         dj_pipeline_get(context, &dj_shader_features, &features, &plan->tiled.query_features);
     features.values[3] = plan->key_normalise;

@@ -10,9 +10,12 @@
  * worth more than twice as many workgroups (docs/performance.md). A plan does not know its
  * sequences. */
 static const struct dj_tuning of_cpu = {
-    .step_fewest = 8, .step_most = 8, .two_strips = 4, .resident = true};
-static const struct dj_tuning of_gpu = {
-    .step_fewest = 64, .step_most = 128, .two_strips = UINT32_MAX, .resident = false};
+    .step_fewest = 8, .step_most = 8, .scan_ahead = 1, .two_strips = 4, .resident = true};
+static const struct dj_tuning of_gpu = {.step_fewest = 64,
+                                        .step_most = 128,
+                                        .scan_ahead = 4,
+                                        .two_strips = UINT32_MAX,
+                                        .resident = false};
 
 const struct dj_tuning *dj_tuning_of(uint32_t device_type)
 {

@@ -40,7 +40,7 @@ layout(constant_id = 11) const uint K = 16;
 
 const uint THREADS = DJ_CHUNK_THREADS, SUBGROUPS = THREADS / SUBGROUP;
 const bool LINEAR = (OPTIONS & DJ_CHUNK_LINEAR) != 0;
-const bool TRANSFORM = (OPTIONS & DJ_CHUNK_TRANSFORM) != 0; /* by a matrix [DIM][FEATURES] */
+const bool TRANSFORM = (OPTIONS & DJ_CHUNK_TRANSFORM) != 0; /* by a matrix */
 const uint WIDEST = DIM > FEATURES ? DIM : FEATURES;
 const uint ROW = ((WIDEST > CHUNK ? WIDEST : CHUNK) + 8) / 8; /* uint4 from row to row */
 const uint VALUE_ROW = (COLUMNS + 8) / 8;
@@ -48,6 +48,7 @@ const float WEIGHT_BITS = 13.0, WEIGHT_UNSCALE = 1.0 / 8192.0;
 const float NONE = -20000.0; /* the code of nothing */
 const float LIMIT = 1000.0;  /* of codes */
 const float NEVER = -1.0e5;  /* exponent of weights that are 0 */
+const float LARGE = 5.0;     /* of numbers times the largest factor: exponents of 2 */
 
 PUSH(chunk_push)
 BUFFER_ALIGNED(0, readonly, Queries, uvec4, queries, 16)
@@ -56,7 +57,7 @@ BUFFER_ALIGNED(2, readonly, Values, uvec4, values_in, 16)
 BUFFER_ALIGNED(3, writeonly, Outputs, uvec4, outputs, 16)
 BUFFER_ALIGNED(4, , Records, float, records, 16)
 BUFFER(5, readonly, Tables, float, tables)
-BUFFER_ALIGNED(6, readonly, Matrix, uvec4, matrix, 16) /* [DIM][FEATURES] of float16, then what those lack */
+BUFFER_ALIGNED(6, readonly, Matrix, uvec4, matrix, 16) /* [FEATURES][DIM] of float16, then what those lack */
 #define SPANS 7
 #include "spans.glsl"
 
@@ -93,23 +94,28 @@ uint tile_column(uint rows, uint columns, uint i)
 #define TILE(rows, columns) (s * TILES(rows, columns) + n)
 #define TILE_COUNT(rows, columns) (STRIPS(rows) * TILES(rows, columns))
 
-/* Sections of `rows`: keys, then queries. */
-shared uvec4 rows[SECTIONS * CHUNK * ROW];
+/* Sections of what is per row: keys, then, where there are SECTIONS 2, queries. */
+const uint KEYS = 0, QUERIES = 1;
+const uint SECTION = CHUNK * ROW; /* of `rows` */
+shared uvec4 rows[SECTIONS * SECTION];
 shared uvec4 values[CHUNK * VALUE_ROW];
 shared float partial[THREADS * 8];
 shared float factor_of[FEATURES], bias_of[FEATURES];       /* code = factor y + bias */
 shared float peak[FEATURES], norm[FEATURES];                /* R, z */
 shared float next_peak[FEATURES];                           /* R with the chunk's keys */
 shared float rescale[FEATURES];                             /* 2^(R before - R) */
-shared float key_bias[FEATURES], key_row_bias[CHUNK];       /* exponents of weights, added to the features' */
+shared float feature_bias[SECTIONS * FEATURES];             /* exponents added to features' for weights */
+shared float row_bias[SECTIONS * CHUNK];
 shared uint first_spoiled[COLUMNS];                         /* the first value of a column that is no number */
 shared float spoil[COLUMNS];                                /* 0, or NaN where there is one */
 shared uint narrow, spoiled;                                /* not 0: tokens are to be taken one by one; there is one */
+shared uint large[2];                                       /* of this chunk and the next; not 0: see LARGE */
 
 uint t, head, first_token, count; /* of the chunk */
 
 SUMS sums_of[TILE_COUNT(FEATURES, COLUMNS)];
-SUMS keys_of[TILE_COUNT(CHUNK, FEATURES)];
+SUMS features_of[SECTIONS * TILE_COUNT(CHUNK, FEATURES)];
+#define FEATURE_TILE(section) ((section) * TILE_COUNT(CHUNK, FEATURES) + TILE(CHUNK, FEATURES))
 
 float half_at(uvec4 eight, uint i)
 {
@@ -117,42 +123,76 @@ float half_at(uvec4 eight, uint i)
     return two[i % 2];
 }
 
-/* Rows of a tensor from an element on, 8 numbers at once; 0 beyond the last. */
-#define LOAD_ROWS(target, to, stride, source, from, step, width) \
-    [[unroll]] for (uint i = t; i < CHUNK * (width) / 8; i += THREADS) { \
-        const uint line = i / ((width) / 8), eight = i % ((width) / 8); \
-        target[(to) + line * (stride) + eight] = \
-            line < count ? source.data[((from) + line * (step)) / 8 + eight] : uvec4(0); \
+/* A chunk's rows of a tensor from an element on, 8 numbers at once, 0 beyond the last: to registers, so that
+ * all are under way together, and from there to shared memory. */
+#define LOADS(width) ((CHUNK * (width) / 8 + THREADS - 1) / THREADS)
+#define LOAD_ROWS(taken, source, from, step, width) \
+    uvec4 taken[LOADS(width)]; \
+    [[unroll]] for (uint l = 0; l < LOADS(width); l++) { \
+        const uint i = l * THREADS + t, row = i / ((width) / 8), at = i % ((width) / 8); \
+        taken[l] = row < count ? source.data[((from) + row * (step)) / 8 + at] : uvec4(0); \
+    }
+#define STORE_ROWS(taken, target, to, stride, width) \
+    [[unroll]] for (uint l = 0; l < LOADS(width); l++) { \
+        const uint i = l * THREADS + t, row = i / ((width) / 8), at = i % ((width) / 8); \
+        if (row < CHUNK) \
+            target[(to) + row * (stride) + at] = taken[l]; \
     }
 
-/* Products with the matrix, which is in two parts: float16 numbers, and what they lack. */
-#define PROJECT(result, section) \
-    { \
-        EACH_STRIP(CHUNK) { \
-            const uint at = (section) * CHUNK * ROW + strip_row(CHUNK, s) * ROW; \
-            if (TRANSFORM) { \
-                EACH_TILE(CHUNK, FEATURES) result[TILE(CHUNK, FEATURES)] = SUMS(0.0); \
-                [[unroll]] for (uint k = 0; k < DIM; k += K) { \
-                    LEFT a; \
-                    coopMatLoad(a, rows, at + k / 8, ROW, BY_ROW); \
-                    EACH_TILE(CHUNK, FEATURES) { \
-                        const uint from = (k * FEATURES + tile_column(CHUNK, FEATURES, n)) / 8; \
-                        RIGHT b; \
-                        coopMatLoad(b, matrix.data, from, FEATURES / 8, BY_ROW); \
-                        result[TILE(CHUNK, FEATURES)] = coopMatMulAdd(a, b, result[TILE(CHUNK, FEATURES)]); \
-                        coopMatLoad(b, matrix.data, from + DIM * FEATURES / 8, FEATURES / 8, BY_ROW); \
-                        result[TILE(CHUNK, FEATURES)] = coopMatMulAdd(a, b, result[TILE(CHUNK, FEATURES)]); \
-                    } \
-                } \
-            } else { \
-                EACH_TILE(CHUNK, FEATURES) { \
-                    HALVES x; \
-                    coopMatLoad(x, rows, at + tile_column(CHUNK, FEATURES, n) / 8, ROW, BY_ROW); \
-                    result[TILE(CHUNK, FEATURES)] = SUMS(x); \
-                } \
-            } \
-        } \
+/* The size of numbers, as bits of float16, above which the matrix's 11 bits are too few: an error of 2^-12
+ * in each, with terms of any sign, is then 2^-10 of an exponent of e at most. */
+uint large_bits;
+bool is_large;
+
+void find_large(uvec4 eight)
+{
+    uint largest = 0;
+    [[unroll]] for (uint n = 0; n < 4; n++)
+        largest = max(largest, max(eight[n] & 0x7fffu, eight[n] >> 16 & 0x7fffu));
+    is_large = is_large || largest > large_bits;
+}
+#define FIND_LARGE(taken) [[unroll]] for (uint l = 0; TRANSFORM && l < LOADS(DIM); l++) find_large(taken[l]);
+
+/* Products with the matrix, of which float16 numbers hold 11 bits: of rows of numbers above a limit those
+ * that they lack, too. */
+void project(uint chunk)
+{
+    const bool exactly = large[chunk % 2] != 0;
+    EACH_STRIP(CHUNK) {
+        const uint row = strip_row(CHUNK, s) * ROW;
+        if (!TRANSFORM) {
+            [[unroll]] for (uint section = 0; section < SECTIONS; section++) {
+                EACH_TILE(CHUNK, FEATURES) {
+                    HALVES x;
+                    coopMatLoad(x, rows, section * SECTION + row + tile_column(CHUNK, FEATURES, n) / 8, ROW, BY_ROW);
+                    features_of[FEATURE_TILE(section)] = SUMS(x);
+                }
+            }
+            continue;
+        }
+        [[unroll]] for (uint section = 0; section < SECTIONS; section++) {
+            EACH_TILE(CHUNK, FEATURES)
+                features_of[FEATURE_TILE(section)] = SUMS(0.0);
+        }
+        [[unroll]] for (uint k = 0; k < DIM; k += K) {
+            LEFT a[SECTIONS];
+            [[unroll]] for (uint section = 0; section < SECTIONS; section++)
+                coopMatLoad(a[section], rows, section * SECTION + row + k / 8, ROW, BY_ROW);
+            EACH_TILE(CHUNK, FEATURES) {
+                const uint from = (tile_column(CHUNK, FEATURES, n) * DIM + k) / 8;
+                RIGHT b;
+                coopMatLoad(b, matrix.data, from, DIM / 8, BY_COLUMN);
+                [[unroll]] for (uint section = 0; section < SECTIONS; section++)
+                    features_of[FEATURE_TILE(section)] = coopMatMulAdd(a[section], b, features_of[FEATURE_TILE(section)]);
+                if (exactly) {
+                    coopMatLoad(b, matrix.data, from + DIM * FEATURES / 8, DIM / 8, BY_COLUMN);
+                    [[unroll]] for (uint section = 0; section < SECTIONS; section++)
+                        features_of[FEATURE_TILE(section)] = coopMatMulAdd(a[section], b, features_of[FEATURE_TILE(section)]);
+                }
+            }
+        }
     }
+}
 
 /* A feature from its projected value y: an exponent of 2 or, of LINEAR maps, itself. */
 float feature_of(float y, float factor, float bias)
@@ -189,36 +229,41 @@ float weight_of(float a, float by_feature, float by_row)
 }
 
 /* From projected values to features, whose codes take the rows' place. */
-#define WRITE_CODES(result, section) \
-    EACH_STRIP(CHUNK) EACH_TILE(CHUNK, FEATURES) { \
-        const uint column = tile_column(CHUNK, FEATURES, n); \
-        SUMS factor, bias; \
-        HALVES code; \
-        coopMatLoad(factor, factor_of, column, 0, BY_ROW); \
-        coopMatLoad(bias, bias_of, column, 0, BY_ROW); \
-        [[unroll]] for (uint i = 0; i < factor.length(); i++) { \
-            const float a = feature_of(result[TILE(CHUNK, FEATURES)][i], factor[i], bias[i]); \
-            result[TILE(CHUNK, FEATURES)][i] = a; \
-            code[i] = float16_t(clamp(exponent_code(a), NONE, -NONE)); \
-        } \
-        coopMatStore(code, rows, (section) * CHUNK * ROW + strip_row(CHUNK, s) * ROW + column / 8, ROW, BY_ROW); \
+void write_codes(uint section)
+{
+    EACH_STRIP(CHUNK) EACH_TILE(CHUNK, FEATURES) {
+        const uint column = tile_column(CHUNK, FEATURES, n);
+        SUMS factor, bias;
+        HALVES code;
+        coopMatLoad(factor, factor_of, column, 0, BY_ROW);
+        coopMatLoad(bias, bias_of, column, 0, BY_ROW);
+        [[unroll]] for (uint i = 0; i < factor.length(); i++) {
+            const float a = feature_of(features_of[FEATURE_TILE(section)][i], factor[i], bias[i]);
+            features_of[FEATURE_TILE(section)][i] = a;
+            code[i] = float16_t(clamp(exponent_code(a), NONE, -NONE));
+        }
+        coopMatStore(code, rows, section * SECTION + strip_row(CHUNK, s) * ROW + column / 8, ROW, BY_ROW);
     }
+}
 
-/* Weights in the place of codes: exponents by feature and by row are added. */
-#define WRITE_WEIGHTS(result, section, by_feature, by_row) \
-    EACH_STRIP(CHUNK) { \
-        SUMS of_row; \
-        coopMatLoad(of_row, by_row, strip_row(CHUNK, s), 0, BY_COLUMN); \
-        EACH_TILE(CHUNK, FEATURES) { \
-            const uint column = tile_column(CHUNK, FEATURES, n); \
-            SUMS bias; \
-            HALVES weight; \
-            coopMatLoad(bias, by_feature, column, 0, BY_ROW); \
-            [[unroll]] for (uint i = 0; i < bias.length(); i++) \
-                weight[i] = float16_t(weight_of(result[TILE(CHUNK, FEATURES)][i], bias[i], of_row[i])); \
-            coopMatStore(weight, rows, (section) * CHUNK * ROW + strip_row(CHUNK, s) * ROW + column / 8, ROW, BY_ROW); \
-        } \
+/* Weights in the place of codes. */
+void write_weights(uint section)
+{
+    EACH_STRIP(CHUNK) {
+        const uint row = strip_row(CHUNK, s);
+        SUMS by_row;
+        coopMatLoad(by_row, row_bias, section * CHUNK + row, 0, BY_COLUMN);
+        EACH_TILE(CHUNK, FEATURES) {
+            const uint column = tile_column(CHUNK, FEATURES, n);
+            SUMS by_feature;
+            HALVES weight;
+            coopMatLoad(by_feature, feature_bias, section * FEATURES + column, 0, BY_ROW);
+            [[unroll]] for (uint i = 0; i < by_feature.length(); i++)
+                weight[i] = float16_t(weight_of(features_of[FEATURE_TILE(section)][i], by_feature[i], by_row[i]));
+            coopMatStore(weight, rows, section * SECTION + row * ROW + column / 8, ROW, BY_ROW);
+        }
     }
+}
 
 /* partial[8 of t] = of each of 8 neighbouring columns, `both` over every GROUPS-th row; then of all rows
  * by add_groups. */
@@ -228,11 +273,14 @@ float weight_of(float a, float by_feature, float by_row)
         float total[8]; \
         [[unroll]] for (uint i = 0; i < 8; i++) \
             total[i] = start; \
-        for (uint row = t / ((width) / 8); row < count; row += GROUPS(width)) { \
-            const uvec4 eight = source[row * (stride) + t % ((width) / 8)]; \
-            [[unroll]] for (uint i = 0; i < 8; i++) { \
-                const float x = half_at(eight, i), y = total[i]; \
-                total[i] = both; \
+        [[unroll]] for (uint first = 0; first < CHUNK; first += GROUPS(width)) { \
+            const uint row = first + t / ((width) / 8); \
+            if (row < count) { \
+                const uvec4 eight = source[row * (stride) + t % ((width) / 8)]; \
+                [[unroll]] for (uint i = 0; i < 8; i++) { \
+                    const float x = half_at(eight, i), y = total[i]; \
+                    total[i] = both; \
+                } \
             } \
         } \
         [[unroll]] for (uint i = 0; i < 8; i++) \
@@ -259,7 +307,7 @@ void raise_peak(uint f, float code)
     const float raised = max(norm_peak(f), code > 0.5 * NONE ? ceil(code) : EMPTY);
     next_peak[f] = raised;
     rescale[f] = norm[f] == 0.0 ? 1.0 : exp2i(peak[f] - raised);
-    key_bias[f] = raised < -1.0e30 ? 0.0 : -raised;
+    feature_bias[KEYS * FEATURES + f] = raised < -1.0e30 ? 0.0 : -raised;
 }
 
 /* Takes what raise_peak found: the norm is then at the scale of R. */
@@ -282,7 +330,7 @@ void find_peaks()
         raise_peak(f, code);
     }
     for (uint j = t; j < CHUNK; j += THREADS)
-        key_row_bias[j] = j < count ? WEIGHT_BITS : NEVER;
+        row_bias[KEYS * CHUNK + j] = j < count ? WEIGHT_BITS : NEVER;
 }
 
 /* The norm with the chunk's keys, as they were rounded. */
@@ -325,7 +373,7 @@ void add_sums()
     }
 }
 
-/* Marks of the chunk to come. */
+/* Marks of the chunk to come, as far as rows do not make them while they are loaded. */
 void clear_marks()
 {
     for (uint c = t; c < COLUMNS; c += THREADS)
@@ -370,38 +418,43 @@ void spoil_sums()
     }
 }
 
-/* One token: the features of a section's first row, in float32, partial[] from `to` on. */
-void find_single(uint section, uint to)
+/* One token: its features, in float32, partial[] from section * FEATURES on. */
+void find_single(uint section)
 {
     for (uint f = t; f < FEATURES; f += THREADS) {
         float y = 0.0;
         if (TRANSFORM) {
             [[dont_unroll]] for (uint n = 0; n < DIM; n++) {
-                const uint at = n * FEATURES + f;
+                const uint at = f * DIM + n;
                 const float entry = half_at(matrix.data[at / 8], at % 8) +
                                     half_at(matrix.data[(DIM * FEATURES + at) / 8], at % 8);
-                y += half_at(rows[section * CHUNK * ROW + n / 8], n % 8) * entry;
+                y += half_at(rows[section * SECTION + n / 8], n % 8) * entry;
             }
         } else {
-            y = half_at(rows[section * CHUNK * ROW + f / 8], f % 8);
+            y = half_at(rows[section * SECTION + f / 8], f % 8);
         }
-        partial[to + f] = feature_of(y, factor_of[f], bias_of[f]);
+        partial[section * FEATURES + f] = feature_of(y, factor_of[f], bias_of[f]);
     }
 }
 
-/* A section's first row is made of numbers, all others of 0. */
-#define WRITE_SINGLE(section, number) \
-    for (uint i = t; i < CHUNK * (FEATURES / 8); i += THREADS) { \
-        const uint row = i / (FEATURES / 8), eight = i % (FEATURES / 8); \
-        uvec4 x = uvec4(0); \
-        if (row == 0) { \
-            [[unroll]] for (uint n = 0; n < 4; n++) { \
-                const uint f = eight * 8 + 2 * n; \
-                x[n] = packHalf2x16(vec2(number(f), number(f + 1))); \
-            } \
-        } \
-        rows[(section) * CHUNK * ROW + row * ROW + eight] = x; \
+/* A section's first row is its weights, all others are 0. */
+void write_single(uint section)
+{
+    for (uint i = t; i < CHUNK * (FEATURES / 8); i += THREADS) {
+        const uint row = i / (FEATURES / 8), at = i % (FEATURES / 8);
+        uvec4 eight = uvec4(0);
+        if (row == 0) {
+            float weight[8];
+            [[unroll]] for (uint n = 0; n < 8; n++) {
+                const uint f = section * FEATURES + at * 8 + n;
+                weight[n] = weight_of(partial[f], feature_bias[f], row_bias[section * CHUNK]);
+            }
+            [[unroll]] for (uint n = 0; n < 4; n++)
+                eight[n] = packHalf2x16(vec2(weight[2 * n], weight[2 * n + 1]));
+        }
+        rows[section * SECTION + row * ROW + at] = eight;
     }
+}
 
 void start_sums()
 {
@@ -422,4 +475,11 @@ void load_map()
         factor_of[f] = push.factor * (exponential ? tables.data[table + f] * 1.44269504 : 1.0);
         bias_of[f] = exponential ? tables.data[push.weights + table + f] * 1.44269504 : 0.0;
     }
+    if (t < 2)
+        large[t] = 0;
+    barrier();
+    float largest = 1.0e-3;
+    for (uint f = 0; TRANSFORM && f < FEATURES; f++)
+        largest = max(largest, abs(factor_of[f]));
+    large_bits = packHalf2x16(vec2(min(LARGE / largest, 65504.0), 0.0));
 }

@@ -25,28 +25,14 @@ const uint LANES = THREADS / CHUNK; /* invocations that share a row */
 
 shared uvec4 state[FEATURES * VALUE_ROW];              /* S, of float16 */
 shared float seen_peak[FEATURES];                      /* R of what every row sees */
-shared float query_bias[FEATURES], query_row_bias[CHUNK];
 shared float centre[CHUNK];                            /* c_i */
 shared float row_factor[CHUNK], row_factor_more[CHUNK]; /* from sums to outputs */
 shared float number[CHUNK];                            /* 0, 1, .. */
 shared float largest_value[COLUMNS];
 shared float column_up[COLUMNS], column_down[COLUMNS]; /* the power of two; from sums to scores' scale */
 
-SUMS queries_of[TILE_COUNT(CHUNK, FEATURES)];
 SUMS scores_of[TILE_COUNT(CHUNK, CHUNK)];
 SUMS outputs_of[TILE_COUNT(CHUNK, COLUMNS)];
-
-const uint QUERIES = CHUNK * ROW; /* where they begin in `rows` */
-
-float key_weight(uint f)
-{
-    return weight_of(partial[f], key_bias[f], WEIGHT_BITS);
-}
-
-float query_weight(uint f)
-{
-    return weight_of(partial[FEATURES + f], query_bias[f], query_row_bias[0]);
-}
 
 void load_state(uint record, uint c0)
 {
@@ -74,10 +60,10 @@ void load_state(uint record, uint c0)
         number[i] = float(i);
 }
 
-/* query_bias, and R of what every row sees, given the code of the chunk's first key. */
+/* The exponent of queries' weights, and R of what every row sees, given the code of the chunk's first key. */
 void describe_peak(uint f, float first_code)
 {
-    query_bias[f] = next_peak[f] < -1.0e30 ? NEVER : next_peak[f];
+    feature_bias[QUERIES * FEATURES + f] = next_peak[f] < -1.0e30 ? NEVER : next_peak[f];
     seen_peak[f] = max(norm_peak(f), first_code > 0.5 * NONE ? first_code : EMPTY);
 }
 
@@ -85,16 +71,16 @@ void set_centre(uint row, float c)
 {
     const bool nothing = c < -1.0e30;
     centre[row] = nothing ? 0.0 : c;
-    query_row_bias[row] = WEIGHT_BITS - (nothing ? 0.0 : c);
+    row_bias[QUERIES * CHUNK + row] = WEIGHT_BITS - (nothing ? 0.0 : c);
 }
 
 /* The centres of rows, and whether they see enough. */
 void find_centres()
 {
-    const uint row = t / LANES;
+    const uint row = t % CHUNK;
     float largest = 2.0 * EMPTY, seen = 2.0 * EMPTY;
-    for (uint eight = t % LANES; eight < FEATURES / 8; eight += LANES) {
-        const uvec4 codes = rows[QUERIES + row * ROW + eight];
+    for (uint eight = t / CHUNK; eight < FEATURES / 8; eight += LANES) {
+        const uvec4 codes = rows[QUERIES * SECTION + row * ROW + eight];
         [[unroll]] for (uint i = 0; i < 8; i++) {
             const uint f = eight * 8 + i;
             const float code = half_at(codes, i);
@@ -108,9 +94,9 @@ void find_centres()
     partial[THREADS + t] = seen;
     barrier();
     if (t < CHUNK) {
-        for (uint i = 0; i < LANES; i++) {
-            largest = i == 0 ? partial[t * LANES] : max(largest, partial[t * LANES + i]);
-            seen = i == 0 ? partial[THREADS + t * LANES] : max(seen, partial[THREADS + t * LANES + i]);
+        for (uint i = 1; i < LANES; i++) {
+            largest = max(largest, partial[i * CHUNK + t]);
+            seen = max(seen, partial[THREADS + i * CHUNK + t]);
         }
         set_centre(t, ceil(largest));
         if (t < count && ceil(largest) - seen > GROWTH)
@@ -119,31 +105,30 @@ void find_centres()
 }
 
 /* False: the chunk's tokens are to be taken one by one. */
-bool weigh_rows()
+bool weigh_rows(uint chunk)
 {
-    PROJECT(keys_of, 0)
-    PROJECT(queries_of, 1)
+    project(chunk);
     barrier();
-    WRITE_CODES(keys_of, 0)
-    WRITE_CODES(queries_of, 1)
+    write_codes(KEYS);
+    write_codes(QUERIES);
     barrier();
     find_peaks();
     for (uint f = t; f < FEATURES; f += THREADS)
-        describe_peak(f, half_at(rows[f / 8], f % 8));
+        describe_peak(f, half_at(rows[KEYS * SECTION + f / 8], f % 8));
     barrier();
     find_centres();
     barrier();
     if (narrow != 0)
         return false;
-    WRITE_WEIGHTS(keys_of, 0, key_bias, key_row_bias)
-    WRITE_WEIGHTS(queries_of, 1, query_bias, query_row_bias)
+    write_weights(KEYS);
+    write_weights(QUERIES);
     return true;
 }
 
 void weigh_single_row()
 {
-    find_single(0, 0);
-    find_single(1, FEATURES);
+    find_single(KEYS);
+    find_single(QUERIES);
     barrier();
     for (uint f = t; f < FEATURES; f += THREADS) {
         raise_peak(f, exponent_code(partial[f]));
@@ -153,11 +138,15 @@ void weigh_single_row()
     float c = 2.0 * EMPTY;
     for (uint f = 0; f < FEATURES; f++)
         c = max(c, exponent_code(partial[FEATURES + f]) + next_peak[f]);
-    for (uint i = t; i < CHUNK; i += THREADS)
-        set_centre(i, i == 0 ? ceil(c) : 0.0);
+    if (t == 0) {
+        set_centre(0, ceil(c));
+        row_bias[KEYS * CHUNK] = WEIGHT_BITS;
+    } else if (t < CHUNK) {
+        set_centre(t, 0.0);
+    }
     barrier();
-    WRITE_SINGLE(0, key_weight)
-    WRITE_SINGLE(1, query_weight)
+    write_single(KEYS);
+    write_single(QUERIES);
 }
 
 /* The powers of two of columns. */
@@ -197,7 +186,7 @@ void multiply_queries()
         EACH_TILE(CHUNK, COLUMNS) outputs_of[TILE(CHUNK, COLUMNS)] = SUMS(0.0);
         [[unroll]] for (uint k = 0; k < FEATURES; k += K) {
             LEFT a;
-            coopMatLoad(a, rows, QUERIES + row * ROW + k / 8, ROW, BY_ROW);
+            coopMatLoad(a, rows, QUERIES * SECTION + row * ROW + k / 8, ROW, BY_ROW);
             EACH_TILE(CHUNK, CHUNK) {
                 const uint column = tile_column(CHUNK, CHUNK, n);
                 if (column < row + M) {
@@ -238,7 +227,7 @@ void write_scores()
                     const float score = scores_of[TILE(CHUNK, CHUNK)][i] * (WEIGHT_UNSCALE * WEIGHT_UNSCALE * SCORE_SCALE);
                     factor[i] = float16_t(row_number[i] >= column_number[i] ? score : 0.0);
                 }
-                coopMatStore(factor, rows, QUERIES + row * ROW + column / 8, ROW, BY_ROW);
+                coopMatStore(factor, rows, QUERIES * SECTION + row * ROW + column / 8, ROW, BY_ROW);
             }
         }
     }
@@ -247,10 +236,10 @@ void write_scores()
 /* The invocation's share of its row's sum over norms. */
 float norm_share()
 {
-    const uint row = t / LANES;
+    const uint row = t % CHUNK;
     float sum = 0.0;
-    for (uint eight = t % LANES; eight < FEATURES / 8; eight += LANES) {
-        const uvec4 weights = rows[QUERIES + row * ROW + eight];
+    for (uint eight = t / CHUNK; eight < FEATURES / 8; eight += LANES) {
+        const uvec4 weights = rows[QUERIES * SECTION + row * ROW + eight];
         [[unroll]] for (uint i = 0; i < 8; i++)
             sum += half_at(weights, i) * norm[eight * 8 + i];
     }
@@ -260,10 +249,10 @@ float norm_share()
 /* ... over scores. */
 float score_share()
 {
-    const uint row = t / LANES;
+    const uint row = t % CHUNK;
     float sum = 0.0;
-    for (uint eight = t % LANES; eight * 8 <= row; eight += LANES) {
-        const uvec4 scores = rows[QUERIES + row * ROW + eight];
+    for (uint eight = t / CHUNK; eight * 8 <= row; eight += LANES) {
+        const uvec4 scores = rows[QUERIES * SECTION + row * ROW + eight];
         [[unroll]] for (uint i = 0; i < 8; i++)
             sum += eight * 8 + i <= row ? half_at(scores, i) : 0.0;
     }
@@ -303,7 +292,7 @@ void add_values()
         [[unroll]] for (uint k = 0; k < CHUNK; k += K) {
             if (k < strip_terms(row)) {
                 LEFT a;
-                coopMatLoad(a, rows, QUERIES + row * ROW + k / 8, ROW, BY_ROW);
+                coopMatLoad(a, rows, QUERIES * SECTION + row * ROW + k / 8, ROW, BY_ROW);
                 EACH_TILE(CHUNK, COLUMNS) {
                     RIGHT b;
                     coopMatLoad(b, values, k * VALUE_ROW + tile_column(CHUNK, COLUMNS, n) / 8, VALUE_ROW, BY_ROW);
@@ -326,7 +315,7 @@ void write_outputs()
             HALVES result;
             [[unroll]] for (uint i = 0; i < factor.length(); i++)
                 result[i] = float16_t(outputs_of[TILE(CHUNK, COLUMNS)][i] * factor[i] * more[i]);
-            coopMatStore(result, rows, QUERIES + row * ROW + tile_column(CHUNK, COLUMNS, n) / 8, ROW, BY_ROW);
+            coopMatStore(result, rows, QUERIES * SECTION + row * ROW + tile_column(CHUNK, COLUMNS, n) / 8, ROW, BY_ROW);
         }
     }
 }
@@ -352,7 +341,7 @@ void take_rows(uint outputs_base)
     if (t < CHUNK) {
         float den = 0.0;
         for (uint i = 0; i < LANES; i++)
-            den += partial[t * LANES + i];
+            den += partial[i * CHUNK + t];
         set_factor(t, den);
     }
     barrier();
@@ -364,7 +353,7 @@ void take_rows(uint outputs_base)
     barrier();
     for (uint i = t; i < count * (COLUMNS / 8); i += THREADS) {
         const uint row = i / (COLUMNS / 8), at = i % (COLUMNS / 8);
-        uvec4 eight = rows[QUERIES + row * ROW + at];
+        uvec4 eight = rows[QUERIES * SECTION + row * ROW + at];
         [[unroll]] for (uint n = 0; spoiled != 0 && n < 8; n++)
             eight[n / 2] |= row < first_spoiled[at * 8 + n] ? 0u : n % 2 == 0 ? 0x7e00u : 0x7e000000u;
         outputs.data[(outputs_base + row * push.o_stride[2]) / 8 + at] = eight;
@@ -389,26 +378,37 @@ void main()
     const uint o_base = push.o_base + sequence * push.o_stride[0] + query_head * push.o_stride[1] + row * push.o_stride[2] + c0;
     load_map();
     load_state((sequence_head * push.tiles + segment) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
-    uint singles = 0; /* tokens to be taken one by one */
-    for (uint at = start; at < end; at += count) {
-        count = singles > 0 ? 1 : min(end - at, CHUNK);
-        LOAD_ROWS(rows, 0, ROW, keys, k_base + at * push.k_stride[2], push.k_stride[2], DIM)
-        LOAD_ROWS(rows, QUERIES, ROW, queries, q_base + at * push.q_stride[2], push.q_stride[2], DIM)
-        LOAD_ROWS(values, 0, VALUE_ROW, values_in, v_base + at * push.v_stride[2], push.v_stride[2], COLUMNS)
+    uint singles = 0, chunk = 0; /* tokens to be taken one by one; chunks so far */
+    for (uint first = start; first < end; first += count) {
+        count = singles > 0 ? 1 : min(end - first, CHUNK);
+        is_large = false;
+        LOAD_ROWS(new_keys, keys, k_base + first * push.k_stride[2], push.k_stride[2], DIM)
+        LOAD_ROWS(new_queries, queries, q_base + first * push.q_stride[2], push.q_stride[2], DIM)
+        LOAD_ROWS(new_values, values_in, v_base + first * push.v_stride[2], push.v_stride[2], COLUMNS)
+        FIND_LARGE(new_keys)
+        FIND_LARGE(new_queries)
+        STORE_ROWS(new_keys, rows, KEYS * SECTION, ROW, DIM)
+        STORE_ROWS(new_queries, rows, QUERIES * SECTION, ROW, DIM)
+        STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
+        if (is_large)
+            FLAG(large[chunk % 2]);
         clear_marks();
         barrier();
+        if (t == 0)
+            large[(chunk + 1) % 2] = 0;
         take_spoiled_values();
         if (singles > 0) {
             weigh_single_row();
             singles--;
-        } else if (!weigh_rows()) {
+        } else if (!weigh_rows(chunk)) {
             singles = count;
             count = 0;
-            barrier();
-            continue;
         }
+        chunk++;
         barrier();
-        take_rows(o_base + at * push.o_stride[2]);
+        if (count == 0)
+            continue;
+        take_rows(o_base + first * push.o_stride[2]);
         barrier();
     }
 }

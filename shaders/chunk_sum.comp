@@ -7,33 +7,30 @@
 #define SECTIONS 1
 #include "chunk.glsl"
 
-float key_weight(uint f)
-{
-    return weight_of(partial[f], key_bias[f], WEIGHT_BITS);
-}
-
 void take_single_key()
 {
-    find_single(0, 0);
+    find_single(KEYS);
     barrier();
     for (uint f = t; f < FEATURES; f += THREADS)
         raise_peak(f, exponent_code(partial[f]));
+    if (t == 0)
+        row_bias[KEYS * CHUNK] = WEIGHT_BITS;
     barrier();
-    WRITE_SINGLE(0, key_weight)
+    write_single(KEYS);
 }
 
 /* False: the chunk's tokens are to be taken one by one. */
-bool take_keys()
+bool take_keys(uint chunk)
 {
-    PROJECT(keys_of, 0)
+    project(chunk);
     barrier();
-    WRITE_CODES(keys_of, 0)
+    write_codes(KEYS);
     barrier();
     find_peaks();
     barrier();
     if (narrow != 0)
         return false;
-    WRITE_WEIGHTS(keys_of, 0, key_bias, key_row_bias)
+    write_weights(KEYS);
     return true;
 }
 
@@ -68,23 +65,33 @@ void main()
     const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
     load_map();
     start_sums();
-    uint singles = 0; /* tokens to be taken one by one */
-    for (uint at = start; at < end; at += count) {
-        count = singles > 0 ? 1 : min(end - at, CHUNK);
-        LOAD_ROWS(rows, 0, ROW, keys, k_base + at * push.k_stride[2], push.k_stride[2], DIM)
-        LOAD_ROWS(values, 0, VALUE_ROW, values_in, v_base + at * push.v_stride[2], push.v_stride[2], COLUMNS)
+    uint singles = 0, chunk = 0; /* tokens to be taken one by one; chunks so far */
+    for (uint first = start; first < end; first += count) {
+        count = singles > 0 ? 1 : min(end - first, CHUNK);
+        is_large = false;
+        LOAD_ROWS(new_keys, keys, k_base + first * push.k_stride[2], push.k_stride[2], DIM)
+        LOAD_ROWS(new_values, values_in, v_base + first * push.v_stride[2], push.v_stride[2], COLUMNS)
+        FIND_LARGE(new_keys)
+        STORE_ROWS(new_keys, rows, KEYS * SECTION, ROW, DIM)
+        STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
+        if (is_large)
+            FLAG(large[chunk % 2]);
         clear_marks();
         barrier();
+        if (t == 0)
+            large[(chunk + 1) % 2] = 0;
         take_spoiled_values();
         if (singles > 0) {
             take_single_key();
             singles--;
-        } else if (!take_keys()) {
+        } else if (!take_keys(chunk)) {
             singles = count;
             count = 0;
-            barrier();
-            continue;
         }
+        chunk++;
+        barrier();
+        if (count == 0)
+            continue;
         take_peaks();
         barrier();
         rescale_sums();

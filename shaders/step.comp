@@ -48,7 +48,7 @@ BUFFER(0, readonly, Queries, uint, queries)
 BUFFER(1, readonly, Keys, uint, keys)
 BUFFER(2, readonly, Values, uint, values)
 BUFFER(4, coherent, Slots, uint, slots)       /* the headers */
-BUFFER(4, , Blocks, vec4, blocks)             /* ... and what is behind them */
+BUFFER_ALIGNED(4, , Blocks, vec4, blocks, 16) /* ... and what is behind them: slots are aligned */
 BUFFER(5, readonly, Numbers, float, numbers)  /* t, ln D, V of dj_features */
 BUFFER(6, readonly, Indices, int, indices)    /* slots in and out */
 BUFFER(7, readonly, Own, float, own)          /* gamma of each head, then the transforms' matrix */

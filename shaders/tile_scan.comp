@@ -19,6 +19,7 @@ layout(local_size_x = DJ_TILE_THREADS) in;
 layout(constant_id = 0) const uint FEATURES = 64;
 layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
+layout(constant_id = 3) const uint AHEAD = 1; /* tiles whose numbers are under way at once */
 
 PUSH(tile_scan_push)
 BUFFER(0, , Tiles, float, tiles)
@@ -42,6 +43,7 @@ const uint COLUMNS = (VALUE_DIM + DJ_TILE_THREADS - 1) / DJ_TILE_THREADS;
 
 float high[COLUMNS], low[COLUMNS];
 float norm, norm_low, peak;
+float ahead[AHEAD * COLUMNS], ahead_norm[AHEAD], ahead_peak[AHEAD];
 
 uint column(uint i)
 {
@@ -139,10 +141,19 @@ void write_before(uint record, uint f, uint head)
     }
 }
 
-void add_tile(uint record, uint f, uint head, uint count, float sums[COLUMNS])
+/* What a tile's record has of a feature, number i of those that are under way. */
+void load_tile(uint i, uint record, uint f)
+{
+    for (uint c = 0; c < COLUMNS; c++)
+        ahead[i * COLUMNS + c] = column(c) < VALUE_DIM ? tiles.data[record + f * VALUE_DIM + column(c)] : 0.0;
+    ahead_norm[i] = tiles.data[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f];
+    ahead_peak[i] = tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f];
+}
+
+void add_tile(uint tile, uint head, uint count)
 {
     const vec3 aged = decay_power(head, count), last = decay_power(head, count - 1);
-    const float tile_peak = tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f] + last.y;
+    const float tile_peak = ahead_peak[tile] + last.y;
     const float old_peak = peak + aged.y;
     peak = max(old_peak, tile_peak);
     age_state(aged);
@@ -151,10 +162,10 @@ void add_tile(uint record, uint f, uint head, uint count, float sums[COLUMNS])
     const float tile_scale = last.x * exp2i(tile_peak - peak);
     float error;
     for (uint i = 0; i < COLUMNS; i++) {
-        high[i] = two_sum(high[i], sums[i] * tile_scale, error);
+        high[i] = two_sum(high[i], ahead[tile * COLUMNS + i] * tile_scale, error);
         low[i] += error;
     }
-    norm = two_sum(norm, tiles.data[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f] * tile_scale, error);
+    norm = two_sum(norm, ahead_norm[tile] * tile_scale, error);
     norm_low += error;
     renormalise();
 }
@@ -204,16 +215,20 @@ void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
     barrier();
 
     const uint tokens = push.tiles > 0 ? span_tokens(sequence) : 0;
-    for (uint first_token = 0; first_token < tokens; first_token += push.tile_tokens) {
-        const uint tile = first_token / push.tile_tokens;
-        const uint record =
-            (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
-        const uint count = min(tokens - first_token, push.tile_tokens);
-        float sums[COLUMNS];
-        for (uint i = 0; i < COLUMNS; i++)
-            sums[i] = column(i) < VALUE_DIM ? tiles.data[record + f * VALUE_DIM + column(i)] : 0.0;
-        write_before(record, f, head);
-        add_tile(record, f, head, count, sums);
+    const uint first_record = sequence_head * push.tiles * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
+    const uint count = (tokens + push.tile_tokens - 1) / push.tile_tokens;
+    for (uint first = 0; first < count; first += AHEAD) {
+        for (uint i = 0; i < AHEAD; i++) {
+            if (first + i < count)
+                load_tile(i, first_record + (first + i) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f);
+        }
+        for (uint i = 0; i < AHEAD; i++) {
+            const uint first_token = (first + i) * push.tile_tokens;
+            if (first + i < count) {
+                write_before(first_record + (first + i) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f, head);
+                add_tile(i, head, min(tokens - first_token, push.tile_tokens));
+            }
+        }
     }
 
     if (push.write_carry != 0) {
