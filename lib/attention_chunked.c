@@ -38,9 +38,10 @@ static bool is_fit(const struct dj_attention *plan, const struct dj_attention_pa
     if (context->matrices == 0 || !context->matrix_halves || !plan->causal ||
         params->decay != NULL || plan->key_normalise || plan->heads == 0 ||
         params->family == DJ_FAMILY_RESIDENT || params->dct_path != DJ_DCT_PATH_DEFAULT ||
-        plan->q_type != DJ_FLOAT16 || plan->k_type != DJ_FLOAT16 || plan->v_type != DJ_FLOAT16 ||
-        plan->o_type != DJ_FLOAT16 || info->offset_alignment % 16 != 0 || plan->dim > MOST_WIDTH ||
-        plan->features > MOST_WIDTH || plan->value_dim > MOST_WIDTH)
+        plan->q_type == DJ_FLOAT32 || plan->k_type != plan->q_type ||
+        plan->v_type != plan->q_type || plan->o_type != plan->q_type ||
+        info->offset_alignment % 16 != 0 || plan->dim > MOST_WIDTH || plan->features > MOST_WIDTH ||
+        plan->value_dim > MOST_WIDTH)
         return false;
     for (int i = 0; i < 3; i++) {
         if (widths[i] % 16 != 0 || !divides(info->matrix_rows, widths[i]) ||
@@ -126,8 +127,10 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     if (!is_fit(plan, params))
         return DJ_SUCCESS;
     const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
-    const uint32_t options = (plan->linear ? DJ_CHUNK_LINEAR : 0) |
-                             (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0);
+    const uint32_t options =
+        (plan->linear ? DJ_CHUNK_LINEAR : 0) |
+        (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0) |
+        (plan->q_type == DJ_BFLOAT16 ? DJ_CHUNK_BFLOAT : 0);
     uint32_t chunk, columns;
     if (!find_shape(plan, &chunk, &columns))
         return DJ_SUCCESS;

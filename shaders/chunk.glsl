@@ -14,6 +14,9 @@
  * rows do not see what the exponents stand for (chunk_output.comp) - the chunk's tokens are taken one by one,
  * features made in float32: what a row sees is then all there is.
  *
+ * bfloat16 numbers become float16 ones times a power of two that brings a chunk's largest to 2^14: of keys
+ * and queries their own (unit_of), of values one that only falls (value_bits).
+ *
  * Rows in shared memory are of uint4, 8 numbers; they begin in different banks. */
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -41,6 +44,7 @@ layout(constant_id = 11) const uint K = 16;
 const uint THREADS = DJ_CHUNK_THREADS, SUBGROUPS = THREADS / SUBGROUP;
 const bool LINEAR = (OPTIONS & DJ_CHUNK_LINEAR) != 0;
 const bool TRANSFORM = (OPTIONS & DJ_CHUNK_TRANSFORM) != 0; /* by a matrix */
+const bool BFLOAT = (OPTIONS & DJ_CHUNK_BFLOAT) != 0;       /* q, k, v, o are bfloat16; else float16 */
 const uint WIDEST = DIM > FEATURES ? DIM : FEATURES;
 const uint ROW = ((WIDEST > CHUNK ? WIDEST : CHUNK) + 8) / 8; /* uint4 from row to row */
 const uint VALUE_ROW = (COLUMNS + 8) / 8;
@@ -48,7 +52,7 @@ const float WEIGHT_BITS = 13.0, WEIGHT_UNSCALE = 1.0 / 8192.0;
 const float NONE = -20000.0; /* the code of nothing */
 const float LIMIT = 1000.0;  /* of codes */
 const float NEVER = -1.0e5;  /* exponent of weights that are 0 */
-const float LARGE = 5.0;     /* of numbers times the largest factor: exponents of 2 */
+const float LARGE = BFLOAT ? 40.0 : 5.0; /* of numbers times the largest factor: exponents of 2 */
 
 PUSH(chunk_push)
 BUFFER_ALIGNED(0, readonly, Queries, uvec4, queries, 16)
@@ -110,8 +114,12 @@ shared uint first_spoiled[COLUMNS];                         /* the first value o
 shared float spoil[COLUMNS];                                /* 0, or NaN where there is one */
 shared uint narrow, spoiled;                                /* not 0: tokens are to be taken one by one; there is one */
 shared uint large[2];                                       /* of this chunk and the next; not 0: see LARGE */
+shared uint most[2 * 3];                                    /* the largest numbers of keys, queries, values, as bits */
 
-uint t, head, first_token, count; /* of the chunk */
+uint t, head, count;     /* tokens of the chunk */
+float unit_of[SECTIONS]; /* what a number in shared memory is worth */
+float value_bits;        /* values' unit: its exponent */
+float value_rescale = 1.0; /* ... from what it was when sums were last added to */
 
 SUMS sums_of[TILE_COUNT(FEATURES, COLUMNS)];
 SUMS features_of[SECTIONS * TILE_COUNT(CHUNK, FEATURES)];
@@ -139,19 +147,73 @@ float half_at(uvec4 eight, uint i)
             target[(to) + row * (stride) + at] = taken[l]; \
     }
 
-/* The size of numbers, as bits of float16, above which the matrix's 11 bits are too few: an error of 2^-12
- * in each, with terms of any sign, is then 2^-10 of an exponent of e at most. */
-uint large_bits;
-bool is_large;
+/* The size of numbers above which the matrix's 11 bits are too few: an error of 2^-12 in each, with terms of
+ * any sign, is then 2^-10 of an exponent of e at most; for bfloat16 eight times as much. */
+float large_number;
 
-void find_large(uvec4 eight)
+/* The largest size of 16-bit numbers of which Inf has the bits `none`; these do not count. */
+uint largest_bits(uint largest, uvec4 eight, uint none)
 {
-    uint largest = 0;
-    [[unroll]] for (uint n = 0; n < 4; n++)
-        largest = max(largest, max(eight[n] & 0x7fffu, eight[n] >> 16 & 0x7fffu));
-    is_large = is_large || largest > large_bits;
+    [[unroll]] for (uint n = 0; n < 4; n++) {
+        const uint a = eight[n] & 0x7fffu, b = eight[n] >> 16 & 0x7fffu;
+        largest = max(largest, max(a < none ? a : 0, b < none ? b : 0));
+    }
+    return largest;
 }
-#define FIND_LARGE(taken) [[unroll]] for (uint l = 0; TRANSFORM && l < LOADS(DIM); l++) find_large(taken[l]);
+
+/* What rows that were loaded are worth, for all invocations behind a barrier. */
+#define SURVEY_ROWS(taken, width, which, chunk) \
+    { \
+        uint largest = 0; \
+        [[unroll]] for (uint l = 0; l < LOADS(width); l++) \
+            largest = largest_bits(largest, taken[l], BFLOAT ? 0x7f80u : 0x7c00u); \
+        if (BFLOAT) \
+            atomicMax(most[chunk % 2 * 3 + which], largest, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed); \
+        if (TRANSFORM && which < 2 && bits_value(largest) > large_number) \
+            FLAG(large[chunk % 2]); \
+    }
+
+float bits_value(uint bits)
+{
+    return BFLOAT ? uintBitsToFloat(bits << 16) : unpackHalf2x16(bits).x;
+}
+
+/* The exponent of the unit in which the largest number is 2^14 to 2^15. */
+float unit_bits(uint bits)
+{
+    return clamp(exponent_of(bits_value(bits)) - 14.0, -126.0, 126.0);
+}
+
+/* bfloat16 to float16, in units of 2^bits. */
+#define CONVERT_ROWS(taken, width, bits) \
+    [[unroll]] for (uint l = 0; l < LOADS(width); l++) { \
+        [[unroll]] for (uint n = 0; n < 4; n++) { \
+            const uint two = taken[l][n]; \
+            taken[l][n] = packHalf2x16(vec2(uintBitsToFloat(two << 16), uintBitsToFloat(two & 0xffff0000u)) * \
+                                       exp2i(-(bits))); \
+        } \
+    }
+
+/* The chunk's units; marks of the next. */
+void set_units(uint chunk)
+{
+    [[unroll]] for (uint section = 0; section < SECTIONS; section++)
+        unit_of[section] = BFLOAT ? exp2i(unit_bits(most[chunk % 2 * 3 + section])) : 1.0;
+    if (!BFLOAT)
+        return;
+    const uint largest = most[chunk % 2 * 3 + 2];
+    const float bits = largest == 0 ? value_bits : max(value_bits, unit_bits(largest));
+    value_rescale *= exp2i(value_bits - bits);
+    value_bits = bits;
+}
+
+void clear_next(uint chunk)
+{
+    if (t < 3)
+        most[(chunk + 1) % 2 * 3 + t] = 0;
+    if (t == 0)
+        large[(chunk + 1) % 2] = 0;
+}
 
 /* Products with the matrix, of which float16 numbers hold 11 bits: of rows of numbers above a limit those
  * that they lack, too. */
@@ -238,7 +300,7 @@ void write_codes(uint section)
         coopMatLoad(factor, factor_of, column, 0, BY_ROW);
         coopMatLoad(bias, bias_of, column, 0, BY_ROW);
         [[unroll]] for (uint i = 0; i < factor.length(); i++) {
-            const float a = feature_of(features_of[FEATURE_TILE(section)][i], factor[i], bias[i]);
+            const float a = feature_of(features_of[FEATURE_TILE(section)][i] * unit_of[section], factor[i], bias[i]);
             features_of[FEATURE_TILE(section)][i] = a;
             code[i] = float16_t(clamp(exponent_code(a), NONE, -NONE));
         }
@@ -343,7 +405,7 @@ void add_norms()
     }
 }
 
-/* S at the scale of R. */
+/* S at the scale of R, in values' unit. */
 void rescale_sums()
 {
     EACH_STRIP(FEATURES) {
@@ -351,7 +413,7 @@ void rescale_sums()
         coopMatLoad(scale, rescale, strip_row(FEATURES, s), 0, BY_COLUMN);
         EACH_TILE(FEATURES, COLUMNS) {
             [[unroll]] for (uint i = 0; i < scale.length(); i++)
-                sums_of[TILE(FEATURES, COLUMNS)][i] *= scale[i];
+                sums_of[TILE(FEATURES, COLUMNS)][i] *= scale[i] * value_rescale;
         }
     }
 }
@@ -433,7 +495,7 @@ void find_single(uint section)
         } else {
             y = half_at(rows[section * SECTION + f / 8], f % 8);
         }
-        partial[section * FEATURES + f] = feature_of(y, factor_of[f], bias_of[f]);
+        partial[section * FEATURES + f] = feature_of(y * unit_of[section], factor_of[f], bias_of[f]);
     }
 }
 
@@ -458,6 +520,7 @@ void write_single(uint section)
 
 void start_sums()
 {
+    value_bits = BFLOAT ? -126.0 : 0.0;
     EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS)
         sums_of[TILE(FEATURES, COLUMNS)] = SUMS(0.0);
     for (uint f = t; f < FEATURES; f += THREADS) {
@@ -477,9 +540,11 @@ void load_map()
     }
     if (t < 2)
         large[t] = 0;
+    if (t < 6)
+        most[t] = 0;
     barrier();
     float largest = 1.0e-3;
     for (uint f = 0; TRANSFORM && f < FEATURES; f++)
         largest = max(largest, abs(factor_of[f]));
-    large_bits = packHalf2x16(vec2(min(LARGE / largest, 65504.0), 0.0));
+    large_number = LARGE / largest;
 }

@@ -17,6 +17,7 @@
 #define SECTIONS 2
 #include "chunk.glsl"
 #include "denominator.glsl"
+#include "elements.glsl"
 
 const float GROWTH = 8.0;
 const float SCORE_SCALE = 64.0, SCORE_UNSCALE = 1.0 / SCORE_SCALE;
@@ -27,6 +28,7 @@ shared uvec4 state[FEATURES * VALUE_ROW];              /* S, of float16 */
 shared float seen_peak[FEATURES];                      /* R of what every row sees */
 shared float centre[CHUNK];                            /* c_i */
 shared float row_factor[CHUNK], row_factor_more[CHUNK]; /* from sums to outputs */
+shared float row_bits[CHUNK];                           /* exponents that bfloat16 outputs still lack */
 shared float number[CHUNK];                            /* 0, 1, .. */
 shared float largest_value[COLUMNS];
 shared float column_up[COLUMNS], column_down[COLUMNS]; /* the power of two; from sums to scores' scale */
@@ -36,14 +38,6 @@ SUMS outputs_of[TILE_COUNT(CHUNK, COLUMNS)];
 
 void load_state(uint record, uint c0)
 {
-    EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
-        const uint column = tile_column(FEATURES, COLUMNS, n);
-        SUMS sums;
-        coopMatLoad(sums, records.data, record + strip_row(FEATURES, s) * VALUE_DIM + c0 + column, VALUE_DIM, BY_ROW);
-        [[unroll]] for (uint i = 0; i < sums.length(); i++)
-            sums[i] *= 1.0 / WEIGHT_UNSCALE;
-        sums_of[TILE(FEATURES, COLUMNS)] = sums;
-    }
     for (uint f = t; f < FEATURES; f += THREADS) {
         norm[f] = records.data[record + DJ_RECORD_BEFORE_NORM(FEATURES, VALUE_DIM) + f];
         peak[f] = norm[f] == 0.0 ? EMPTY : records.data[record + DJ_RECORD_BEFORE_PEAK(FEATURES, VALUE_DIM) + f];
@@ -58,6 +52,23 @@ void load_state(uint record, uint c0)
     }
     for (uint i = t; i < CHUNK; i += THREADS)
         number[i] = float(i);
+    barrier();
+
+    value_bits = BFLOAT ? -126.0 : 0.0;
+    for (uint c = 0; BFLOAT && c < COLUMNS; c++)
+        value_bits = max(value_bits, exponent_of(largest_value[c]) - 14.0);
+    const float power = exp2i(-value_bits);
+    barrier();
+    for (uint c = t; c < COLUMNS; c += THREADS)
+        largest_value[c] *= power;
+    EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
+        const uint column = tile_column(FEATURES, COLUMNS, n);
+        SUMS sums;
+        coopMatLoad(sums, records.data, record + strip_row(FEATURES, s) * VALUE_DIM + c0 + column, VALUE_DIM, BY_ROW);
+        [[unroll]] for (uint i = 0; i < sums.length(); i++)
+            sums[i] = sums[i] * power * (1.0 / WEIGHT_UNSCALE);
+        sums_of[TILE(FEATURES, COLUMNS)] = sums;
+    }
 }
 
 /* The exponent of queries' weights, and R of what every row sees, given the code of the chunk's first key. */
@@ -155,8 +166,7 @@ void scale_columns()
     FOLD_COLUMNS(values, VALUE_ROW, COLUMNS, 0.0, abs(x) > y ? abs(x) : y)
     for (uint c = t; c < COLUMNS; c += THREADS) {
         FOLD_GROUPS(largest, COLUMNS, c, x > y ? x : y)
-        if (is_finite(largest) && largest > largest_value[c])
-            largest_value[c] = largest;
+        largest_value[c] = max(largest_value[c] * value_rescale, largest);
         const float bits = clamp(VALUE_BITS - exponent_of(largest_value[c]), -100.0, 100.0);
         column_up[c] = exp2i(bits) * WEIGHT_UNSCALE;
         column_down[c] = exp2i(-bits) * (WEIGHT_UNSCALE * SCORE_SCALE);
@@ -259,24 +269,38 @@ float score_share()
     return sum * SCORE_UNSCALE;
 }
 
-/* From sums to outputs: finish() of denominator.glsl, as factors of a row. */
+/* From sums to outputs: finish() of denominator.glsl, as factors of a row. Those of bfloat16 leave 2^-15 of
+ * sums without a denominator, which as float16 are at most that much larger than values, and the unit of
+ * values, to the last conversion. */
 void set_factor(uint row, float den)
 {
     const vec3 scale = vec3(1.0, exp2_halves(centre[row]));
-    float factor = SCORE_UNSCALE, more = 1.0;
+    float factor = SCORE_UNSCALE, bits = value_bits;
+    vec2 more = vec2(1.0);
     if (DENOMINATOR == DJ_DENOMINATOR_NONE) {
-        factor *= scale.y;
-        more = scale.z;
-    } else if (den == 0.0) {
+        bits += centre[row];
+        if (BFLOAT) {
+            factor *= 1.0 / 32768.0;
+            bits += 15.0;
+        } else {
+            more = exp2_halves(bits);
+        }
+    } else if (den == 0.0 ||
+               (DENOMINATOR == DJ_DENOMINATOR_ZERO && unscaled(vec4(den), scale).x < 1e-6)) {
         factor = 0.0;
-    } else if (DENOMINATOR != DJ_DENOMINATOR_PLAIN && unscaled(vec4(den), scale).x < 1e-6) {
-        factor *= DENOMINATOR == DJ_DENOMINATOR_ZERO ? 0.0 : scale.y * 1e6;
-        more = scale.z;
     } else {
         factor /= den;
     }
-    row_factor[row] = factor;
-    row_factor_more[row] = more;
+    row_factor[row] = factor * more.x;
+    row_factor_more[row] = more.y;
+    row_bits[row] = bits;
+}
+
+/* Two float16 outputs of a row as bfloat16. */
+uint convert_outputs(uint two, uint row)
+{
+    const vec2 halves = exp2_halves(row_bits[row]), x = unpackHalf2x16(two) * halves.x * halves.y;
+    return to_bfloat(x.x) | to_bfloat(x.y) << 16;
 }
 
 void add_values()
@@ -350,12 +374,15 @@ void take_rows(uint outputs_base)
     add_norms();
     if (spoiled != 0)
         spoil_sums();
+    value_rescale = 1.0;
     barrier();
     for (uint i = t; i < count * (COLUMNS / 8); i += THREADS) {
         const uint row = i / (COLUMNS / 8), at = i % (COLUMNS / 8);
         uvec4 eight = rows[QUERIES * SECTION + row * ROW + at];
         [[unroll]] for (uint n = 0; spoiled != 0 && n < 8; n++)
             eight[n / 2] |= row < first_spoiled[at * 8 + n] ? 0u : n % 2 == 0 ? 0x7e00u : 0x7e000000u;
+        [[unroll]] for (uint n = 0; BFLOAT && n < 4; n++)
+            eight[n] = convert_outputs(eight[n], row);
         outputs.data[(outputs_base + row * push.o_stride[2]) / 8 + at] = eight;
     }
 }
@@ -381,21 +408,27 @@ void main()
     uint singles = 0, chunk = 0; /* tokens to be taken one by one; chunks so far */
     for (uint first = start; first < end; first += count) {
         count = singles > 0 ? 1 : min(end - first, CHUNK);
-        is_large = false;
         LOAD_ROWS(new_keys, keys, k_base + first * push.k_stride[2], push.k_stride[2], DIM)
         LOAD_ROWS(new_queries, queries, q_base + first * push.q_stride[2], push.q_stride[2], DIM)
         LOAD_ROWS(new_values, values_in, v_base + first * push.v_stride[2], push.v_stride[2], COLUMNS)
-        FIND_LARGE(new_keys)
-        FIND_LARGE(new_queries)
+        SURVEY_ROWS(new_keys, DIM, 0, chunk)
+        SURVEY_ROWS(new_queries, DIM, 1, chunk)
+        if (BFLOAT) {
+            SURVEY_ROWS(new_values, COLUMNS, 2, chunk)
+            barrier();
+        }
+        set_units(chunk);
+        if (BFLOAT) {
+            CONVERT_ROWS(new_keys, DIM, unit_bits(most[chunk % 2 * 3 + KEYS]))
+            CONVERT_ROWS(new_queries, DIM, unit_bits(most[chunk % 2 * 3 + QUERIES]))
+            CONVERT_ROWS(new_values, COLUMNS, value_bits)
+        }
         STORE_ROWS(new_keys, rows, KEYS * SECTION, ROW, DIM)
         STORE_ROWS(new_queries, rows, QUERIES * SECTION, ROW, DIM)
         STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
-        if (is_large)
-            FLAG(large[chunk % 2]);
         clear_marks();
         barrier();
-        if (t == 0)
-            large[(chunk + 1) % 2] = 0;
+        clear_next(chunk);
         take_spoiled_values();
         if (singles > 0) {
             weigh_single_row();

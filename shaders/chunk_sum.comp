@@ -36,10 +36,11 @@ bool take_keys(uint chunk)
 
 void write_record(uint record, uint c0)
 {
+    const float unit = exp2i(value_bits);
     EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
         SUMS sums = sums_of[TILE(FEATURES, COLUMNS)];
         [[unroll]] for (uint i = 0; i < sums.length(); i++)
-            sums[i] *= WEIGHT_UNSCALE;
+            sums[i] = sums[i] * unit * WEIGHT_UNSCALE;
         coopMatStore(sums, records.data,
                      record + strip_row(FEATURES, s) * VALUE_DIM + c0 + tile_column(FEATURES, COLUMNS, n),
                      VALUE_DIM, BY_ROW);
@@ -68,18 +69,23 @@ void main()
     uint singles = 0, chunk = 0; /* tokens to be taken one by one; chunks so far */
     for (uint first = start; first < end; first += count) {
         count = singles > 0 ? 1 : min(end - first, CHUNK);
-        is_large = false;
         LOAD_ROWS(new_keys, keys, k_base + first * push.k_stride[2], push.k_stride[2], DIM)
         LOAD_ROWS(new_values, values_in, v_base + first * push.v_stride[2], push.v_stride[2], COLUMNS)
-        FIND_LARGE(new_keys)
+        SURVEY_ROWS(new_keys, DIM, 0, chunk)
+        if (BFLOAT) {
+            SURVEY_ROWS(new_values, COLUMNS, 2, chunk)
+            barrier();
+        }
+        set_units(chunk);
+        if (BFLOAT) {
+            CONVERT_ROWS(new_keys, DIM, unit_bits(most[chunk % 2 * 3 + KEYS]))
+            CONVERT_ROWS(new_values, COLUMNS, value_bits)
+        }
         STORE_ROWS(new_keys, rows, KEYS * SECTION, ROW, DIM)
         STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
-        if (is_large)
-            FLAG(large[chunk % 2]);
         clear_marks();
         barrier();
-        if (t == 0)
-            large[(chunk + 1) % 2] = 0;
+        clear_next(chunk);
         take_spoiled_values();
         if (singles > 0) {
             take_single_key();
@@ -99,6 +105,7 @@ void main()
         add_norms();
         if (spoiled != 0)
             spoil_sums();
+        value_rescale = 1.0;
         barrier();
     }
     write_record((sequence_head * push.tiles + segment) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);

@@ -10,8 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HALVES \
-    .q_type = DJ_FLOAT16, .k_type = DJ_FLOAT16, .v_type = DJ_FLOAT16, .o_type = DJ_FLOAT16
+#define TYPES(type) .q_type = (type), .k_type = (type), .v_type = (type), .o_type = (type)
 #define TILED .family = DJ_FAMILY_TILED
 
 /* One plan; shape and inputs anew for each call, which `change` may change. */
@@ -45,11 +44,13 @@ static void maps(void **state)
 {
     (void)state;
     static const size_t tokens[] = {2, 31, 32, 33, 63, 64, 65, 128, 129, 300};
-    static const int all[] = {DJ_MAP_IDENTITY, DJ_MAP_RELU, DJ_MAP_ELU, DJ_MAP_WDCF};
+    static const int all[] = {DJ_MAP_WDCF, DJ_MAP_ELU, DJ_MAP_RELU, DJ_MAP_IDENTITY};
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) {
         for (int normalise = 0; normalise <= problem_may_normalise(all[n]); normalise++)
             test_calls(&(struct problem_params){SHAPE(2, 300, 2, 32, 16), .map = all[n],
-                                                .normalise = normalise, HALVES, TILED},
+                                                .normalise = normalise,
+                                                TYPES(1 + (uint32_t)(n + (size_t)normalise) % 2),
+                                                TILED},
                        tokens, sizeof tokens / sizeof *tokens, NULL, "maps");
     }
 }
@@ -63,8 +64,8 @@ static void dimensions(void **state)
     for (size_t n = 0; n < sizeof sides / sizeof *sides; n++) {
         const size_t *const side = sides[n];
         test_calls(&(struct problem_params){SHAPE(1, 150, 2, side[0], side[1]), .features = side[2],
-                                            .normalise = n % 3 != 0, .weighted = true, HALVES,
-                                            TILED},
+                                            .normalise = n % 3 != 0, .weighted = true,
+                                            TYPES(1 + (uint32_t)n % 2), TILED},
                    tokens, 2, NULL, "dimensions");
     }
 }
@@ -82,18 +83,21 @@ static void magnitudes(void **state)
 {
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150, 150, 150, 150, 150};
-    test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
-               tokens, 8, change_magnitudes, "magnitudes");
+    for (uint32_t type = 1; type < 3; type++)
+        test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true,
+                                            TYPES(type), TILED},
+                   tokens, 8, change_magnitudes, "magnitudes");
 }
 
 /* Values at both ends of their type, of very different size in one chunk, and subnormal ones. */
 static void change_values(struct problem *p, size_t call)
 {
-    static const double sizes[4] = {1e4, 1e-6, 1, 1e3};
+    static const double sizes[2][4] = {{1e4, 1e-6, 1, 1e3}, {1e30, 1e-30, 1e-3, 1e6}};
+    const double *const of = sizes[p->params.v_type == DJ_BFLOAT16];
     const size_t row = p->twin.value_dim * p->twin.heads;
     for (size_t i = 0; i < twin_v_size(&p->twin); i++) {
         const double growth = call < 3 ? 1 : pow(1e-6, (double)(i / row) / (double)p->twin.tokens);
-        p->v[i] *= (float)(sizes[call] * growth);
+        p->v[i] *= (float)(of[call] * growth);
     }
 }
 
@@ -101,8 +105,10 @@ static void values(void **state)
 {
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150};
-    test_calls(&(struct problem_params){SHAPE(1, 150, 2, 16, 16), .normalise = true, HALVES, TILED},
-               tokens, 4, change_values, "values");
+    for (uint32_t type = 1; type < 3; type++)
+        test_calls(&(struct problem_params){SHAPE(1, 150, 2, 16, 16), .normalise = true,
+                                            TYPES(type), TILED},
+                   tokens, 4, change_values, "values");
 }
 
 /* Keys of large exponents and small differences. */
@@ -123,7 +129,7 @@ static void near_ties(void **state)
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
     test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 16), .normalise = true, .sigma = 0.5,
-                                        .scale = 1, HALVES, TILED},
+                                        .scale = 1, TYPES(DJ_FLOAT16), TILED},
                tokens, 3, change_to_ties, "near ties");
 }
 
@@ -135,8 +141,8 @@ static void spans(void **state)
     for (uint32_t kind = 0; kind < 3; kind++)
         test_calls(&(struct problem_params){SHAPE(kind == 2 ? 1 : 3, 200, 4, 32, 32),
                                             .key_heads = 2, .normalise = true, .own_numbers = true,
-                                            .spans = kind, .sequences = kind == 2 ? 4 : 0, HALVES,
-                                            TILED},
+                                            .spans = kind, .sequences = kind == 2 ? 4 : 0,
+                                            TYPES(1 + kind % 2), TILED},
                    tokens, 3, NULL, "spans");
 }
 
@@ -148,21 +154,25 @@ static void states(void **state)
         TOKENS = 300
     };
     static const uint64_t pieces[] = {1, 1, 31, 33, 70, 1, 128};
-    struct pool pool;
-    pool_init(&pool, harness_context(0),
-              &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 16), .normalise = true, HALVES}, 4);
-    pool_assert_pieces(&pool, pieces, sizeof pieces / sizeof *pieces);
-    pool_finish(&pool);
+    for (uint32_t type = 1; type < 3; type++) {
+        struct pool pool;
+        pool_init(&pool, harness_context(0),
+                  &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 16), .normalise = true,
+                                           TYPES(type), TILED},
+                  4);
+        pool_assert_pieces(&pool, pieces, sizeof pieces / sizeof *pieces);
+        pool_finish(&pool);
+    }
 }
 
 static void not_numbers(void **state)
 {
     (void)state;
     static const int all[] = {DJ_MAP_ELU, DJ_MAP_WDCF};
-    for (int n = 0; n < 2; n++) {
+    for (uint32_t n = 0; n < 2; n++) {
         struct problem p;
         problem_init(&p, &(struct problem_params){SHAPE(1, 200, 2, 16, 16), .map = all[n],
-                                                  .normalise = true, HALVES, TILED});
+                                                  .normalise = true, TYPES(1 + n), TILED});
         problem_solve(&p);
         reach_assert(&p, 0, 45);
         problem_finish(&p);
