@@ -27,30 +27,38 @@ static bool divides(uint32_t side, uint32_t width)
     return width % side == 0;
 }
 
-/* Whether the kernels can be made for a plan: what they leave to others is rare, or not of 2 bytes.
- */
+/* Maps that chunk.glsl's feature_of knows. */
+static bool knows_map(const struct dj_map_kind *kind)
+{
+    if (kind->projection == DJ_PROJECTION_DCT)
+        return kind->feature == DJ_FEATURE_EXPONENTIAL;
+    return kind->projection == DJ_PROJECTION_NONE &&
+           (kind->feature == DJ_FEATURE_ELU || kind->feature == DJ_FEATURE_RELU ||
+            kind->feature == DJ_FEATURE_IDENTITY);
+}
+
+/* Whole matrices fill it. */
+static bool is_whole(const struct dj_device_info *info, uint32_t width)
+{
+    return width % 16 == 0 && divides(info->matrix_rows, width) &&
+           divides(info->matrix_columns, width) && divides(info->matrix_terms, width) &&
+           width <= MOST_WIDTH;
+}
+
+/* Whether there are kernels for a plan; what they lack, those of tiles do. */
 static bool is_fit(const struct dj_attention *plan, const struct dj_attention_params *params)
 {
     const struct dj_context *const context = plan->context;
     const struct dj_device_info *const info = &context->info;
-    const uint32_t feature = plan->kind->feature,
-                   widths[3] = {plan->dim, plan->features, plan->value_dim};
-    if (context->matrices == 0 || !context->matrix_halves || !plan->causal ||
-        params->decay != NULL || plan->key_normalise || plan->heads == 0 ||
-        params->family == DJ_FAMILY_RESIDENT || params->dct_path != DJ_DCT_PATH_DEFAULT ||
-        plan->q_type == DJ_FLOAT32 || plan->k_type != plan->q_type ||
-        plan->v_type != plan->q_type || plan->o_type != plan->q_type ||
-        info->offset_alignment % 16 != 0 || plan->dim > MOST_WIDTH || plan->features > MOST_WIDTH ||
-        plan->value_dim > MOST_WIDTH)
-        return false;
-    for (int i = 0; i < 3; i++) {
-        if (widths[i] % 16 != 0 || !divides(info->matrix_rows, widths[i]) ||
-            !divides(info->matrix_columns, widths[i]) || !divides(info->matrix_terms, widths[i]))
-            return false;
-    }
-    return plan->kind->projection == DJ_PROJECTION_DCT
-               ? feature == DJ_FEATURE_EXPONENTIAL
-               : plan->kind->projection == DJ_PROJECTION_NONE && feature != DJ_FEATURE_COSFORMER;
+    const bool chosen =
+        params->family == DJ_FAMILY_RESIDENT || params->dct_path != DJ_DCT_PATH_DEFAULT;
+    const bool of_two_bytes = plan->q_type != DJ_FLOAT32 && plan->k_type == plan->q_type &&
+                              plan->v_type == plan->q_type && plan->o_type == plan->q_type;
+    return context->matrices > 0 && context->chunked && info->offset_alignment % 16 == 0 &&
+           !chosen && of_two_bytes && plan->causal && params->decay == NULL &&
+           !plan->key_normalise && plan->heads > 0 && knows_map(plan->kind) &&
+           is_whole(info, plan->dim) && is_whole(info, plan->features) &&
+           is_whole(info, plan->value_dim);
 }
 
 /* Tokens of a chunk and columns of a workgroup: most of both for which there is shared memory. */

@@ -119,7 +119,7 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     if (chosen->matrix_lanes > 0 &&
         dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, false, "DIJIANG_MATRICES", "1"))
         context->matrices = chosen->matrix_lanes;
-    context->matrix_halves = chosen->matrix_halves;
+    context->chunked = chosen->chunked;
     context->float_controls = chosen->info.signed_zero_inf_nan;
     dj_quirks_apply(context);
     struct dj_device_wants wants;

@@ -47,7 +47,7 @@ struct dj_context {
     bool storage_16bit;    /* kernels may store single 2-byte elements */
     uint32_t subgroups;    /* invocations of a workgroup that is one subgroup; 0: not used */
     uint32_t matrices;     /* invocations of a subgroup that multiplies matrices; 0: not used */
-    bool matrix_halves;    /* matrices of sums may be float16, too */
+    bool chunked;          /* as of struct dj_device */
     bool float_controls;   /* kernels may ask for IEEE 754's NaN and Inf */
     bool narrow_scope;     /* kernels may not order memory between workgroups */
     bool debug_names;      /* VK_EXT_debug_utils is enabled */

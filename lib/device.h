@@ -11,7 +11,7 @@ struct dj_device {
     uint32_t queue_family;   /* the first with compute */
     uint32_t driver_id;      /* VkDriverId; 0: the driver does not say */
     uint32_t matrix_lanes;   /* of the subgroups that multiply matrices; 0: none do */
-    bool matrix_halves;      /* sums of those sizes may be float16, too */
+    bool chunked;            /* with them the chunked kernels can be made */
     uint32_t max_subgroups;  /* of a workgroup whose subgroups have a size that is asked for */
     bool full_subgroups;     /* of a size that is asked for */
     bool halves_preserve;    /* as signed_zero_inf_nan, in float16 */

@@ -133,7 +133,7 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
     const uint32_t matrices = DJ_WANT_SUBGROUPS | DJ_WANT_MATRICES;
     if ((enabled & matrices) == matrices && params->matrices == DJ_ON)
         context->matrices = device.matrix_lanes;
-    context->matrix_halves = device.matrix_halves;
+    context->chunked = device.chunked;
     const struct VolkDeviceTable *const vk = &context->vk.device;
     if ((context->push_descriptors && !vk->vkCmdPushDescriptorSetKHR) ||
         (context->device_addresses && !vk->vkGetBufferDeviceAddressKHR &&

@@ -64,7 +64,7 @@ static void choose(const struct sizes *list, uint32_t count, struct dj_device_in
     }
 }
 
-/* Whether sums of the chosen sizes may be of float16. */
+/* Whether sums of the chosen sizes may be of float16, too. */
 static bool has_halves(const struct sizes *list, uint32_t count, const struct dj_device_info *info)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -111,6 +111,7 @@ void dj_matrix_describe(const struct dj_context *context, struct dj_device *devi
     if (get(device->handle, &count, list) < 0) /* VK_INCOMPLETE: the first ones */
         return;
     choose(list, count, info);
-    device->matrix_halves = has_halves(list, count, info);
     device->matrix_lanes = info->matrix_rows > 0 ? lanes(info) : 0;
+    device->chunked = has_halves(list, count, info) && DJ_CHUNK_THREADS % lanes(info) == 0 &&
+                      DJ_CHUNK_THREADS / lanes(info) <= device->max_subgroups;
 }

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* From a chunk's rows to features, their codes and their weights (chunk.glsl); one token's in float32. */
+
+/* Products with the matrix, of which float16 numbers hold 11 bits: of rows of numbers above a limit those
+ * that they lack, too. */
+void project(uint chunk)
+{
+    const bool exactly = large[chunk % 2] != 0;
+    EACH_STRIP(CHUNK) {
+        const uint row = strip_row(CHUNK, s) * ROW;
+        if (!TRANSFORM) {
+            [[unroll]] for (uint section = 0; section < SECTIONS; section++) {
+                EACH_TILE(CHUNK, FEATURES) {
+                    HALVES x;
+                    coopMatLoad(x, rows, section * SECTION + row + tile_column(CHUNK, FEATURES, n) / 8, ROW, BY_ROW);
+                    features_of[FEATURE_TILE(section)] = SUMS(x);
+                }
+            }
+            continue;
+        }
+        [[unroll]] for (uint section = 0; section < SECTIONS; section++) {
+            EACH_TILE(CHUNK, FEATURES)
+                features_of[FEATURE_TILE(section)] = SUMS(0.0);
+        }
+        [[unroll]] for (uint k = 0; k < DIM; k += K) {
+            LEFT a[SECTIONS];
+            [[unroll]] for (uint section = 0; section < SECTIONS; section++)
+                coopMatLoad(a[section], rows, section * SECTION + row + k / 8, ROW, BY_ROW);
+            EACH_TILE(CHUNK, FEATURES) {
+                const uint from = (tile_column(CHUNK, FEATURES, n) * DIM + k) / 8;
+                RIGHT b;
+                coopMatLoad(b, matrix.data, from, DIM / 8, BY_COLUMN);
+                [[unroll]] for (uint section = 0; section < SECTIONS; section++)
+                    features_of[FEATURE_TILE(section)] = coopMatMulAdd(a[section], b, features_of[FEATURE_TILE(section)]);
+                if (exactly) {
+                    coopMatLoad(b, matrix.data, from + DIM * FEATURES / 8, DIM / 8, BY_COLUMN);
+                    [[unroll]] for (uint section = 0; section < SECTIONS; section++)
+                        features_of[FEATURE_TILE(section)] = coopMatMulAdd(a[section], b, features_of[FEATURE_TILE(section)]);
+                }
+            }
+        }
+    }
+}
+
+/* A feature from its projected value y: an exponent of 2 or, of LINEAR maps, itself. */
+float feature_of(float y, float factor, float bias)
+{
+    const float x = y * factor;
+    switch (FEATURE) {
+    case DJ_FEATURE_ELU:
+        return !is_finite(x) ? nan() : x < 0.0 ? x * 1.44269504 : log2(1.0 + x);
+    case DJ_FEATURE_ELU_VALUE:
+        return !is_finite(x) ? nan() : x < 0.0 ? exp2(x * 1.44269504) : 1.0 + x;
+    case DJ_FEATURE_RELU:
+        return !is_finite(x) ? nan() : max(x, 0.0);
+    case DJ_FEATURE_IDENTITY:
+        return x;
+    default:
+        return is_finite(x) ? x + bias : nan();
+    }
+}
+
+/* The exponent of a feature: NONE if it is 0 or no number. */
+float exponent_code(float a)
+{
+    if (!is_finite(a) || (LINEAR && a == 0.0))
+        return NONE;
+    return LINEAR ? log2(abs(a)) : a;
+}
+
+/* A feature times 2^(by_feature + by_row). */
+float weight_of(float a, float by_feature, float by_row)
+{
+    precise float exponent = LINEAR ? by_feature : a + by_feature;
+    exponent = exponent + by_row;
+    return LINEAR ? a * exp2(exponent) : exp2(exponent);
+}
+
+/* From projected values to features, whose codes take the rows' place. */
+void write_codes(uint section)
+{
+    EACH_STRIP(CHUNK) EACH_TILE(CHUNK, FEATURES) {
+        const uint column = tile_column(CHUNK, FEATURES, n);
+        SUMS factor, bias;
+        HALVES code;
+        coopMatLoad(factor, factor_of, column, 0, BY_ROW);
+        coopMatLoad(bias, bias_of, column, 0, BY_ROW);
+        [[unroll]] for (uint i = 0; i < factor.length(); i++) {
+            const float a = feature_of(features_of[FEATURE_TILE(section)][i] * unit_of[section], factor[i], bias[i]);
+            features_of[FEATURE_TILE(section)][i] = a;
+            code[i] = float16_t(clamp(exponent_code(a), NONE, -NONE));
+        }
+        coopMatStore(code, rows, section * SECTION + strip_row(CHUNK, s) * ROW + column / 8, ROW, BY_ROW);
+    }
+}
+
+/* Weights in the place of codes. */
+void write_weights(uint section)
+{
+    EACH_STRIP(CHUNK) {
+        const uint row = strip_row(CHUNK, s);
+        SUMS by_row;
+        coopMatLoad(by_row, row_bias, section * CHUNK + row, 0, BY_COLUMN);
+        EACH_TILE(CHUNK, FEATURES) {
+            const uint column = tile_column(CHUNK, FEATURES, n);
+            SUMS by_feature;
+            HALVES weight;
+            coopMatLoad(by_feature, feature_bias, section * FEATURES + column, 0, BY_ROW);
+            [[unroll]] for (uint i = 0; i < by_feature.length(); i++)
+                weight[i] = float16_t(weight_of(features_of[FEATURE_TILE(section)][i], by_feature[i], by_row[i]));
+            coopMatStore(weight, rows, section * SECTION + row * ROW + column / 8, ROW, BY_ROW);
+        }
+    }
+}
+
+/* One token: its features, in float32, partial[] from section * FEATURES on. */
+void find_single(uint section)
+{
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        float y = 0.0;
+        if (TRANSFORM) {
+            [[dont_unroll]] for (uint n = 0; n < DIM; n++) {
+                const uint at = f * DIM + n;
+                const float entry = half_at(matrix.data[at / 8], at % 8) +
+                                    half_at(matrix.data[(DIM * FEATURES + at) / 8], at % 8);
+                y += half_at(rows[section * SECTION + n / 8], n % 8) * entry;
+            }
+        } else {
+            y = half_at(rows[section * SECTION + f / 8], f % 8);
+        }
+        partial[section * FEATURES + f] = feature_of(y * unit_of[section], factor_of[f], bias_of[f]);
+    }
+}
+
+/* A section's first row is its weights, all others are 0. */
+void write_single(uint section)
+{
+    for (uint i = t; i < CHUNK * (FEATURES / 8); i += THREADS) {
+        const uint row = i / (FEATURES / 8), at = i % (FEATURES / 8);
+        uvec4 eight = uvec4(0);
+        if (row == 0) {
+            float weight[8];
+            [[unroll]] for (uint n = 0; n < 8; n++) {
+                const uint f = section * FEATURES + at * 8 + n;
+                weight[n] = weight_of(partial[f], feature_bias[f], row_bias[section * CHUNK]);
+            }
+            [[unroll]] for (uint n = 0; n < 4; n++)
+                eight[n] = packHalf2x16(vec2(weight[2 * n], weight[2 * n + 1]));
+        }
+        rows[section * SECTION + row * ROW + at] = eight;
+    }
+}
+
+/* Numbers of the head's map. */
+void load_map()
+{
+    const uint table = head * push.head_stride;
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        const bool exponential = FEATURE == DJ_FEATURE_EXPONENTIAL;
+        factor_of[f] = push.factor * (exponential ? tables.data[table + f] * 1.44269504 : 1.0);
+        bias_of[f] = exponential ? tables.data[push.weights + table + f] * 1.44269504 : 0.0;
+    }
+    if (t < 2)
+        large[t] = 0;
+    if (t < 6)
+        most[t] = 0;
+    barrier();
+    float largest = 1.0e-3;
+    for (uint f = 0; TRANSFORM && f < FEATURES; f++)
+        largest = max(largest, abs(factor_of[f]));
+    large_number = LARGE / largest;
+}
