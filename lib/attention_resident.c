@@ -33,13 +33,17 @@ static const struct {
  */
 static const struct dj_shader *find_shader(const struct dj_attention *plan, uint32_t *widest)
 {
-    *widest = plan->kind->projection == DJ_PROJECTION_NONE ? plan->features : plan->dim;
+    const uint32_t projection = plan->kind->projection;
+    *widest = projection == DJ_PROJECTION_DCT ? plan->dim : plan->features;
     if (*widest > DJ_RESIDENT_MOST || plan->features > *widest)
         return NULL;
-    if (plan->kind->projection == DJ_PROJECTION_NONE)
-        return *widest <= DJ_RESIDENT_FOURS ? &dj_shader_resident : &dj_shader_resident_narrow;
-    if (plan->kind->projection != DJ_PROJECTION_DCT)
+    const bool fours = *widest <= DJ_RESIDENT_FOURS;
+    if (projection == DJ_PROJECTION_NONE)
+        return fours ? &dj_shader_resident : &dj_shader_resident_narrow;
+    if (projection == DJ_PROJECTION_MATRIX && plan->dim * plan->features > DJ_RESIDENT_MATRIX)
         return NULL;
+    if (projection == DJ_PROJECTION_MATRIX)
+        return fours ? &dj_shader_resident_directions : &dj_shader_resident_directions_narrow;
     const bool softmax = plan->kind->feature == DJ_FEATURE_SOFTMAX;
     for (size_t i = 0; i < sizeof transforms / sizeof *transforms; i++) {
         if (transforms[i].length == plan->dim)
@@ -59,6 +63,9 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     /* of very many decays no powers are made that nobody asked for */
     if (!forced && params->decay != NULL && plan->key_heads > MOST_DECAYS)
         return DJ_SUCCESS;
+    /* products with directions permute lanes by turns, which takes one instruction of 8 alone */
+    if (!forced && plan->kind->projection == DJ_PROJECTION_MATRIX && context->subgroups != 8)
+        return DJ_SUCCESS;
     if (!forced && (params->dct_path != DJ_DCT_PATH_DEFAULT ||
                     (!standard && params->family != DJ_FAMILY_TUNED)))
         return DJ_SUCCESS;
@@ -75,13 +82,13 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const uint32_t strips = plan->heads >= tuning->two_strips && plan->value_dim > strip ? 2 : 1;
     const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
     const struct dj_constants constants = {
-        .count = 12,
+        .count = 13,
         .subgroup = context->subgroups,
         .values = {context->subgroups, plan->features, plan->value_dim, strips,
                    params->decay != NULL, plain ? plan->kind->plain_feature : plan->kind->feature,
                    plan->key_normalise,
                    plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE, plan->q_type,
-                   plan->k_type, plan->v_type, plan->o_type}};
+                   plan->k_type, plan->v_type, plan->o_type, plan->dim}};
     plan->resident.preferred = forced || tuning->resident;
     plan->resident.columns = strips * strip;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, plan->resident.columns);
@@ -176,10 +183,10 @@ static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t to
         .first_head = (uint32_t)part->cut.box.start[2],
         .read = read,
         .own = members + (plan->group - 1) * states * block,
-        .members = members,
-        .carry_tokens = states * block,
         .head_stride = numbers != NULL ? numbers->head_stride : 0,
         .weights = numbers != NULL ? numbers->weights : 0,
+        .matrix = numbers != NULL ? (uint32_t)(numbers->directions / sizeof(float)) : 0,
+        .square_factor = numbers != NULL && plan->kind->squares ? numbers->square_factor : 0.0f,
         .max_tokens = plan->max_tokens,
         .factor = sqrtf(plan->scale),
         .q_base = q.view.base,

@@ -26,7 +26,7 @@ struct dj_pipeline {
 };
 
 enum {
-    DJ_MOST_CONSTANTS = 12
+    DJ_MOST_CONSTANTS = 13
 };
 
 /* Specialization constants 0 .. count-1, each 32 bits. */

@@ -71,6 +71,9 @@ typedef uint32_t uint;
 #define DJ_RESIDENT_FOURS 64
 #define DJ_RESIDENT_MOST 128
 
+/* The most numbers of a head's directions that it holds, for the same reason. */
+#define DJ_RESIDENT_MATRIX 9216
+
 /* The resident kernel's tokens between two additions to the state, without a decay and with one; floats
  * of a workgroup's own memory, for m features and c columns. */
 #define DJ_RESIDENT_SPAN 512
@@ -281,10 +284,10 @@ DJ_PUSH(resident_push,
     uint first_head; /* of the box, in the plan */
     uint read;       /* DJ_RESIDENT_*: where the state comes from; without tokens it is taken, no more */
     uint own;        /* floats from a carry's start to the workgroups' own memory */
-    uint members;    /* ... to the states of groups' second and further members */
-    uint carry_tokens; /* ... to its counts of tokens */
     uint head_stride; /* floats between the numbers of two key heads; 0: shared */
     uint weights;    /* floats from the frequencies to ln D */
+    uint matrix;     /* ... to the directions, which are d times as far from head to head */
+    float square_factor; /* c of c |x|^2; 0: the map has none */
     uint max_tokens; /* M of cosFormer */
     float factor;    /* of q and k */
     DJ_CALL_TENSORS

@@ -1,8 +1,8 @@
 #version 450
 /* SPDX-License-Identifier: MIT */
 /* The resident prefix sum: a workgroup is one subgroup, goes through a sequence's tokens in order and
- * holds the sums of its columns in registers. Everything happens here: the transform, the map, the sums,
- * the outputs; q, k, v come from memory once and o is written once.
+ * holds the sums of its columns in registers. Everything happens here: the transform or the products with
+ * directions, the map, the sums, the outputs; q, k, v come from memory once and o is written once.
  *
  * Two layouts of the lanes alternate:
  *
@@ -53,6 +53,7 @@ layout(constant_id = 8) const uint Q_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 9) const uint K_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 10) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 11) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 12) const uint DIM = 64; /* read with DIRECTIONS alone */
 
 PUSH(resident_push)
 BUFFER(0, readonly, Queries, uint, queries)
@@ -99,10 +100,13 @@ uvec2 word_address(uvec2 start, uint word)
 }
 
 /* What is compiled in: DCT, the length of a transform, and SOFTMAX, 1 for the maps that have one, which
- * take the DCT-III. */
+ * take the DCT-III; or DIRECTIONS, whose products with a row are what the map works on. */
 #ifdef DCT
 #include "dct.glsl"
 const uint WIDTH = DCT; /* of a row */
+#elif defined DIRECTIONS
+const uint WIDTH = DIM;
+#define SOFTMAX 0
 #else
 const uint WIDTH = FEATURE == DJ_FEATURE_COSFORMER ? FEATURES / 2 : FEATURES;
 #define SOFTMAX 0
@@ -133,6 +137,9 @@ uint q_row, k_row, v_row, o_row; /* of the sequence's first token: its row, from
 uint first_column, columns;      /* that the workgroup has */
 
 #include "lanes.glsl"
+#ifdef DIRECTIONS
+#include "resident_project.glsl"
+#endif
 #include "resident_map.glsl"
 
 void find_rows(uint member)
@@ -238,7 +245,7 @@ void main()
     const uint states = gl_NumWorkGroups.y;
     state = gl_WorkGroupID.y * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
     if (member > 0)
-        state += push.members + (member - 1) * states * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
+        state += carry_members() + (member - 1) * states * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
     own = push.own + ((member * states + gl_WorkGroupID.y) * BLOCKS + block) *
                          DJ_RESIDENT_MEMORY(FEATURES, COLUMNS);
     adopt();

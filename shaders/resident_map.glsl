@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* From a lane's row, in x, to its features, and features taken apart into mantissa and exponent: what
  * resident.comp does to tokens before it sums. Logarithms are of base 2, unlike features.comp's. The
- * including shader declares x, frequencies and log_weights, the sizes and what kind of map it is. */
+ * including shader declares x, frequencies and log_weights, with DIRECTIONS products and squares, the
+ * sizes and what kind of map it is. */
 
 float projected(uint row, uint i)
 {
+#ifdef DIRECTIONS
+    return products[i];
+#else
     return x[i];
+#endif
 }
 
 float frequency(uint i)
@@ -20,7 +25,11 @@ float log_weight(uint i)
 
 float square_sum(uint row)
 {
+#ifdef DIRECTIONS
+    return push.square_factor * LOG2E * squares;
+#else
     return 0.0;
+#endif
 }
 
 uint place(uint row)
@@ -36,16 +45,29 @@ float transform_factor(uint i)
     return sqrt((i == 0 ? 1.0 : 2.0) / float(WIDTH)) * push.factor;
 }
 
+/* The part of it that frequencies take: where the row is not multiplied before. */
+float table_factor(uint i)
+{
+#ifdef DIRECTIONS
+    return 1.0;
+#else
+    return SOFTMAX != 0 ? 1.0 : transform_factor(i);
+#endif
+}
+
 void load_tables()
 {
     const uint table = head * push.head_stride;
     [[unroll]] for (uint i = 0; i < FEATURES; i++) {
         frequencies[i] = log_weights[i] = 0.0;
         if (EXPONENTIAL) {
-            frequencies[i] = tables.data[table + i] * LOG2E * (SOFTMAX != 0 ? 1.0 : transform_factor(i));
+            frequencies[i] = tables.data[table + i] * LOG2E * table_factor(i);
             log_weights[i] = tables.data[push.weights + table + i] * LOG2E;
         }
     }
+#ifdef DIRECTIONS
+    load_directions();
+#endif
 }
 
 /* 2^x for |x| <= 1/2, NaN for NaN; relative error 2e-8. */
@@ -105,6 +127,9 @@ void map_row(uint row, bool of_key, out float a[FEATURES])
 #ifndef DCT
     [[unroll]] for (uint i = 0; i < WIDTH; i++)
         x[i] *= push.factor;
+#ifdef DIRECTIONS
+    project();
+#endif
 #elif SOFTMAX
     [[unroll]] for (uint i = 0; i < WIDTH; i++)
         x[i] *= transform_factor(i);

@@ -6,6 +6,18 @@
  * used), so that no barrier is needed: on CPU devices one costs a copy of all registers. The including
  * shader declares carry, the sizes and the registers. */
 
+/* Where a carry's counts of tokens are, behind its states, and the states of groups' second and further
+ * members behind them. */
+uint carry_tokens()
+{
+    return gl_NumWorkGroups.y * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
+}
+
+uint carry_members()
+{
+    return carry_tokens() + 2 * (gl_NumWorkGroups.y / push.heads);
+}
+
 /* The first of the lane's columns of a strip, from the workgroup's first on. */
 uint strip_column(uint strip)
 {
@@ -213,7 +225,7 @@ void publish(uint tokens)
             norm == 0.0 ? 0.0 : carry.data[own_number(PEAK, f)];
     }
     if (gl_WorkGroupID.x == 0 && gl_WorkGroupID.y % push.heads == 0 && lane == 0) {
-        const uint at = push.carry_tokens + 2 * sequence;
+        const uint at = carry_tokens() + 2 * sequence;
         const uint low = push.read == DJ_RESIDENT_EMPTY ? 0 : floatBitsToUint(carry.data[at]);
         const uint high = push.read == DJ_RESIDENT_EMPTY ? 0 : floatBitsToUint(carry.data[at + 1]);
         uint carry_bit;

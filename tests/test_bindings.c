@@ -290,7 +290,8 @@ static void run_slots(dj_context *context, const void *params, struct results *r
                                              .key_heads = 2,
                                              .features = 24,
                                              .decay = decays,
-                                             .decay_count = 2};
+                                             .decay_count = 2,
+                                             .family = DJ_FAMILY_TILED}; /* as above */
     struct pool pool;
     pool_init(&pool, context, &of, SLOTS);
     const size_t size = problem_output_size(&pool.problem);

@@ -91,10 +91,50 @@ static void maps(void **state)
         test_lengths(&params[n], tokens, 4, "maps");
 }
 
+/* Maps of directions, of every head or of all: as many features as a lane's vectors of them hold,
+ * fewer and more, terms that fill no block, one strip of columns and two. */
+static void directions(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {0,  1,  7,   8,   9,   31,  32,  33,  64,
+                                    65, 70, 255, 256, 257, 511, 512, 513, 600};
+    static const float decays[] = {0.97f, 1, 0.999f, 0.5f};
+    static const struct problem_params params[] = {
+        {SHAPE(2, 600, 4, 64, 64), .map = DJ_MAP_PFF, .normalise = true, .weighted = true,
+         .own_numbers = true, RESIDENT},
+        {SHAPE(2, 600, 4, 64, 36), .map = DJ_MAP_PRF, .normalise = true, .own_numbers = true,
+         .key_heads = 2, .decay = decays, .decay_count = 2, RESIDENT},
+        {SHAPE(1, 600, 4, 32, 32), .map = DJ_MAP_PFF, .normalise = true, .key_normalise = true,
+         .gaussian = true, .weighted = true, .decay = decays, .decay_count = 4, RESIDENT},
+        {SHAPE(2, 600, 2, 32, 8), .map = DJ_MAP_PRF, .features = 48, .gaussian = true, RESIDENT},
+        {SHAPE(2, 600, 3, 64, 20), .map = DJ_MAP_PERFORMER_RELU, .normalise = true,
+         .own_numbers = true, RESIDENT},
+        {SHAPE(1, 600, 4, 32, 68), .map = DJ_MAP_PERFORMER_RELU, .features = 20, .decay = decays,
+         .decay_count = 4, RESIDENT},
+        {SHAPE(1, 600, 4, 4, 36), .map = DJ_MAP_PRF, .features = 4, .normalise = true, RESIDENT},
+        {SHAPE(1, 600, 4, 12, 20), .map = DJ_MAP_PFF, .features = 68, .normalise = true,
+         .own_numbers = true, RESIDENT},
+        {SHAPE(1, 600, 1, 100, 8), .map = DJ_MAP_PERFORMER_RELU, .features = 36, .normalise = true,
+         RESIDENT},
+        {SHAPE(1, 600, 2, 256, 8), .map = DJ_MAP_PRF, .features = 36, .normalise = true,
+         .key_normalise = true, .own_numbers = true, RESIDENT},
+        {SHAPE(1, 600, 4, 72, 36), .map = DJ_MAP_PFF, .features = 128, .normalise = true, RESIDENT},
+    };
+    for (size_t n = 0; n < sizeof params / sizeof *params; n++)
+        test_lengths(&params[n], n < 3 ? tokens : tokens + 10, n < 3 ? 18 : 8, "directions");
+}
+
 static void types_and_layouts(void **state)
 {
     (void)state;
     require_kernels();
+    for (uint32_t type = 0; type < 3; type++)
+        problem_test_random(
+            &(struct problem_params){SHAPE(2, 90, 4, 16, 36), .map = DJ_MAP_PRF, .features = 24,
+                                     .own_numbers = true, .normalise = true, .q_type = type,
+                                     .k_type = (type + 1) % 3, .v_type = (type + 2) % 3,
+                                     .o_type = type, RESIDENT},
+            LAYOUT_SLICED, "types with directions");
     for (uint32_t type = 0; type < 3; type++)
         for (int layout = 0; layout < LAYOUT_COUNT; layout++)
             problem_test_random(
@@ -113,7 +153,9 @@ static void spans_and_groups(void **state)
         const bool packed = n & 1;
         problem_test_random(
             &(struct problem_params){SHAPE(packed ? 1 : 4, packed ? 700 : 90, 6, 32, 8),
-                                     .key_heads = n < 4 ? 2 : 6, .normalise = true,
+                                     .map = n == 3 ? DJ_MAP_PFF : DJ_MAP_WDCF,
+                                     .own_numbers = n == 3, .key_heads = n < 4 ? 2 : 6,
+                                     .normalise = true,
                                      .spans = packed ? DJ_SPANS_PACKED : DJ_SPANS_PADDED,
                                      .sequences = packed ? 7 : 0, .device_spans = n & 2, RESIDENT},
             LAYOUT_PLAIN, "spans");
@@ -127,9 +169,13 @@ static void exponents_grow(void **state)
     static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
                                         magnitude_huge_once};
     static const float decays[] = {1, 0.9f, 0.05f, 0x1p-126f};
-    for (int decay = 0; decay < 2; decay++) {
-        const struct problem_params params = {SHAPE(1, 300, 4, 32, 36), .normalise = true,
-                                              .decay = decays, .decay_count = decay ? 4 : 0,
+    static const int maps[] = {DJ_MAP_WDCF, DJ_MAP_WDCF, DJ_MAP_PRF, DJ_MAP_PFF};
+    for (int variant = 0; variant < 4; variant++) {
+        const struct problem_params params = {SHAPE(1, 300, 4, 32, 36),
+                                              .map = maps[variant],
+                                              .normalise = true,
+                                              .decay = decays,
+                                              .decay_count = variant & 1 ? 4 : 0,
                                               RESIDENT};
         struct problem p;
         problem_init(&p, &params);
@@ -147,14 +193,12 @@ static void exponents_grow(void **state)
     }
 }
 
-/* Keys of large exponents and small differences. */
-static void near_ties(void **state)
+/* Keys of large exponents and small differences; of PFF and PRF |x|^2 is an exponent, too. */
+static void test_near_ties(int map, double factor)
 {
-    (void)state;
-    require_kernels();
     static const double K[] = {30, 300, 1000};
-    const struct problem_params params = {SHAPE(1, 200, 2, 64, 8), .normalise = true, .sigma = 0.5,
-                                          .scale = 1, RESIDENT};
+    const struct problem_params params = {
+        SHAPE(1, 200, 2, 64, 8), .map = map, .normalise = true, .sigma = 0.5, .scale = 1, RESIDENT};
     struct problem p;
     problem_init(&p, &params);
     struct made made = problem_make(&p, 0);
@@ -166,7 +210,7 @@ static void near_ties(void **state)
             norm += u[c] * u[c];
         }
         for (size_t i = 0; i < p.twin.tokens * 2 * 64; i++)
-            p.k[i] += (float)(K[n] * u[i % 64] / sqrt(norm));
+            p.k[i] += (float)(factor * K[n] * u[i % 64] / sqrt(norm));
         problem_solve(&p);
         float *got = made_run(&made, &p, LAYOUT_PLAIN);
         problem_assert(&p, got, "near ties");
@@ -174,6 +218,15 @@ static void near_ties(void **state)
     }
     made_finish(&made);
     problem_finish(&p);
+}
+
+static void near_ties(void **state)
+{
+    (void)state;
+    require_kernels();
+    test_near_ties(DJ_MAP_WDCF, 1);
+    test_near_ties(DJ_MAP_PFF, 0.1);
+    test_near_ties(DJ_MAP_PRF, 0.1);
 }
 
 /* Sums of many equal terms go stale unless what rounding takes from them is kept. */
@@ -208,6 +261,8 @@ static void states(void **state)
          RESIDENT},
         {SHAPE(2, TOKENS, 2, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true,
          .max_tokens = TOKENS, RESIDENT},
+        {SHAPE(2, TOKENS, 4, 16, 40), .map = DJ_MAP_PFF, .features = 24, .normalise = true,
+         .key_heads = 2, .own_numbers = true, .decay = decays, .decay_count = 2, RESIDENT},
     };
     static const uint64_t pieces[] = {1, 1, 7, 8, 9, 31, 600};
     for (size_t n = 0; n < sizeof variants / sizeof *variants; n++) {
@@ -224,11 +279,13 @@ static void parts(void **state)
     (void)state;
     require_kernels();
     static const float decays[] = {0.97f, 1, 0.5f, 1};
-    for (int decay = 0; decay < 2; decay++) {
+    for (int n = 0; n < 3; n++) {
+        const bool decay = n == 1;
         struct problem p;
         problem_init(&p, &(struct problem_params){SHAPE(2, 1300, 4, 32, 36), .normalise = true,
-                                                  .decay = decays, .decay_count = decay ? 4 : 0,
-                                                  RESIDENT});
+                                                  .map = n == 2 ? DJ_MAP_PRF : DJ_MAP_WDCF,
+                                                  .own_numbers = n == 2, .decay = decays,
+                                                  .decay_count = decay ? 4 : 0, RESIDENT});
         problem_solve(&p);
         struct placed placed;
         struct dj_needs needs;
@@ -296,6 +353,8 @@ static void a_batch_is_each_alone(void **state)
          .sequences = 5, .device_spans = true, RESIDENT},
         {SHAPE(1, 300, 2, 16, 8), .map = DJ_MAP_ELU, .normalise = true, .spans = DJ_SPANS_PACKED,
          .sequences = 9, RESIDENT},
+        {SHAPE(3, 300, 4, 16, 52), .map = DJ_MAP_PFF, .own_numbers = true, .normalise = true,
+         RESIDENT},
     };
     for (size_t n = 0; n < sizeof params / sizeof *params; n++)
         assert_each_alone(&params[n]);
@@ -326,6 +385,15 @@ static void not_numbers(void **state)
         {{SHAPE(1, 300, 2, 16, 8), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 2,
           RESIDENT},
          257},
+        {{SHAPE(1, 300, 4, 64, 36), .map = DJ_MAP_PFF, .own_numbers = true, .normalise = true,
+          RESIDENT},
+         260},
+        {{SHAPE(1, 40, 2, 20, 8), .map = DJ_MAP_PRF, .features = 32, .key_normalise = true,
+          .normalise = true, .decay = decays, .decay_count = 2, RESIDENT},
+         13},
+        {{SHAPE(1, 40, 2, 16, 8), .map = DJ_MAP_PERFORMER_RELU, .features = 72, .normalise = true,
+          RESIDENT},
+         16},
     };
     require_kernels();
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
@@ -454,7 +522,8 @@ static void refusals(void **state)
         {.heads = 1, .dim = 44},                  /* no transform of that length */
         {.heads = 1, .dim = 64, .features = 128}, /* of several transforms */
         {.heads = 1, .dim = 64, .causal = DJ_OFF},
-        {.heads = 1, .dim = 64, .map = DJ_MAP_PRF},
+        {.heads = 1, .dim = 128, .map = DJ_MAP_PRF}, /* too many numbers of directions */
+        {.heads = 1, .dim = 64, .map = DJ_MAP_PRF, .features = 132},
         {.heads = 1, .dim = 256, .map = DJ_MAP_IDENTITY}, /* too many sums */
     };
     for (size_t i = 0; i < sizeof params / sizeof *params; i++) {
@@ -471,6 +540,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(lengths),
     HARNESS_TEST(dimensions),
     HARNESS_TEST(maps),
+    HARNESS_TEST(directions),
     HARNESS_TEST(types_and_layouts),
     HARNESS_TEST(spans_and_groups),
     HARNESS_TEST(exponents_grow),

@@ -30,10 +30,12 @@ enum dj_family {
     DJ_FAMILY_DEFAULT = 0,
     DJ_FAMILY_TILED = 1,    /* tiles of 32 tokens: sums of all at once, a scan, outputs */
     DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers: causal attention of maps with
-                             * no projection (m at most 128) or one DCT of 32, 64, 80, 96 or 128,
-                             * where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
+                             * no projection (m at most 128), one DCT of 32, 64, 80, 96 or 128, or
+                             * directions (m at most 128, m d at most 9216), where subgroups and
+                             * device addresses are used (DJ_USE_SUBGROUPS,
                              * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices, unless a
-                             * dct_path was chosen or more than 4096 key heads have decays. Calls
+                             * dct_path was chosen, more than 4096 key heads have decays, or a map
+                             * has directions and subgroups are not of 8 invocations. Calls
                              * that it cannot do are done in tiles: with position scales, snapshots,
                              * 512 tokens of a head beyond the device's binding range, a pool of 8
                              * GiB or more, 2-byte outputs at odd places */
