@@ -9,14 +9,14 @@
 #include "pipeline.h"
 #include "shaders.h"
 #include "size.h"
+#include "tuning.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    MOST_WIDTH = 128, /* of rows, features, values */
-    ENOUGH_WORKGROUPS = 2048,
+    MOST_WIDTH = 128,    /* of rows, features, values */
     LEAST_SEGMENT = 128, /* tokens */
     MOST_SEGMENT = 1024,
 };
@@ -52,12 +52,11 @@ static bool is_fit(const struct dj_attention *plan, const struct dj_attention_pa
     const struct dj_device_info *const info = &context->info;
     const bool chosen =
         params->family == DJ_FAMILY_RESIDENT || params->dct_path != DJ_DCT_PATH_DEFAULT;
-    const bool of_two_bytes = plan->q_type != DJ_FLOAT32 && plan->k_type == plan->q_type &&
-                              plan->v_type == plan->q_type && plan->o_type == plan->q_type;
-    return context->matrices > 0 && context->chunked && info->offset_alignment % 16 == 0 &&
-           !chosen && of_two_bytes && plan->causal && params->decay == NULL &&
-           !plan->key_normalise && plan->heads > 0 && knows_map(plan->kind) &&
-           is_whole(info, plan->dim) && is_whole(info, plan->features) &&
+    const bool halves = plan->q_type == DJ_FLOAT16 && plan->k_type == DJ_FLOAT16 &&
+                        plan->v_type == DJ_FLOAT16 && plan->o_type == DJ_FLOAT16;
+    return context->matrices > 0 && context->chunked && !chosen && halves && plan->causal &&
+           params->decay == NULL && !plan->key_normalise && plan->heads > 0 &&
+           knows_map(plan->kind) && is_whole(info, plan->dim) && is_whole(info, plan->features) &&
            is_whole(info, plan->value_dim);
 }
 
@@ -72,6 +71,7 @@ static bool find_shape(const struct dj_attention *plan, uint32_t *chunk, uint32_
         for (int t = 0; t < 2; t++) {
             uint32_t width = plan->dim > plan->features ? plan->dim : plan->features;
             width = width > chunks[t] ? width : chunks[t];
+            width = width > each ? width : each;
             if (plan->value_dim % each == 0 && divides(info->matrix_columns, each) &&
                 DJ_CHUNK_SHARED(width, plan->features, each, chunks[t]) <= info->shared_memory) {
                 *chunk = chunks[t];
@@ -83,7 +83,7 @@ static bool find_shape(const struct dj_attention *plan, uint32_t *chunk, uint32_
     return false;
 }
 
-/* To nearest, ties to even; |x| at most 1. */
+/* To nearest, ties to even; |x| below 65520. */
 static uint16_t to_half(float x)
 {
     uint32_t bits;
@@ -102,7 +102,7 @@ static float from_half(uint16_t half)
     return half & 0x8000 ? -size : size;
 }
 
-/* The transforms' matrix as float16 numbers, then what those lack. */
+/* The transforms' matrix, times 256, as float16 numbers, then what those lack. */
 static dj_result create_matrix(struct dj_attention *plan)
 {
     const size_t count = (size_t)plan->dim * plan->features;
@@ -113,7 +113,7 @@ static dj_result create_matrix(struct dj_attention *plan)
     if (matrix != NULL && halves != NULL &&
         (!transform || dj_projection_matrix(plan->projection, matrix))) {
         for (size_t i = 0; i < count; i++) { /* features' rows become columns */
-            const float entry = matrix[i % plan->dim * plan->features + i / plan->dim];
+            const float entry = 256 * matrix[i % plan->dim * plan->features + i / plan->dim];
             halves[i] = to_half(entry);
             halves[count + i] = to_half(entry - from_half(halves[i]));
         }
@@ -135,10 +135,8 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     if (!is_fit(plan, params))
         return DJ_SUCCESS;
     const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
-    const uint32_t options =
-        (plan->linear ? DJ_CHUNK_LINEAR : 0) |
-        (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0) |
-        (plan->q_type == DJ_BFLOAT16 ? DJ_CHUNK_BFLOAT : 0);
+    const uint32_t options = (plan->linear ? DJ_CHUNK_LINEAR : 0) |
+                             (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0);
     uint32_t chunk, columns;
     if (!find_shape(plan, &chunk, &columns))
         return DJ_SUCCESS;
@@ -171,25 +169,34 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
 /* Rows begin at multiples of 16 bytes. */
 static bool is_aligned(const struct dj_tensor *tensor)
 {
-    return tensor->offset % 16 == 0 && tensor->stride[0] % 8 == 0 && tensor->stride[1] % 8 == 0 &&
-           tensor->stride[2] % 8 == 0;
+    bool aligned = tensor->offset % 16 == 0;
+    for (int i = 0; i < 3; i++)
+        aligned = aligned && (tensor->shape[i] <= 1 || tensor->stride[i] % 8 == 0);
+    return aligned;
 }
 
 bool dj_chunked_can(const struct dj_call *call)
 {
     const struct dj_attention_args *const args = call->args;
+    const uint64_t segment = dj_chunked_segment(call);
+    const uint32_t group = call->plan->group;
     return call->plan->chunked.sum.handle != VK_NULL_HANDLE && call->states == 1 &&
            args->query_scales.shape[3] == 0 && args->key_scales.shape[3] == 0 &&
            is_aligned(&args->q) && is_aligned(&args->k) && is_aligned(&args->v) &&
-           is_aligned(&args->o) && dj_call_binds(call, &args->q) && dj_call_binds(call, &args->o);
+           is_aligned(&args->o) && dj_call_binds(call, &args->q) && dj_call_binds(call, &args->o) &&
+           dj_call_binds_tokens(call, &args->q, segment, group) &&
+           dj_call_binds_tokens(call, &args->o, segment, group) &&
+           dj_call_binds_tokens(call, &args->k, segment, 1) &&
+           dj_call_binds_tokens(call, &args->v, segment, 1);
 }
 
 uint64_t dj_chunked_segment(const struct dj_call *call)
 {
+    const uint64_t enough = dj_tuning_of(call->plan->context->info.type)->chunk_workgroups;
     const uint64_t tokens =
         dj_times(dj_times(call->keys.sequences, call->plan->heads), call->keys.longest);
     uint64_t segment = LEAST_SEGMENT;
-    while (segment < MOST_SEGMENT && tokens / (2 * segment) >= ENOUGH_WORKGROUPS)
+    while (call->max_work == 0 && segment < MOST_SEGMENT && tokens / (2 * segment) >= enough)
         segment *= 2;
     return segment;
 }

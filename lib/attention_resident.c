@@ -110,22 +110,16 @@ static bool is_even(const struct dj_tensor *o)
                                           o->stride[1] % 2 == 0 && o->stride[2] % 2 == 0);
 }
 
-/* Whether the smallest box of a tensor, of so many heads, can be bound. */
-static bool binds_span(const struct dj_call *call, const struct dj_tensor *tensor, uint64_t heads)
-{
-    const uint64_t span = dj_resident_span(call->plan), longest = call->keys.longest;
-    const uint64_t tokens = longest == 0 ? 1 : span < longest ? span : longest;
-    const uint64_t box[4] = {1, tokens, heads, tensor->shape[3]};
-    return dj_tensor_binds(call->plan->context, tensor, box);
-}
-
 static bool binds_spans(const struct dj_call *call)
 {
     const struct dj_attention *const plan = call->plan;
     const struct dj_attention_args *const args = call->args;
     const struct dj_device_info *const info = &plan->context->info;
-    return binds_span(call, &args->q, plan->group) && binds_span(call, &args->o, plan->group) &&
-           binds_span(call, &args->k, 1) && binds_span(call, &args->v, 1) &&
+    const uint64_t span = dj_resident_span(plan);
+    return dj_call_binds_tokens(call, &args->q, span, plan->group) &&
+           dj_call_binds_tokens(call, &args->o, span, plan->group) &&
+           dj_call_binds_tokens(call, &args->k, span, 1) &&
+           dj_call_binds_tokens(call, &args->v, span, 1) &&
            dj_state_block_size(plan) + dj_resident_memory(plan, 1) + info->offset_alignment <=
                info->max_storage_range &&
            (uint64_t)plan->resident.blocks * plan->group <= info->max_workgroups[0];

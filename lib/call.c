@@ -508,6 +508,14 @@ bool dj_call_binds(const struct dj_call *call, const struct dj_tensor *tensor)
     return dj_tensor_binds(call->plan->context, tensor, tensor->shape);
 }
 
+bool dj_call_binds_tokens(const struct dj_call *call, const struct dj_tensor *tensor,
+                          uint64_t tokens, uint64_t heads)
+{
+    const uint64_t longest = call->keys.longest, most = tokens < longest ? tokens : longest;
+    const uint64_t box[4] = {1, most > 0 ? most : 1, heads, tensor->shape[3]};
+    return dj_tensor_binds(call->plan->context, tensor, box);
+}
+
 dj_result dj_call_most_sequences(const struct dj_call *call, const struct dj_span_set *set,
                                  const struct dj_tensor *a, const struct dj_tensor *b,
                                  uint64_t *most)

@@ -248,9 +248,9 @@ static void describe_limits(struct dj_device_info *info, const VkPhysicalDeviceP
     info->push_constants = limits->maxPushConstantsSize;
     memcpy(info->max_workgroups, limits->maxComputeWorkGroupCount, sizeof(info->max_workgroups));
     info->max_storage_range = limits->maxStorageBufferRange;
-    /* kernels see whole words */
+    /* kernels see whole words, some of them four at once */
     info->offset_alignment =
-        limits->minStorageBufferOffsetAlignment > 4 ? limits->minStorageBufferOffsetAlignment : 4;
+        limits->minStorageBufferOffsetAlignment > 16 ? limits->minStorageBufferOffsetAlignment : 16;
 }
 
 dj_result dj_device_describe(const struct dj_context *context, struct dj_device *device)

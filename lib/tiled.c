@@ -120,7 +120,8 @@ static uint64_t scratch_cost(const void *user, const uint64_t size[3])
     const bool tiles = shape->call->family != &dj_family_resident;
     if (heads * plan->group > info->max_workgroups[1] ||
         (tiles && (tile_count(call, size[1]) > info->max_workgroups[0] ||
-                   together > dj_projection_max_rows(plan->projection))))
+                   (call->family == &dj_family_tiled &&
+                    together > dj_projection_max_rows(plan->projection)))))
         return UINT64_MAX;
     if (call->max_work > 0 && !is_smallest(call, size) &&
         work_rows(call, size) > call->max_work / dj_call_row_work(plan))

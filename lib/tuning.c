@@ -9,11 +9,16 @@
  * between, and there are fewer processors than heads: from four heads on, features made once are
  * worth more than twice as many workgroups (docs/performance.md). A plan does not know its
  * sequences. */
-static const struct dj_tuning of_cpu = {
-    .step_fewest = 8, .step_most = 8, .scan_ahead = 1, .two_strips = 4, .resident = true};
+static const struct dj_tuning of_cpu = {.step_fewest = 8,
+                                        .step_most = 8,
+                                        .scan_ahead = 1,
+                                        .chunk_workgroups = 4,
+                                        .two_strips = 4,
+                                        .resident = true};
 static const struct dj_tuning of_gpu = {.step_fewest = 64,
                                         .step_most = 128,
                                         .scan_ahead = 4,
+                                        .chunk_workgroups = 2048,
                                         .two_strips = UINT32_MAX,
                                         .resident = false};
 

@@ -10,12 +10,9 @@
  * key or the norm asks for. float16 holds weights down to 2^-27 of the largest with all its bits.
  *
  * Features are exponents of 2 or, of LINEAR maps, values. A chunk's rows lie in shared memory as they came,
- * then as exponents (codes), then as weights. Where a code says too little - beyond LIMIT, or where
+ * then as exponents (codes), then as weights. Where a code says too little - its size is above LIMIT, or
  * rows do not see what the exponents stand for (chunk_output.comp) - the chunk's tokens are taken one by one,
  * features made in float32: what a row sees is then all there is.
- *
- * bfloat16 numbers become float16 ones times a power of two that brings a chunk's largest to 2^14: of keys
- * and queries their own (unit_of), of values one that only grows (value_bits).
  *
  * Rows in shared memory are of uint4, 8 numbers; they begin in different banks. */
 #extension GL_KHR_cooperative_matrix : require
@@ -44,15 +41,17 @@ layout(constant_id = 11) const uint K = 16;
 const uint THREADS = DJ_CHUNK_THREADS, SUBGROUPS = THREADS / SUBGROUP;
 const bool LINEAR = (OPTIONS & DJ_CHUNK_LINEAR) != 0;
 const bool TRANSFORM = (OPTIONS & DJ_CHUNK_TRANSFORM) != 0; /* by a matrix */
-const bool BFLOAT = (OPTIONS & DJ_CHUNK_BFLOAT) != 0;       /* q, k, v, o are bfloat16; else float16 */
-const uint WIDEST = DIM > FEATURES ? DIM : FEATURES;
-const uint ROW = ((WIDEST > CHUNK ? WIDEST : CHUNK) + 8) / 8; /* uint4 from row to row */
+/* What a row may have to hold: numbers, features, scores, outputs; uint4 from row to row. */
+const uint WIDER = DIM > FEATURES ? DIM : FEATURES, WIDE = CHUNK > COLUMNS ? CHUNK : COLUMNS;
+const uint ROW = ((WIDER > WIDE ? WIDER : WIDE) + 8) / 8;
 const uint VALUE_ROW = (COLUMNS + 8) / 8;
 const float WEIGHT_BITS = 13.0, WEIGHT_UNSCALE = 1.0 / 8192.0;
-const float NONE = -20000.0; /* the code of nothing */
-const float LIMIT = 1000.0;  /* of codes */
-const float NEVER = -1.0e5;  /* exponent of weights that are 0 */
-const float LARGE = BFLOAT ? 40.0 : 5.0; /* of numbers times the largest factor: exponents of 2 */
+const float NONE = -20000.0;                 /* the code of nothing; all others are below this in size: */
+const float MOST_CODE = 19000.0;
+const float LIMIT = 1000.0;                  /* of codes */
+const float NEVER = -3.0e38;                 /* exponent of weights that are 0 */
+const float LARGE = 5.0;                     /* of numbers times the largest factor: exponents of 2 */
+const float MATRIX_UNSCALE = 1.0 / 256.0;    /* of the matrix, whose low part would be below float16's normal numbers */
 
 PUSH(chunk_push)
 BUFFER_ALIGNED(0, readonly, Queries, uvec4, queries, 16)
@@ -112,14 +111,14 @@ shared float feature_bias[SECTIONS * FEATURES];             /* exponents added t
 shared float row_bias[SECTIONS * CHUNK];
 shared uint first_spoiled[COLUMNS];                         /* the first value of a column that is no number */
 shared float spoil[COLUMNS];                                /* 0, or NaN where there is one */
-shared uint narrow, spoiled;                                /* not 0: tokens are to be taken one by one; there is one */
-shared uint large[2];                                       /* of this chunk and the next; not 0: see LARGE */
-shared uint most[2 * 3];                                    /* the largest numbers of keys, queries, values, as bits */
+/* All are of whole 64 bytes, so that matrices may be loaded from each. */
+shared uint marks[16];
+#define narrow marks[0]        /* not 0: tokens are to be taken one by one */
+#define spoiled marks[1]       /* not 0: a value is no number */
+#define norm_bits marks[4]     /* the largest norm's exponent, if it is above 0 */
+#define large(chunk) marks[2 + (chunk) % 2] /* not 0: see LARGE; of this chunk and the next */
 
-uint t, head, count;     /* tokens of the chunk */
-float unit_of[SECTIONS]; /* what a number in shared memory is worth */
-float value_bits;        /* values' unit: its exponent */
-float value_rescale = 1.0; /* ... from what it was when sums were last added to */
+uint t, head, count; /* tokens of the chunk */
 
 SUMS sums_of[TILE_COUNT(FEATURES, COLUMNS)];
 SUMS features_of[SECTIONS * TILE_COUNT(CHUNK, FEATURES)];

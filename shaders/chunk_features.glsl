@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* From a chunk's rows to features, their codes and their weights (chunk.glsl); one token's in float32. */
+/* From a chunk's rows to features, their codes and their weights (chunk.glsl), and one token's in float32. */
 
 /* Products with the matrix, of which float16 numbers hold 11 bits: of rows of numbers above a limit those
  * that they lack, too. */
 void project(uint chunk)
 {
-    const bool exactly = large[chunk % 2] != 0;
+    const bool exactly = large(chunk) != 0;
     EACH_STRIP(CHUNK) {
         const uint row = strip_row(CHUNK, s) * ROW;
         if (!TRANSFORM) {
@@ -60,12 +60,23 @@ float feature_of(float y, float factor, float bias)
     }
 }
 
-/* The exponent of a feature: NONE if it is 0 or no number. */
-float exponent_code(float a)
+/* The exponent of a feature, as a whole number no smaller; EMPTY if it is 0, dropped or no number. */
+float exponent_above(float a)
 {
-    if (!is_finite(a) || (LINEAR && a == 0.0))
-        return NONE;
-    return LINEAR ? log2(abs(a)) : a;
+    if (!is_finite(a) || (LINEAR ? a == 0.0 : a < -1.0e32))
+        return EMPTY;
+    return LINEAR ? exponent_of(abs(a)) + 1.0 : ceil(a);
+}
+
+/* The same as float16, and back: the same number where its size is at most LIMIT. */
+float code_of(float exponent)
+{
+    return exponent == EMPTY ? NONE : clamp(exponent, -MOST_CODE, MOST_CODE);
+}
+
+float from_code(float code)
+{
+    return code < -MOST_CODE - 500.0 ? EMPTY : code;
 }
 
 /* A feature times 2^(by_feature + by_row). */
@@ -73,7 +84,10 @@ float weight_of(float a, float by_feature, float by_row)
 {
     precise float exponent = LINEAR ? by_feature : a + by_feature;
     exponent = exponent + by_row;
-    return LINEAR ? a * exp2(exponent) : exp2(exponent);
+    if (!LINEAR)
+        return exp2(exponent);
+    precise float first = a * exp2_halves(exponent).x;
+    return first == 0.0 || by_feature == NEVER || by_row == NEVER ? a * 0.0 : first * exp2_halves(exponent).y;
 }
 
 /* From projected values to features, whose codes take the rows' place. */
@@ -81,16 +95,15 @@ void write_codes(uint section)
 {
     EACH_STRIP(CHUNK) EACH_TILE(CHUNK, FEATURES) {
         const uint column = tile_column(CHUNK, FEATURES, n);
-        SUMS factor, bias;
-        HALVES code;
+        SUMS factor, bias, code;
         coopMatLoad(factor, factor_of, column, 0, BY_ROW);
         coopMatLoad(bias, bias_of, column, 0, BY_ROW);
         [[unroll]] for (uint i = 0; i < factor.length(); i++) {
-            const float a = feature_of(features_of[FEATURE_TILE(section)][i] * unit_of[section], factor[i], bias[i]);
+            const float a = feature_of(features_of[FEATURE_TILE(section)][i], factor[i], bias[i]);
             features_of[FEATURE_TILE(section)][i] = a;
-            code[i] = float16_t(clamp(exponent_code(a), NONE, -NONE));
+            code[i] = code_of(exponent_above(a));
         }
-        coopMatStore(code, rows, section * SECTION + strip_row(CHUNK, s) * ROW + column / 8, ROW, BY_ROW);
+        coopMatStore(HALVES(code), rows, section * SECTION + strip_row(CHUNK, s) * ROW + column / 8, ROW, BY_ROW);
     }
 }
 
@@ -103,12 +116,11 @@ void write_weights(uint section)
         coopMatLoad(by_row, row_bias, section * CHUNK + row, 0, BY_COLUMN);
         EACH_TILE(CHUNK, FEATURES) {
             const uint column = tile_column(CHUNK, FEATURES, n);
-            SUMS by_feature;
-            HALVES weight;
+            SUMS by_feature, weight;
             coopMatLoad(by_feature, feature_bias, section * FEATURES + column, 0, BY_ROW);
             [[unroll]] for (uint i = 0; i < by_feature.length(); i++)
-                weight[i] = float16_t(weight_of(features_of[FEATURE_TILE(section)][i], by_feature[i], by_row[i]));
-            coopMatStore(weight, rows, section * SECTION + row * ROW + column / 8, ROW, BY_ROW);
+                weight[i] = weight_of(features_of[FEATURE_TILE(section)][i], by_feature[i], by_row[i]);
+            coopMatStore(HALVES(weight), rows, section * SECTION + row * ROW + column / 8, ROW, BY_ROW);
         }
     }
 }
@@ -128,7 +140,7 @@ void find_single(uint section)
         } else {
             y = half_at(rows[section * SECTION + f / 8], f % 8);
         }
-        partial[section * FEATURES + f] = feature_of(y * unit_of[section], factor_of[f], bias_of[f]);
+        partial[section * FEATURES + f] = feature_of(y, factor_of[f], bias_of[f]);
     }
 }
 
@@ -157,16 +169,15 @@ void load_map()
     const uint table = head * push.head_stride;
     for (uint f = t; f < FEATURES; f += THREADS) {
         const bool exponential = FEATURE == DJ_FEATURE_EXPONENTIAL;
-        factor_of[f] = push.factor * (exponential ? tables.data[table + f] * 1.44269504 : 1.0);
+        factor_of[f] = push.factor * (TRANSFORM ? MATRIX_UNSCALE : 1.0) *
+                       (exponential ? tables.data[table + f] * 1.44269504 : 1.0);
         bias_of[f] = exponential ? tables.data[push.weights + table + f] * 1.44269504 : 0.0;
     }
     if (t < 2)
-        large[t] = 0;
-    if (t < 6)
-        most[t] = 0;
+        large(t) = 0;
     barrier();
-    float largest = 1.0e-3;
+    float largest = 1.0e-6;
     for (uint f = 0; TRANSFORM && f < FEATURES; f++)
         largest = max(largest, abs(factor_of[f]));
-    large_number = LARGE / largest;
+    large_number = LARGE / largest * MATRIX_UNSCALE;
 }

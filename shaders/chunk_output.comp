@@ -10,14 +10,14 @@
  * chunk's tokens are taken one by one.
  *
  * Factors of the products: weights times 2^13; scores times 2^6; sums times a power of two of their column's
- * that brings the largest value seen to 2^12. A sum is at most twice the norm's largest value.
+ * that brings the largest value seen to 2^12, or less by the largest norm's exponent, should that be above 0: a
+ * sum is at most the norm times twice that value.
  *
  * Workgroup (x, y, z): segment, sequence and query head, block of columns. */
 #extension GL_GOOGLE_include_directive : require
 #define SECTIONS 2
 #include "chunk.glsl"
 #include "denominator.glsl"
-#include "elements.glsl"
 
 const float GROWTH = 8.0;
 const float SCORE_SCALE = 64.0, SCORE_UNSCALE = 1.0 / SCORE_SCALE;
@@ -28,7 +28,6 @@ shared uvec4 state[FEATURES * VALUE_ROW];              /* S, of float16 */
 shared float seen_peak[FEATURES];                      /* R of what every row sees */
 shared float centre[CHUNK];                            /* c_i */
 shared float row_factor[CHUNK], row_factor_more[CHUNK]; /* from sums to outputs */
-shared float row_bits[CHUNK];                           /* exponents that bfloat16 outputs still lack */
 shared float number[CHUNK];                            /* 0, 1, .. */
 shared float largest_value[COLUMNS];
 shared float column_up[COLUMNS], column_down[COLUMNS]; /* the power of two; from sums to scores' scale */
@@ -52,53 +51,50 @@ void load_state(uint record, uint c0)
     }
     for (uint i = t; i < CHUNK; i += THREADS)
         number[i] = float(i);
-    barrier();
-
-    value_bits = BFLOAT ? -126.0 : 0.0;
-    for (uint c = 0; BFLOAT && c < COLUMNS; c++)
-        value_bits = max(value_bits, exponent_of(largest_value[c]) - 14.0);
-    const float power = exp2i(-value_bits);
-    barrier();
-    for (uint c = t; c < COLUMNS; c += THREADS)
-        largest_value[c] *= power;
     EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
         const uint column = tile_column(FEATURES, COLUMNS, n);
         SUMS sums;
         coopMatLoad(sums, records.data, record + strip_row(FEATURES, s) * VALUE_DIM + c0 + column, VALUE_DIM, BY_ROW);
         [[unroll]] for (uint i = 0; i < sums.length(); i++)
-            sums[i] = sums[i] * power * (1.0 / WEIGHT_UNSCALE);
+            sums[i] *= 1.0 / WEIGHT_UNSCALE;
         sums_of[TILE(FEATURES, COLUMNS)] = sums;
     }
 }
 
-/* The exponent of queries' weights, and R of what every row sees, given the code of the chunk's first key. */
-void describe_peak(uint f, float first_code)
+/* The exponent of queries' weights, and R of what every row sees, given that of the chunk's first key. */
+void describe_peak(uint f, float first)
 {
-    feature_bias[QUERIES * FEATURES + f] = next_peak[f] < -1.0e30 ? NEVER : next_peak[f];
-    seen_peak[f] = max(norm_peak(f), first_code > 0.5 * NONE ? first_code : EMPTY);
+    feature_bias[QUERIES * FEATURES + f] = next_peak[f] == EMPTY ? NEVER : next_peak[f];
+    seen_peak[f] = max(norm_peak(f), first);
 }
 
+/* EMPTY: the row has nothing in common with any key. */
 void set_centre(uint row, float c)
 {
-    const bool nothing = c < -1.0e30;
-    centre[row] = nothing ? 0.0 : c;
-    row_bias[QUERIES * CHUNK + row] = WEIGHT_BITS - (nothing ? 0.0 : c);
+    centre[row] = c == EMPTY ? 0.0 : c;
+    row_bias[QUERIES * CHUNK + row] = c == EMPTY ? NEVER : WEIGHT_BITS - c;
+}
+
+/* The larger of a maximum and an exponent; EMPTY if neither is one. */
+float with_exponent(float largest, float of_query, float of_keys)
+{
+    return of_query == EMPTY || of_keys == EMPTY ? largest : max(largest, of_query + of_keys);
 }
 
 /* The centres of rows, and whether they see enough. */
 void find_centres()
 {
     const uint row = t % CHUNK;
-    float largest = 2.0 * EMPTY, seen = 2.0 * EMPTY;
+    float largest = EMPTY, seen = EMPTY;
     for (uint eight = t / CHUNK; eight < FEATURES / 8; eight += LANES) {
         const uvec4 codes = rows[QUERIES * SECTION + row * ROW + eight];
         [[unroll]] for (uint i = 0; i < 8; i++) {
             const uint f = eight * 8 + i;
-            const float code = half_at(codes, i);
-            if (code > LIMIT)
+            const float exponent = from_code(half_at(codes, i));
+            if (exponent != EMPTY && abs(exponent) > LIMIT)
                 FLAG(narrow);
-            largest = max(largest, code + next_peak[f]);
-            seen = max(seen, code + seen_peak[f]);
+            largest = with_exponent(largest, exponent, next_peak[f]);
+            seen = with_exponent(seen, exponent, seen_peak[f]);
         }
     }
     partial[t] = largest;
@@ -109,8 +105,8 @@ void find_centres()
             largest = max(largest, partial[i * CHUNK + t]);
             seen = max(seen, partial[THREADS + i * CHUNK + t]);
         }
-        set_centre(t, ceil(largest));
-        if (t < count && ceil(largest) - seen > GROWTH)
+        set_centre(t, largest);
+        if (t < count && largest != EMPTY && (seen == EMPTY || largest - seen > GROWTH))
             FLAG(narrow);
     }
 }
@@ -125,7 +121,7 @@ bool weigh_rows(uint chunk)
     barrier();
     find_peaks();
     for (uint f = t; f < FEATURES; f += THREADS)
-        describe_peak(f, half_at(rows[KEYS * SECTION + f / 8], f % 8));
+        describe_peak(f, from_code(half_at(rows[KEYS * SECTION + f / 8], f % 8)));
     barrier();
     find_centres();
     barrier();
@@ -142,15 +138,15 @@ void weigh_single_row()
     find_single(QUERIES);
     barrier();
     for (uint f = t; f < FEATURES; f += THREADS) {
-        raise_peak(f, exponent_code(partial[f]));
-        describe_peak(f, NONE);
+        raise_peak(f, exponent_above(partial[f]));
+        describe_peak(f, EMPTY);
     }
     barrier();
-    float c = 2.0 * EMPTY;
+    float c = EMPTY;
     for (uint f = 0; f < FEATURES; f++)
-        c = max(c, exponent_code(partial[FEATURES + f]) + next_peak[f]);
+        c = with_exponent(c, exponent_above(partial[FEATURES + f]), next_peak[f]);
     if (t == 0) {
-        set_centre(0, ceil(c));
+        set_centre(0, c);
         row_bias[KEYS * CHUNK] = WEIGHT_BITS;
     } else if (t < CHUNK) {
         set_centre(t, 0.0);
@@ -166,8 +162,8 @@ void scale_columns()
     FOLD_COLUMNS(values, VALUE_ROW, COLUMNS, 0.0, abs(x) > y ? abs(x) : y)
     for (uint c = t; c < COLUMNS; c += THREADS) {
         FOLD_GROUPS(largest, COLUMNS, c, x > y ? x : y)
-        largest_value[c] = max(largest_value[c] * value_rescale, largest);
-        const float bits = clamp(VALUE_BITS - exponent_of(largest_value[c]), -100.0, 100.0);
+        largest_value[c] = max(largest_value[c], largest);
+        const float bits = clamp(VALUE_BITS - float(norm_bits) - exponent_of(largest_value[c]), -100.0, 100.0);
         column_up[c] = exp2i(bits) * WEIGHT_UNSCALE;
         column_down[c] = exp2i(-bits) * (WEIGHT_UNSCALE * SCORE_SCALE);
     }
@@ -178,12 +174,11 @@ void write_state()
 {
     EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
         const uint column = tile_column(FEATURES, COLUMNS, n);
-        SUMS up;
-        HALVES factor;
+        SUMS up, factor;
         coopMatLoad(up, column_up, column, 0, BY_ROW);
         [[unroll]] for (uint i = 0; i < up.length(); i++)
-            factor[i] = float16_t(sums_of[TILE(FEATURES, COLUMNS)][i] * up[i]);
-        coopMatStore(factor, state, strip_row(FEATURES, s) * VALUE_ROW + column / 8, VALUE_ROW, BY_ROW);
+            factor[i] = sums_of[TILE(FEATURES, COLUMNS)][i] * up[i];
+        coopMatStore(HALVES(factor), state, strip_row(FEATURES, s) * VALUE_ROW + column / 8, VALUE_ROW, BY_ROW);
     }
 }
 
@@ -230,14 +225,13 @@ void write_scores()
         EACH_TILE(CHUNK, CHUNK) {
             const uint column = tile_column(CHUNK, CHUNK, n);
             if (column < strip_terms(row)) {
-                SUMS column_number;
-                HALVES factor;
+                SUMS column_number, factor;
                 coopMatLoad(column_number, number, column, 0, BY_ROW);
                 [[unroll]] for (uint i = 0; i < column_number.length(); i++) {
                     const float score = scores_of[TILE(CHUNK, CHUNK)][i] * (WEIGHT_UNSCALE * WEIGHT_UNSCALE * SCORE_SCALE);
-                    factor[i] = float16_t(row_number[i] >= column_number[i] ? score : 0.0);
+                    factor[i] = row_number[i] >= column_number[i] ? score : 0.0;
                 }
-                coopMatStore(factor, rows, QUERIES * SECTION + row * ROW + column / 8, ROW, BY_ROW);
+                coopMatStore(HALVES(factor), rows, QUERIES * SECTION + row * ROW + column / 8, ROW, BY_ROW);
             }
         }
     }
@@ -269,38 +263,22 @@ float score_share()
     return sum * SCORE_UNSCALE;
 }
 
-/* From sums to outputs: finish() of denominator.glsl, as factors of a row. Those of bfloat16 leave 2^-15 of
- * sums without a denominator, which as float16 are at most that much larger than values, and the unit of
- * values, to the last conversion. */
+/* From sums to outputs: finish() of denominator.glsl, as factors of a row; 0: so are its outputs. */
 void set_factor(uint row, float den)
 {
     const vec3 scale = vec3(1.0, exp2_halves(centre[row]));
-    float factor = SCORE_UNSCALE, bits = value_bits;
-    vec2 more = vec2(1.0);
+    float factor = SCORE_UNSCALE, more = 1.0;
     if (DENOMINATOR == DJ_DENOMINATOR_NONE) {
-        bits += centre[row];
-        if (BFLOAT) {
-            factor *= 1.0 / 32768.0;
-            bits += 15.0;
-        } else {
-            more = exp2_halves(bits);
-        }
+        factor *= scale.y;
+        more = scale.z;
     } else if (den == 0.0 ||
                (DENOMINATOR == DJ_DENOMINATOR_ZERO && unscaled(vec4(den), scale).x < 1e-6)) {
         factor = 0.0;
     } else {
         factor /= den;
     }
-    row_factor[row] = factor * more.x;
-    row_factor_more[row] = more.y;
-    row_bits[row] = bits;
-}
-
-/* Two float16 outputs of a row as bfloat16. */
-uint convert_outputs(uint two, uint row)
-{
-    const vec2 halves = exp2_halves(row_bits[row]), x = unpackHalf2x16(two) * halves.x * halves.y;
-    return to_bfloat(x.x) | to_bfloat(x.y) << 16;
+    row_factor[row] = factor;
+    row_factor_more[row] = more;
 }
 
 void add_values()
@@ -336,10 +314,10 @@ void write_outputs()
         coopMatLoad(factor, row_factor, row, 0, BY_COLUMN);
         coopMatLoad(more, row_factor_more, row, 0, BY_COLUMN);
         EACH_TILE(CHUNK, COLUMNS) {
-            HALVES result;
+            SUMS result;
             [[unroll]] for (uint i = 0; i < factor.length(); i++)
-                result[i] = float16_t(outputs_of[TILE(CHUNK, COLUMNS)][i] * factor[i] * more[i]);
-            coopMatStore(result, rows, QUERIES * SECTION + row * ROW + tile_column(CHUNK, COLUMNS, n) / 8, ROW, BY_ROW);
+                result[i] = factor[i] == 0.0 ? 0.0 : outputs_of[TILE(CHUNK, COLUMNS)][i] * factor[i] * more[i];
+            coopMatStore(HALVES(result), rows, QUERIES * SECTION + row * ROW + tile_column(CHUNK, COLUMNS, n) / 8, ROW, BY_ROW);
         }
     }
 }
@@ -374,15 +352,12 @@ void take_rows(uint outputs_base)
     add_norms();
     if (spoiled != 0)
         spoil_sums();
-    value_rescale = 1.0;
     barrier();
     for (uint i = t; i < count * (COLUMNS / 8); i += THREADS) {
         const uint row = i / (COLUMNS / 8), at = i % (COLUMNS / 8);
         uvec4 eight = rows[QUERIES * SECTION + row * ROW + at];
         [[unroll]] for (uint n = 0; spoiled != 0 && n < 8; n++)
             eight[n / 2] |= row < first_spoiled[at * 8 + n] ? 0u : n % 2 == 0 ? 0x7e00u : 0x7e000000u;
-        [[unroll]] for (uint n = 0; BFLOAT && n < 4; n++)
-            eight[n] = convert_outputs(eight[n], row);
         outputs.data[(outputs_base + row * push.o_stride[2]) / 8 + at] = eight;
     }
 }
@@ -411,24 +386,15 @@ void main()
         LOAD_ROWS(new_keys, keys, k_base + first * push.k_stride[2], push.k_stride[2], DIM)
         LOAD_ROWS(new_queries, queries, q_base + first * push.q_stride[2], push.q_stride[2], DIM)
         LOAD_ROWS(new_values, values_in, v_base + first * push.v_stride[2], push.v_stride[2], COLUMNS)
-        SURVEY_ROWS(new_keys, DIM, 0, chunk)
-        SURVEY_ROWS(new_queries, DIM, 1, chunk)
-        if (BFLOAT) {
-            SURVEY_ROWS(new_values, COLUMNS, 2, chunk)
-            barrier();
-        }
-        set_units(chunk);
-        if (BFLOAT) {
-            CONVERT_ROWS(new_keys, DIM, unit_bits(most[chunk % 2 * 3 + KEYS]))
-            CONVERT_ROWS(new_queries, DIM, unit_bits(most[chunk % 2 * 3 + QUERIES]))
-            CONVERT_ROWS(new_values, COLUMNS, value_bits)
-        }
+        FIND_LARGE(new_keys, chunk)
+        FIND_LARGE(new_queries, chunk)
         STORE_ROWS(new_keys, rows, KEYS * SECTION, ROW, DIM)
         STORE_ROWS(new_queries, rows, QUERIES * SECTION, ROW, DIM)
         STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
         clear_marks();
         barrier();
-        clear_next(chunk);
+        if (t == 0)
+            large(chunk + 1) = 0;
         take_spoiled_values();
         if (singles > 0) {
             weigh_single_row();

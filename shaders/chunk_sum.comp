@@ -12,7 +12,7 @@ void take_single_key()
     find_single(KEYS);
     barrier();
     for (uint f = t; f < FEATURES; f += THREADS)
-        raise_peak(f, exponent_code(partial[f]));
+        raise_peak(f, exponent_above(partial[f]));
     if (t == 0)
         row_bias[KEYS * CHUNK] = WEIGHT_BITS;
     barrier();
@@ -36,11 +36,10 @@ bool take_keys(uint chunk)
 
 void write_record(uint record, uint c0)
 {
-    const float unit = exp2i(value_bits);
     EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
         SUMS sums = sums_of[TILE(FEATURES, COLUMNS)];
         [[unroll]] for (uint i = 0; i < sums.length(); i++)
-            sums[i] = sums[i] * unit * WEIGHT_UNSCALE;
+            sums[i] *= WEIGHT_UNSCALE;
         coopMatStore(sums, records.data,
                      record + strip_row(FEATURES, s) * VALUE_DIM + c0 + tile_column(FEATURES, COLUMNS, n),
                      VALUE_DIM, BY_ROW);
@@ -71,21 +70,13 @@ void main()
         count = singles > 0 ? 1 : min(end - first, CHUNK);
         LOAD_ROWS(new_keys, keys, k_base + first * push.k_stride[2], push.k_stride[2], DIM)
         LOAD_ROWS(new_values, values_in, v_base + first * push.v_stride[2], push.v_stride[2], COLUMNS)
-        SURVEY_ROWS(new_keys, DIM, 0, chunk)
-        if (BFLOAT) {
-            SURVEY_ROWS(new_values, COLUMNS, 2, chunk)
-            barrier();
-        }
-        set_units(chunk);
-        if (BFLOAT) {
-            CONVERT_ROWS(new_keys, DIM, unit_bits(most[chunk % 2 * 3 + KEYS]))
-            CONVERT_ROWS(new_values, COLUMNS, value_bits)
-        }
+        FIND_LARGE(new_keys, chunk)
         STORE_ROWS(new_keys, rows, KEYS * SECTION, ROW, DIM)
         STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
         clear_marks();
         barrier();
-        clear_next(chunk);
+        if (t == 0)
+            large(chunk + 1) = 0;
         take_spoiled_values();
         if (singles > 0) {
             take_single_key();
@@ -105,7 +96,6 @@ void main()
         add_norms();
         if (spoiled != 0)
             spoil_sums();
-        value_rescale = 1.0;
         barrier();
     }
     write_record((sequence_head * push.tiles + segment) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);

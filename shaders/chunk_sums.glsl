@@ -37,21 +37,25 @@ float norm_peak(uint f)
     return z == 0.0 ? EMPTY : is_finite(z) ? peak[f] + exponent_of(z) : peak[f];
 }
 
-/* R and its consequences for feature f, given the largest code of its keys. */
-void raise_peak(uint f, float code)
+/* R and its consequences for feature f, given the largest exponent of its keys. */
+void raise_peak(uint f, float exponent)
 {
-    const float raised = max(norm_peak(f), code > 0.5 * NONE ? ceil(code) : EMPTY);
+    const float raised = max(norm_peak(f), exponent);
     next_peak[f] = raised;
     rescale[f] = norm[f] == 0.0 ? 1.0 : exp2i(peak[f] - raised);
-    feature_bias[KEYS * FEATURES + f] = raised < -1.0e30 ? 0.0 : -raised;
+    feature_bias[KEYS * FEATURES + f] = raised == EMPTY ? 0.0 : -raised;
 }
 
-/* Takes what raise_peak found: the norm is then at the scale of R. */
+/* Takes what raise_peak found: the norm is then at the scale of R, and below 2 unless R is too large a number
+ * to follow it. */
 void take_peaks()
 {
     for (uint f = t; f < FEATURES; f += THREADS) {
+        const float z = norm[f] * rescale[f];
         peak[f] = next_peak[f];
-        norm[f] *= rescale[f];
+        norm[f] = z;
+        if (is_finite(z) && z >= 2.0)
+            atomicMax(norm_bits, uint(exponent_of(z)), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
     }
 }
 
@@ -61,9 +65,10 @@ void find_peaks()
     FOLD_COLUMNS(rows, ROW, FEATURES, NONE, x > y ? x : y)
     for (uint f = t; f < FEATURES; f += THREADS) {
         FOLD_GROUPS(code, FEATURES, f, x > y ? x : y)
-        if (code > LIMIT)
+        const float exponent = from_code(code);
+        if (exponent != EMPTY && abs(exponent) > LIMIT)
             FLAG(narrow);
-        raise_peak(f, code);
+        raise_peak(f, exponent);
     }
     for (uint j = t; j < CHUNK; j += THREADS)
         row_bias[KEYS * CHUNK + j] = j < count ? WEIGHT_BITS : NEVER;
@@ -79,7 +84,7 @@ void add_norms()
     }
 }
 
-/* S at the scale of R, in values' unit. */
+/* S at the scale of R. */
 void rescale_sums()
 {
     EACH_STRIP(FEATURES) {
@@ -87,7 +92,7 @@ void rescale_sums()
         coopMatLoad(scale, rescale, strip_row(FEATURES, s), 0, BY_COLUMN);
         EACH_TILE(FEATURES, COLUMNS) {
             [[unroll]] for (uint i = 0; i < scale.length(); i++)
-                sums_of[TILE(FEATURES, COLUMNS)][i] *= scale[i] * value_rescale;
+                sums_of[TILE(FEATURES, COLUMNS)][i] *= scale[i];
         }
     }
 }
@@ -125,7 +130,6 @@ void spoil_sums()
 
 void start_sums()
 {
-    value_bits = BFLOAT ? -126.0 : 0.0;
     EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS)
         sums_of[TILE(FEATURES, COLUMNS)] = SUMS(0.0);
     for (uint f = t; f < FEATURES; f += THREADS) {

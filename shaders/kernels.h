@@ -81,14 +81,13 @@ typedef uint32_t uint;
 #define DJ_RESIDENT_MEMORY(m, c) ((m) * (c) + 5 * (m) + 1)
 
 /* Chunks of tokens that cooperative matrices take whole: invocations of a workgroup; bytes of shared memory
- * for rows of w numbers (as many as the widest of d, m and t), m features, c columns and t tokens. */
+ * for rows of w numbers (as many as the widest of d, m, c and t), m features, c columns and t tokens. */
 #define DJ_CHUNK_THREADS 128
 #define DJ_CHUNK_SHARED(w, m, c, t) \
-    (4 * (t) * ((w) + 8) + 2 * ((t) + (m)) * ((c) + 8) + 32 * DJ_CHUNK_THREADS + 36 * (m) + 28 * (t) + \
-     20 * (c) + 48)
+    (4 * (t) * ((w) + 8) + 2 * ((t) + (m)) * ((c) + 8) + 32 * DJ_CHUNK_THREADS + 36 * (m) + 24 * (t) + \
+     20 * (c) + 64)
 #define DJ_CHUNK_LINEAR 1
 #define DJ_CHUNK_TRANSFORM 2
-#define DJ_CHUNK_BFLOAT 4
 
 /* Row copies: invocations, each of which moves so many elements. */
 #define DJ_ROWS_THREADS 64

@@ -218,11 +218,11 @@ void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
     const uint first_record = sequence_head * push.tiles * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
     const uint count = (tokens + push.tile_tokens - 1) / push.tile_tokens;
     for (uint first = 0; first < count; first += AHEAD) {
-        for (uint i = 0; i < AHEAD; i++) {
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
             if (first + i < count)
                 load_tile(i, first_record + (first + i) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f);
         }
-        for (uint i = 0; i < AHEAD; i++) {
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
             const uint first_token = (first + i) * push.tile_tokens;
             if (first + i < count) {
                 write_before(first_record + (first + i) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f, head);

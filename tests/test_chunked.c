@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TYPES(type) .q_type = (type), .k_type = (type), .v_type = (type), .o_type = (type)
+#define HALVES \
+    .q_type = DJ_FLOAT16, .k_type = DJ_FLOAT16, .v_type = DJ_FLOAT16, .o_type = DJ_FLOAT16
 #define TILED .family = DJ_FAMILY_TILED
 
 /* One plan; shape and inputs anew for each call, which `change` may change. */
@@ -30,9 +31,9 @@ static void test_calls(const struct problem_params *params, const size_t *tokens
             problem_solve(&p);
         else
             problem_fit(&p);
-        static const enum layout layouts[] = {LAYOUT_PLAIN, LAYOUT_HEADS_FIRST, LAYOUT_TOKENS_FIRST,
-                                              LAYOUT_PACKED};
-        float *got = made_run(&made, &p, layouts[i % 4]);
+        static const enum layout layouts[] = {LAYOUT_PLAIN, LAYOUT_HEADS_FIRST, LAYOUT_SLICED,
+                                              LAYOUT_PACKED, LAYOUT_TOKENS_FIRST};
+        float *got = made_run(&made, &p, layouts[i % LAYOUT_COUNT]);
         problem_assert(&p, got, what);
         free(got);
     }
@@ -48,9 +49,7 @@ static void maps(void **state)
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) {
         for (int normalise = 0; normalise <= problem_may_normalise(all[n]); normalise++)
             test_calls(&(struct problem_params){SHAPE(2, 300, 2, 32, 16), .map = all[n],
-                                                .normalise = normalise,
-                                                TYPES(1 + (uint32_t)(n + (size_t)normalise) % 2),
-                                                TILED},
+                                                .normalise = normalise, HALVES, TILED},
                        tokens, sizeof tokens / sizeof *tokens, NULL, "maps");
     }
 }
@@ -59,12 +58,13 @@ static void dimensions(void **state)
 {
     (void)state;
     static const size_t tokens[] = {150, 33};
-    static const size_t sides[][3] = {{64, 64, 64}, {80, 96, 80}, {128, 128, 128}, {64, 32, 128}};
+    static const size_t sides[][3] = {{64, 64, 64},  {80, 96, 80}, {128, 128, 128},
+                                      {64, 32, 128}, {16, 64, 16}, {32, 48, 32}};
     for (size_t n = 0; n < sizeof sides / sizeof *sides; n++) {
         const size_t *const side = sides[n];
         test_calls(&(struct problem_params){SHAPE(1, 150, 2, side[0], side[1]), .features = side[2],
-                                            .normalise = n % 3 != 0, .weighted = true,
-                                            TYPES(1 + (uint32_t)n % 2), TILED},
+                                            .normalise = n % 3 != 0, .weighted = true, HALVES,
+                                            TILED},
                    tokens, 2, NULL, "dimensions");
     }
 }
@@ -82,17 +82,14 @@ static void magnitudes(void **state)
 {
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150, 150, 150, 150, 150};
-    for (uint32_t type = 1; type < 3; type++)
-        test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true,
-                                            TYPES(type), TILED},
-                   tokens, 8, change_magnitudes, "magnitudes");
+    test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
+               tokens, 8, change_magnitudes, "magnitudes");
 }
 
 /* Values at both ends of their type, of very different size in one chunk, and subnormal ones. */
 static void change_values(struct problem *p, size_t call)
 {
-    static const double sizes[2][4] = {{1e4, 1e-6, 1, 1e3}, {1e30, 1e-30, 1e-3, 1e6}};
-    const double *const of = sizes[p->params.v_type == DJ_BFLOAT16];
+    static const double of[4] = {1e4, 1e-6, 1, 1e3};
     const size_t row = p->twin.value_dim * p->twin.heads;
     for (size_t i = 0; i < twin_v_size(&p->twin); i++) {
         const double growth = call < 3 ? 1 : pow(1e-6, (double)(i / row) / (double)p->twin.tokens);
@@ -104,10 +101,8 @@ static void values(void **state)
 {
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150};
-    for (uint32_t type = 1; type < 3; type++)
-        test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true,
-                                            TYPES(type), TILED},
-                   tokens, 4, change_values, "values");
+    test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
+               tokens, 4, change_values, "values");
 }
 
 /* Keys of large exponents and small differences. */
@@ -128,7 +123,7 @@ static void near_ties(void **state)
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
     test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 16), .normalise = true, .sigma = 0.5,
-                                        .scale = 1, TYPES(DJ_FLOAT16), TILED},
+                                        .scale = 1, HALVES, TILED},
                tokens, 3, change_to_ties, "near ties");
 }
 
@@ -140,8 +135,8 @@ static void spans(void **state)
     for (uint32_t kind = 0; kind < 3; kind++)
         test_calls(&(struct problem_params){SHAPE(kind == 2 ? 1 : 3, 200, 4, 32, 16),
                                             .key_heads = 2, .normalise = true, .own_numbers = true,
-                                            .spans = kind, .sequences = kind == 2 ? 4 : 0,
-                                            TYPES(1 + kind % 2), TILED},
+                                            .spans = kind, .sequences = kind == 2 ? 4 : 0, HALVES,
+                                            TILED},
                    tokens, 3, NULL, "spans");
 }
 
@@ -153,15 +148,12 @@ static void states(void **state)
         TOKENS = 300
     };
     static const uint64_t pieces[] = {1, 1, 31, 33, 70, 1, 128};
-    for (uint32_t type = 1; type < 3; type++) {
-        struct pool pool;
-        pool_init(&pool, harness_context(0),
-                  &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 16), .normalise = true,
-                                           TYPES(type), TILED},
-                  4);
-        pool_assert_pieces(&pool, pieces, sizeof pieces / sizeof *pieces);
-        pool_finish(&pool);
-    }
+    struct pool pool;
+    pool_init(
+        &pool, harness_context(0),
+        &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 16), .normalise = true, HALVES, TILED}, 4);
+    pool_assert_pieces(&pool, pieces, sizeof pieces / sizeof *pieces);
+    pool_finish(&pool);
 }
 
 static void not_numbers(void **state)
@@ -171,17 +163,148 @@ static void not_numbers(void **state)
     for (uint32_t n = 0; n < 2; n++) {
         struct problem p;
         problem_init(&p, &(struct problem_params){SHAPE(1, 200, 2, 32, 16), .map = all[n],
-                                                  .normalise = true, TYPES(1 + n), TILED});
+                                                  .normalise = true, HALVES, TILED});
         problem_solve(&p);
         reach_assert(&p, 0, 45);
         problem_finish(&p);
     }
 }
 
+/* Rows of zeros, and rows whose features no key has had: the first half of them is the queries'
+ * before token 64, then the keys'. */
+static void change_to_sparse(struct problem *p, size_t call)
+{
+    const size_t d = p->twin.dim, heads = p->twin.heads;
+    for (size_t row = 0; row < p->twin.tokens * heads; row++) {
+        const size_t token = row / heads;
+        for (size_t n = 0; n < d; n++) {
+            const bool first = n < d / 2, early = token < 64;
+            if (token % 7 == 3 || (call == 1 && first != early))
+                p->q[row * d + n] = 0;
+            if (token % 11 == 5 || (call == 1 && first == early))
+                p->k[row * d + n] = 0;
+        }
+    }
+}
+
+/* Denominators below 1e-6, of rows of small features. */
+static void change_to_small(struct problem *p, size_t call)
+{
+    const size_t d = p->twin.dim, heads = p->twin.heads;
+    change_to_sparse(p, 0);
+    for (size_t i = 0; i < twin_q_size(&p->twin); i++)
+        p->q[i] *= i / (d * heads) % 3 == call % 3 ? 6e-8f : 1.0f;
+}
+
+static void zeros(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {150, 150};
+    for (int n = 0; n < 4; n++) {
+        const bool relu = n % 2 == 0;
+        test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16),
+                                            .map = relu ? DJ_MAP_RELU : DJ_MAP_IDENTITY,
+                                            .normalise = relu, HALVES, TILED},
+                   tokens, 2, n < 2 ? change_to_sparse : change_to_small, "zeros");
+    }
+}
+
+/* Exponents far below 0 and far above: ELU's logarithms, and its values next to nothing. */
+static void change_to_negative(struct problem *p, size_t call)
+{
+    const size_t d = p->twin.dim;
+    static const float moves[] = {-60, -700, -9000, 300};
+    for (size_t i = 0; i < twin_k_size(&p->twin); i++)
+        p->k[i] += call % 2 == 0 || i / d % 5 == 0 ? moves[call % 4] : 0;
+    for (size_t i = 0; i < twin_q_size(&p->twin); i++)
+        p->q[i] += call >= 2 && i % d < 3 ? -40.0f : 0;
+}
+
+static void exponents(void **state)
+{
+    (void)state;
+    for (int normalise = 0; normalise < 2; normalise++) {
+        struct problem p;
+        const struct problem_params params = {SHAPE(1, 100, 2, 32, 16),
+                                              .map = DJ_MAP_ELU,
+                                              .normalise = normalise,
+                                              .scale = 1,
+                                              HALVES,
+                                              TILED};
+        problem_init(&p, &params);
+        struct made made = problem_make(&p, 0);
+        for (size_t call = 0; call < (normalise ? 4 : 2); call++) {
+            problem_redraw(&p, &params);
+            change_to_negative(&p, call);
+            problem_solve(&p);
+            float *got = made_run(&made, &p, LAYOUT_PLAIN);
+            for (size_t i = 0; i < twin_o_size(&p.twin); i++)
+                assert_true(isfinite(got[i]));
+            if (call != 2) /* there the twin's sums are 0, too */
+                problem_assert(&p, got, "exponents");
+            free(got);
+        }
+        made_finish(&made);
+        problem_finish(&p);
+    }
+}
+
+/* One late key in a chunk that is larger by some 20 to 40 bits: what rows before it see is small
+ * beside what all keys ask for. */
+static void change_to_late(struct problem *p, size_t call)
+{
+    const size_t row = p->twin.dim * p->twin.heads;
+    for (size_t i = 40 * row; i < 41 * row; i++)
+        p->k[i] *= 12.0f + 4.0f * (float)call;
+}
+
+static void late_keys(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {70, 70, 70, 70};
+    test_calls(&(struct problem_params){SHAPE(1, 70, 2, 32, 16), .normalise = true, HALVES, TILED},
+               tokens, 4, change_to_late, "late keys");
+}
+
+/* Segments of more than one chunk's tokens, and more than the scan has under way at once. */
+static void segments(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {1100, 600, 2100};
+    test_calls(
+        &(struct problem_params){SHAPE(1, 2100, 2, 32, 16), .normalise = true, HALVES, TILED},
+        tokens, 3, NULL, "segments");
+}
+
+/* Cut into parts, whose segments are the shortest. */
+static void parts(void **state)
+{
+    (void)state;
+    struct problem p;
+    problem_init(
+        &p, &(struct problem_params){SHAPE(1, 700, 2, 32, 16), .normalise = true, HALVES, TILED});
+    problem_solve(&p);
+    struct placed placed;
+    problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+    struct dj_attention_args args = placed.args;
+    args.max_work = 1;
+    struct dj_needs needs;
+    HARNESS_OK(dj_attention_needs(placed.plan, &args, &needs));
+    assert_true(needs.parts > 4);
+    HARNESS_OK(dj_attention_run(placed.plan, &args));
+    float *got = placed_output(&placed);
+    problem_assert(&p, got, "parts");
+    free(got);
+    placed_finish(&placed);
+    problem_finish(&p);
+}
+
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(maps),   HARNESS_TEST(dimensions),  HARNESS_TEST(magnitudes),
-    HARNESS_TEST(values), HARNESS_TEST(near_ties),   HARNESS_TEST(spans),
-    HARNESS_TEST(states), HARNESS_TEST(not_numbers),
+    HARNESS_TEST(maps),      HARNESS_TEST(dimensions),  HARNESS_TEST(magnitudes),
+    HARNESS_TEST(values),    HARNESS_TEST(near_ties),   HARNESS_TEST(spans),
+    HARNESS_TEST(states),    HARNESS_TEST(not_numbers), HARNESS_TEST(zeros),
+    HARNESS_TEST(exponents), HARNESS_TEST(late_keys),   HARNESS_TEST(segments),
+    HARNESS_TEST(parts),
 };
 
 /* Where there are no cooperative matrices, all is skipped. */

@@ -76,7 +76,8 @@ enum dj_family {
  *
  * Cooperative matrices (struct dj_context_params.matrices) round factors to float16: there a NaN or
  * Inf in k that takes the place of a tile's largest key may change the rounding of what is 2^27
- * times smaller, in rows before it too. */
+ * times smaller, in rows before it too, and one in q, k or v, where float16 calls are done in
+ * chunks (docs/mathematics.md, section 6), that of the chunk's other rows. */
 struct dj_attention_params {
     uint32_t map;       /* enum dj_map */
     uint32_t heads;     /* H, of queries: 0 to 65535; 0 computes nothing */
@@ -204,9 +205,10 @@ struct dj_attention_args {
     struct dj_scratch scratch; /* as dj_attention_needs says; a larger one makes larger pieces */
     uint64_t max_work; /* floating-point operations, as needs.flops counts them, that one part may
                         * take; but a part takes a tile at least: 32 tokens (SOFTMAX: queries and
-                        * keys; DJ_FAMILY_RESIDENT: 512, with a decay 256) of one sequence and key
-                        * head with its query heads, and LINFORMER's projection of 32 keys. 0, or
-                        * needs.flops and more: all in one part */
+                        * keys; DJ_FAMILY_RESIDENT: 512, with a decay 256; in chunks of cooperative
+                        * matrices: 128) of one sequence and key head with its query heads, and
+                        * LINFORMER's projection of 32 keys. 0, or needs.flops and more: all in one
+                        * part */
     uint64_t reserved[4]; /* 0 */
 };
 

@@ -107,7 +107,7 @@ struct dj_device_info {
     uint32_t max_workgroups[3];                    /* of one dispatch, per axis */
     uint64_t max_storage_range;  /* bytes one binding can reach (maxStorageBufferRange) */
     uint64_t max_allocation;     /* bytes (maxMemoryAllocationSize) */
-    uint64_t offset_alignment;   /* bytes (minStorageBufferOffsetAlignment) */
+    uint64_t offset_alignment;   /* bytes (minStorageBufferOffsetAlignment, at least 16) */
     uint64_t device_memory;      /* bytes in the largest device-local heap */
     uint8_t subgroup_arithmetic; /* 1 or 0, as all below: reductions within a subgroup in compute */
     uint8_t subgroup_size_control; /* a kernel may ask for its subgroup size */
