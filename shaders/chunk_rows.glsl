@@ -21,15 +21,22 @@
  * in each entry, their signs at random, come to 2^-10 in an exponent of e. */
 float large_number;
 
+/* The larger of a number's size and what there was, as bits; one that is none does not count. */
+uint larger_bits(uint largest, uint bits)
+{
+    const uint size = bits & 0x7fffu;
+    return size < 0x7c00u ? max(largest, size) : largest;
+}
+
 /* Whether rows that were loaded have larger ones, for all invocations behind a barrier. */
 #define FIND_LARGE(taken, chunk) \
     if (TRANSFORM) { \
         uint largest = 0; \
         [[unroll]] for (uint l = 0; l < LOADS(DIM); l++) { \
             [[unroll]] for (uint n = 0; n < 4; n++) \
-                largest = max(largest, max(taken[l][n] & 0x7fffu, taken[l][n] >> 16 & 0x7fffu)); \
+                largest = larger_bits(larger_bits(largest, taken[l][n]), taken[l][n] >> 16); \
         } \
-        if (!(unpackHalf2x16(largest).x <= large_number)) \
+        if (unpackHalf2x16(largest).x > large_number) \
             FLAG(large(chunk)); \
     }
 
