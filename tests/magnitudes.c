@@ -46,3 +46,15 @@ void magnitude_scale_keys(const struct problem *problem, magnitude factor)
     const struct twin_attention *const t = &problem->twin;
     scale(problem->k, t->batch, t->tokens, twin_key_heads(t) * t->dim, factor);
 }
+
+void magnitude_tie_keys(const struct problem *problem, double K)
+{
+    const size_t d = problem->twin.dim;
+    double u[256], norm = 0; /* the most that a head has */
+    for (size_t c = 0; c < d; c++) {
+        u[c] = harness_normal();
+        norm += u[c] * u[c];
+    }
+    for (size_t i = 0; i < twin_k_size(&problem->twin); i++)
+        problem->k[i] += (float)(K * u[i % d] / sqrt(norm));
+}

@@ -17,4 +17,8 @@ double magnitude_huge_once(size_t i, size_t n); /* 1, and 1000 in one token of 3
 void magnitude_scale_queries(const struct problem *problem, magnitude factor);
 void magnitude_scale_keys(const struct problem *problem, magnitude factor);
 
+/* Adds one random vector of length K to all keys, the same for every head: large exponents, small
+ * differences. */
+void magnitude_tie_keys(const struct problem *problem, double K);
+
 #endif

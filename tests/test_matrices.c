@@ -115,13 +115,7 @@ static void values(void **state)
 static void change_to_ties(struct problem *p, size_t call)
 {
     static const double K[] = {30, 300, 1000};
-    double u[64], norm = 0;
-    for (size_t c = 0; c < 64; c++) {
-        u[c] = harness_normal();
-        norm += u[c] * u[c];
-    }
-    for (size_t i = 0; i < twin_k_size(&p->twin); i++)
-        p->k[i] += (float)(K[call] * u[i % 64] / sqrt(norm));
+    magnitude_tie_keys(p, K[call]);
 }
 
 static void near_ties(void **state)

@@ -204,13 +204,7 @@ static void test_near_ties(int map, double factor)
     struct made made = problem_make(&p, 0);
     for (int n = 0; n < 3; n++) {
         problem_redraw(&p, &params);
-        double u[64], norm = 0;
-        for (size_t c = 0; c < 64; c++) {
-            u[c] = harness_normal();
-            norm += u[c] * u[c];
-        }
-        for (size_t i = 0; i < p.twin.tokens * 2 * 64; i++)
-            p.k[i] += (float)(factor * K[n] * u[i % 64] / sqrt(norm));
+        magnitude_tie_keys(&p, factor * K[n]);
         problem_solve(&p);
         float *got = made_run(&made, &p, LAYOUT_PLAIN);
         problem_assert(&p, got, "near ties");
