@@ -22,12 +22,7 @@ enum {
 };
 
 #if DJ_HAVE_MATRICES
-static bool divides(uint32_t side, uint32_t width)
-{
-    return width % side == 0;
-}
-
-/* Maps that chunk.glsl's feature_of knows. */
+/* Maps whose features can be told from a value and two numbers: chunk_features.glsl. */
 static bool knows_map(const struct dj_map_kind *kind)
 {
     if (kind->projection == DJ_PROJECTION_DCT)
@@ -40,9 +35,8 @@ static bool knows_map(const struct dj_map_kind *kind)
 /* Whole matrices fill it. */
 static bool is_whole(const struct dj_device_info *info, uint32_t width)
 {
-    return width % 16 == 0 && divides(info->matrix_rows, width) &&
-           divides(info->matrix_columns, width) && divides(info->matrix_terms, width) &&
-           width <= MOST_WIDTH;
+    return width % 16 == 0 && width % info->matrix_rows == 0 && width % info->matrix_columns == 0 &&
+           width % info->matrix_terms == 0 && width <= MOST_WIDTH;
 }
 
 /* Whether there are kernels for a plan; what they lack, those of tiles do. */
@@ -72,7 +66,7 @@ static bool find_shape(const struct dj_attention *plan, uint32_t *chunk, uint32_
             uint32_t width = plan->dim > plan->features ? plan->dim : plan->features;
             width = width > chunks[t] ? width : chunks[t];
             width = width > each ? width : each;
-            if (plan->value_dim % each == 0 && divides(info->matrix_columns, each) &&
+            if (plan->value_dim % each == 0 && each % info->matrix_columns == 0 &&
                 DJ_CHUNK_SHARED(width, plan->features, each, chunks[t]) <= info->shared_memory) {
                 *chunk = chunks[t];
                 *columns = each;
@@ -183,7 +177,8 @@ bool dj_chunked_can(const struct dj_call *call)
     return call->plan->chunked.sum.handle != VK_NULL_HANDLE && call->states == 1 &&
            args->query_scales.shape[3] == 0 && args->key_scales.shape[3] == 0 &&
            is_aligned(&args->q) && is_aligned(&args->k) && is_aligned(&args->v) &&
-           is_aligned(&args->o) && dj_call_binds(call, &args->q) && dj_call_binds(call, &args->o) &&
+           is_aligned(&args->o) &&
+           (group == 1 || (dj_call_binds(call, &args->q) && dj_call_binds(call, &args->o))) &&
            dj_call_binds_tokens(call, &args->q, segment, group) &&
            dj_call_binds_tokens(call, &args->o, segment, group) &&
            dj_call_binds_tokens(call, &args->k, segment, 1) &&
@@ -210,7 +205,7 @@ static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel,
     const struct dj_rows k = dj_part_rows(part, &args->k, false, 0);
     const struct dj_rows v = dj_part_rows(part, &args->v, false, 0);
     const struct dj_rows o = dj_part_rows(part, &args->o, true, 0);
-    struct chunk_push push = {
+    const struct chunk_push push = {
         .tokens = part->tokens,
         .ragged = k.ragged,
         .start = k.start,
@@ -223,17 +218,8 @@ static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel,
         .head_stride = numbers != NULL ? numbers->head_stride : 0,
         .weights = numbers != NULL ? numbers->weights : 0,
         .factor = sqrtf(plan->scale),
-        .q_base = q.view.base,
-        .k_base = k.view.base,
-        .v_base = v.view.base,
-        .o_base = o.view.base,
+        DJ_PART_TENSORS(q, k, v, o),
     };
-    for (int i = 0; i < 3; i++) {
-        push.q_stride[i] = q.view.stride[i];
-        push.k_stride[i] = k.view.stride[i];
-        push.v_stride[i] = v.view.stride[i];
-        push.o_stride[i] = o.view.stride[i];
-    }
     const struct dj_binding matrix = {.buffer = plan->chunked.matrix,
                                       .range = plan->chunked.matrix->size};
     /* what the kernel will not touch is bound to something harmless all the same */

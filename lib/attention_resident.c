@@ -168,7 +168,7 @@ static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t to
     const uint32_t states = part->sequences * part->heads;
     const uint32_t block = (uint32_t)(dj_state_block_size(plan) / sizeof(float));
     const uint32_t members = states * block + 2 * part->sequences;
-    struct resident_push push = {
+    const struct resident_push push = {
         .tokens = tokens,
         .ragged = k.ragged,
         .start = k.start,
@@ -183,17 +183,8 @@ static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t to
         .square_factor = numbers != NULL && plan->kind->squares ? numbers->square_factor : 0.0f,
         .max_tokens = plan->max_tokens,
         .factor = sqrtf(plan->scale),
-        .q_base = q.view.base,
-        .k_base = k.view.base,
-        .v_base = v.view.base,
-        .o_base = o.view.base,
+        DJ_PART_TENSORS(q, k, v, o),
     };
-    for (int i = 0; i < 3; i++) {
-        push.q_stride[i] = q.view.stride[i];
-        push.k_stride[i] = k.view.stride[i];
-        push.v_stride[i] = v.view.stride[i];
-        push.o_stride[i] = o.view.stride[i];
-    }
     /* what the kernel will not touch is bound to something harmless all the same */
     struct dj_binding bindings[8] = {
         q.view.binding, k.view.binding, v.view.binding, o.view.binding,

@@ -30,6 +30,13 @@ void dj_part_spans(const struct dj_part *part);
 struct dj_rows dj_part_rows(const struct dj_part *part, const struct dj_tensor *tensor,
                             bool queries, uint32_t member);
 
+/* Members of a push block with DJ_CALL_TENSORS, of what that gives for q, k, v and o. */
+#define DJ_PART_TENSORS(q, k, v, o) \
+    DJ_PART_TENSOR(q, q), DJ_PART_TENSOR(k, k), DJ_PART_TENSOR(v, v), DJ_PART_TENSOR(o, o)
+#define DJ_PART_TENSOR(name, rows) \
+    .name##_base = (rows).view.base, \
+    .name##_stride = {(rows).view.stride[0], (rows).view.stride[1], (rows).view.stride[2]}
+
 /* Where a state is taken from and left. */
 struct dj_scan_way {
     uint32_t read; /* DJ_SCAN_EMPTY, _CARRY or _SLOTS */

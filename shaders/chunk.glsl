@@ -4,7 +4,7 @@
  * sums.
  *
  * Of feature f, with R[f] a whole exponent, a workgroup keeps
- *   S[f][c] 2^R[f] = sum_j phi_j[f] v_j[c]       in matrices (sums_of), times WEIGHT
+ *   S[f][c] 2^R[f] = sum_j phi_j[f] v_j[c]       in matrices (sums_of), times 2^13
  *   z[f]    2^R[f] = sum_j |phi_j[f]|            norm[f]
  * and a chunk of keys comes in as weights phi_j[f] 2^(13 - R[f]), R first raised to what the chunk's largest
  * key or the norm asks for. float16 holds weights down to 2^-27 of the largest with all its bits.
@@ -45,6 +45,7 @@ const bool TRANSFORM = (OPTIONS & DJ_CHUNK_TRANSFORM) != 0; /* by a matrix */
 const uint WIDER = DIM > FEATURES ? DIM : FEATURES, WIDE = CHUNK > COLUMNS ? CHUNK : COLUMNS;
 const uint ROW = ((WIDER > WIDE ? WIDER : WIDE) + 8) / 8;
 const uint VALUE_ROW = (COLUMNS + 8) / 8;
+const float LOG2E = 1.44269504;
 const float WEIGHT_BITS = 13.0, WEIGHT_UNSCALE = 1.0 / 8192.0;
 const float NONE = -20000.0;                 /* the code of nothing; all others are below this in size: */
 const float MOST_CODE = 19000.0;
@@ -87,13 +88,14 @@ uint tile_column(uint rows, uint columns, uint i)
     return (part * TILES(rows, columns) + i) * N;
 }
 
-/* For every tile of the subgroup's share: i its number, row and column where it lies. */
+/* For every strip s of the subgroup's share of a product, and every tile n in it. */
 #define EACH_STRIP(rows) \
     [[unroll]] for (uint s = 0; s < STRIPS(rows); s++) \
         if (strip_row(rows, s) < (rows))
 #define EACH_TILE(rows, columns) \
     [[unroll]] for (uint n = 0; n < TILES(rows, columns); n++) \
         if (tile_column(rows, columns, n) < (columns))
+/* The tile's number in the share, and how many there are. */
 #define TILE(rows, columns) (s * TILES(rows, columns) + n)
 #define TILE_COUNT(rows, columns) (STRIPS(rows) * TILES(rows, columns))
 
@@ -103,19 +105,19 @@ const uint SECTION = CHUNK * ROW; /* of `rows` */
 shared uvec4 rows[SECTIONS * SECTION];
 shared uvec4 values[CHUNK * VALUE_ROW];
 shared float partial[THREADS * 8];
-shared float factor_of[FEATURES], bias_of[FEATURES];       /* code = factor y + bias */
-shared float peak[FEATURES], norm[FEATURES];                /* R, z */
-shared float next_peak[FEATURES];                           /* R with the chunk's keys */
-shared float rescale[FEATURES];                             /* 2^(R before - R) */
-shared float feature_bias[SECTIONS * FEATURES];             /* exponents added to features' for weights */
+shared float factor_of[FEATURES], bias_of[FEATURES]; /* t and ln D of exponents of 2; else a factor */
+shared float peak[FEATURES], norm[FEATURES];          /* R, z */
+shared float next_peak[FEATURES];                     /* R with the chunk's keys */
+shared float rescale[FEATURES];                       /* 2^(R before - R) */
+shared float feature_bias[SECTIONS * FEATURES];       /* exponents added to features' for weights */
 shared float row_bias[SECTIONS * CHUNK];
-shared uint first_spoiled[COLUMNS];                         /* the first value of a column that is no number */
-shared float spoil[COLUMNS];                                /* 0, or NaN where there is one */
+shared uint first_spoiled[COLUMNS];                   /* the first value of a column that is no number */
+shared float spoil[COLUMNS];                          /* 0, or NaN where there is one */
 /* All are of whole 64 bytes, so that matrices may be loaded from each. */
 shared uint marks[16];
-#define narrow marks[0]        /* not 0: tokens are to be taken one by one */
-#define spoiled marks[1]       /* not 0: a value is no number */
-#define norm_bits marks[4]     /* the largest norm's exponent, if it is above 0 */
+#define narrow marks[0]    /* not 0: tokens are to be taken one by one */
+#define spoiled marks[1]   /* not 0: a value is no number */
+#define norm_bits marks[4] /* the largest norm's exponent, if it is above 0 */
 #define large(chunk) marks[2 + (chunk) % 2] /* not 0: see LARGE; of this chunk and the next */
 
 uint t, head, count; /* tokens of the chunk */

@@ -42,22 +42,42 @@ void project(uint chunk)
     }
 }
 
+/* What maps.glsl asks for, of the feature that feature_of is at. */
+float projected_value, table_factor, table_bias;
+
+float projected(uint row, uint i)
+{
+    return projected_value;
+}
+
+float frequency(uint i)
+{
+    return table_factor;
+}
+
+float log_weight(uint i)
+{
+    return table_bias;
+}
+
+float square_sum(uint row)
+{
+    return 0.0;
+}
+
+#define WITHOUT_PLACES
+#include "maps.glsl"
+
 /* A feature from its projected value y: an exponent of 2 or, of LINEAR maps, itself. */
 float feature_of(float y, float factor, float bias)
 {
-    const float x = y * factor;
-    switch (FEATURE) {
-    case DJ_FEATURE_ELU:
-        return !is_finite(x) ? nan() : x < 0.0 ? x * 1.44269504 : log2(1.0 + x);
-    case DJ_FEATURE_ELU_VALUE:
-        return !is_finite(x) ? nan() : x < 0.0 ? exp2(x * 1.44269504) : 1.0 + x;
-    case DJ_FEATURE_RELU:
-        return !is_finite(x) ? nan() : max(x, 0.0);
-    case DJ_FEATURE_IDENTITY:
-        return x;
-    default:
-        return is_finite(x) ? x + bias : nan();
-    }
+    projected_value = FEATURE == DJ_FEATURE_EXPONENTIAL ? y : y * factor;
+    table_factor = factor;
+    table_bias = bias;
+    const float a = feature(0, 0);
+    if (LINEAR)
+        return a;
+    return is_finite(a) ? a * (FEATURE == DJ_FEATURE_ELU ? LOG2E : 1.0) : nan();
 }
 
 /* The exponent of a feature, as a whole number no smaller; EMPTY if it is 0, dropped or no number. */
@@ -170,8 +190,8 @@ void load_map()
     for (uint f = t; f < FEATURES; f += THREADS) {
         const bool exponential = FEATURE == DJ_FEATURE_EXPONENTIAL;
         factor_of[f] = push.factor * (TRANSFORM ? MATRIX_UNSCALE : 1.0) *
-                       (exponential ? tables.data[table + f] * 1.44269504 : 1.0);
-        bias_of[f] = exponential ? tables.data[push.weights + table + f] * 1.44269504 : 0.0;
+                       (exponential ? tables.data[table + f] * LOG2E : 1.0);
+        bias_of[f] = exponential ? tables.data[push.weights + table + f] * LOG2E : 0.0;
     }
     if (t < 2)
         large(t) = 0;

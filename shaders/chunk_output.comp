@@ -263,7 +263,8 @@ float score_share()
     return sum * SCORE_UNSCALE;
 }
 
-/* From sums to outputs: finish() of denominator.glsl, as factors of a row; 0: so are its outputs. */
+/* From sums to outputs: finish() of denominator.glsl, as factors of a row (there are none of
+ * DJ_DENOMINATOR_CLAMP); 0: so are its outputs. */
 void set_factor(uint row, float den)
 {
     const vec3 scale = vec3(1.0, exp2_halves(centre[row]));
@@ -271,8 +272,7 @@ void set_factor(uint row, float den)
     if (DENOMINATOR == DJ_DENOMINATOR_NONE) {
         factor *= scale.y;
         more = scale.z;
-    } else if (den == 0.0 ||
-               (DENOMINATOR == DJ_DENOMINATOR_ZERO && unscaled(vec4(den), scale).x < 1e-6)) {
+    } else if (den == 0.0 || is_least(den, scale)) {
         factor = 0.0;
     } else {
         factor /= den;

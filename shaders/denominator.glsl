@@ -18,6 +18,12 @@ vec4 unscaled_over_least(vec4 x, vec3 scale)
     return unscaled(x, vec3(scale.x, scale.y * 1e6, scale.z));
 }
 
+/* Whether a denominator counts as none. */
+bool is_least(float den, vec3 scale)
+{
+    return DENOMINATOR != DJ_DENOMINATOR_PLAIN && unscaled(vec4(den), scale).x < 1e-6;
+}
+
 /* num, with den up to that scale, to what is asked for. */
 vec4 finish(vec4 num, float den, vec3 scale)
 {
@@ -25,7 +31,7 @@ vec4 finish(vec4 num, float den, vec3 scale)
         return unscaled(num, scale);
     if (den == 0.0) /* no key was seen */
         return vec4(0.0);
-    if (DENOMINATOR != DJ_DENOMINATOR_PLAIN && unscaled(vec4(den), scale).x < 1e-6)
+    if (is_least(den, scale))
         return DENOMINATOR == DJ_DENOMINATOR_ZERO ? vec4(0.0) : unscaled_over_least(num, scale);
     return num / den;
 }

@@ -439,3 +439,14 @@ const char *harness_data(const char *name)
     snprintf(path, sizeof(path), "%s/%s", TEST_DATA, name);
     return path;
 }
+
+bool harness_uses(uint32_t use, const char *reason)
+{
+    dj_context *context = NULL;
+    const bool there =
+        dj_context_create(NULL, &context) == DJ_SUCCESS && (dj_context_uses(context) & use) != 0;
+    dj_context_destroy(&context);
+    if (!there)
+        printf("1..0 # SKIP %s\n", reason);
+    return there;
+}

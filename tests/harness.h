@@ -39,6 +39,10 @@ int harness_status(int failed_tests);
 /* cmocka per-test tear-down: fails if the validation layer said anything during the test. */
 int harness_check_validation(void **state);
 
+/* Whether contexts have a use of dj_context_uses; else prints that all cases are skipped, and why.
+ */
+bool harness_uses(uint32_t use, const char *reason);
+
 /* Leaves a case, which is then reported as skipped, with the reason. */
 __attribute__((format(printf, 1, 2))) void harness_skip(const char *format, ...);
 

@@ -58,3 +58,24 @@ void magnitude_tie_keys(const struct problem *problem, double K)
     for (size_t i = 0; i < twin_k_size(&problem->twin); i++)
         problem->k[i] += (float)(K * u[i % d] / sqrt(norm));
 }
+
+void magnitude_change(struct problem *problem, size_t call)
+{
+    static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
+                                        magnitude_huge_once};
+    magnitude_scale_keys(problem, factors[call % 4]);
+    if (call >= 4)
+        magnitude_scale_queries(problem, factors[(call + 1) % 4]);
+}
+
+void magnitude_change_values(struct problem *problem, size_t call)
+{
+    static const double sizes[2][4] = {{1e4, 1e-6, 1, 1e3}, {1e30, 1e-30, 1e-3, 1e6}};
+    const double size = sizes[problem->params.v_type == DJ_BFLOAT16][call];
+    const struct twin_attention *const t = &problem->twin;
+    const size_t row = t->value_dim * t->heads;
+    for (size_t i = 0; i < twin_v_size(t); i++) {
+        const double growth = call < 3 ? 1 : pow(1e-6, (double)(i / row) / (double)t->tokens);
+        problem->v[i] *= (float)(size * growth);
+    }
+}

@@ -17,6 +17,12 @@ double magnitude_huge_once(size_t i, size_t n); /* 1, and 1000 in one token of 3
 void magnitude_scale_queries(const struct problem *problem, magnitude factor);
 void magnitude_scale_keys(const struct problem *problem, magnitude factor);
 
+/* The changes of problem_test_calls: keys, and from the fifth call on queries, of sizes as above;
+ * values at both ends of their 2-byte type, of very different size in one tile, and subnormal ones
+ * (4 calls). */
+void magnitude_change(struct problem *problem, size_t call);
+void magnitude_change_values(struct problem *problem, size_t call);
+
 /* Adds one random vector of length K to all keys, the same for every head: large exponents, small
  * differences. */
 void magnitude_tie_keys(const struct problem *problem, double K);

@@ -495,6 +495,32 @@ void problem_test(struct problem *problem, enum layout layout, const char *what)
     }
 }
 
+void problem_test_calls(const struct problem_params *params, const size_t *tokens, size_t count,
+                        size_t layouts, void (*change)(struct problem *problem, size_t call),
+                        const char *what)
+{
+    const bool fits = params->o_type == DJ_FLOAT16 && !params->normalise;
+    struct problem p;
+    problem_init(&p, params);
+    struct made made = problem_make(&p, 0);
+    for (size_t i = 0; i < count; i++) {
+        struct problem_params next = *params;
+        next.tokens = tokens[i];
+        problem_redraw(&p, &next);
+        if (change != NULL)
+            change(&p, i);
+        if (fits)
+            problem_fit(&p);
+        else
+            problem_solve(&p);
+        float *got = made_run(&made, &p, (enum layout)(i % layouts));
+        problem_assert(&p, got, what);
+        free(got);
+    }
+    made_finish(&made);
+    problem_finish(&p);
+}
+
 void problem_test_random(const struct problem_params *params, enum layout layout, const char *what)
 {
     struct problem problem;

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,35 @@ void run_to(const char *out, const char *const *argv)
     last.err = files_read(err, &size);
     files_remove(".out");
     files_remove(".err");
+}
+
+void interrupt(const char *const *argv, const char *text, int signal)
+{
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int ends[2], status;
+    char out[4096] = "", rest[256];
+    size_t length = 0;
+    ssize_t got;
+    assert_int_equal(pipe(ends), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    posix_spawn_file_actions_addclose(&actions, ends[0]);
+    posix_spawn_file_actions_addclose(&actions, ends[1]);
+    assert_int_equal(posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    while (!strstr(out, text) && (got = read(ends[0], out + length, sizeof(out) - 1 - length)) > 0)
+        length += (size_t)got;
+    assert_non_null(strstr(out, text));
+    assert_int_equal(kill(pid, signal), 0);
+    while (read(ends[0], rest, sizeof(rest)) > 0)
+        ;
+    close(ends[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == signal);
+    free(last.out);
+    last.out = strdup(out);
 }
 
 void show(const char *what)

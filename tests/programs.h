@@ -31,6 +31,10 @@ const char *programs_cache(void);
 void run_to(const char *out, const char *const *argv);
 #define RUN(...) run_to(files_path(".out"), (const char *const[]){__VA_ARGS__, NULL})
 
+/* Runs argv until its standard output, last.out then, has a text, interrupts it, and asserts that
+ * the signal ended it. */
+void interrupt(const char *const *argv, const char *text, int signal);
+
 /* Prints all of the last run, under that title. */
 void show(const char *what);
 

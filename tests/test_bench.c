@@ -5,13 +5,9 @@
 
 #include <math.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 static const char bench[] = PROGRAM_BENCH;
 
@@ -310,30 +306,7 @@ static void test_bench_is_interrupted(void **state)
     (void)state;
     const char *const argv[] = {bench,           "--case=prefill", "--heads=1",       "--dim=4",
                                 "--no-ceilings", "--output",       files_path("out"), NULL};
-    posix_spawn_file_actions_t actions;
-    pid_t pid;
-    int ends[2], status;
-    char text[4096] = "";
-    size_t length = 0;
-    ssize_t got;
-    assert_int_equal(pipe(ends), 0);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    posix_spawn_file_actions_addclose(&actions, ends[0]);
-    posix_spawn_file_actions_addclose(&actions, ends[1]);
-    assert_int_equal(posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)argv, environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
-    while (!strstr(text, "\nprefill ") &&
-           (got = read(ends[0], text + length, sizeof(text) - 1 - length)) > 0)
-        length += (size_t)got;
-    assert_non_null(strstr(text, "\nprefill "));
-    assert_int_equal(kill(pid, SIGTERM), 0);
-    while (read(ends[0], text, sizeof(text)) > 0)
-        ;
-    close(ends[0]);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    interrupt(argv, "\nprefill ", SIGTERM);
     size_t size;
     char *const written = files_read(files_path("out/bench.json"), &size);
     cJSON *const root = cJSON_Parse(written);

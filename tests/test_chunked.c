@@ -7,39 +7,11 @@
 #include "reach.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define HALVES \
     .q_type = DJ_FLOAT16, .k_type = DJ_FLOAT16, .v_type = DJ_FLOAT16, .o_type = DJ_FLOAT16
 #define TILED .family = DJ_FAMILY_TILED
-
-/* One plan; shape and inputs anew for each call, which `change` may change. */
-static void test_calls(const struct problem_params *params, const size_t *tokens, size_t count,
-                       void (*change)(struct problem *problem, size_t call), const char *what)
-{
-    struct problem p;
-    problem_init(&p, params);
-    struct made made = problem_make(&p, 0);
-    for (size_t i = 0; i < count; i++) {
-        struct problem_params next = *params;
-        next.tokens = tokens[i];
-        problem_redraw(&p, &next);
-        if (change != NULL)
-            change(&p, i);
-        if (params->normalise)
-            problem_solve(&p);
-        else
-            problem_fit(&p);
-        static const enum layout layouts[] = {LAYOUT_PLAIN, LAYOUT_HEADS_FIRST, LAYOUT_SLICED,
-                                              LAYOUT_PACKED, LAYOUT_TOKENS_FIRST};
-        float *got = made_run(&made, &p, layouts[i % LAYOUT_COUNT]);
-        problem_assert(&p, got, what);
-        free(got);
-    }
-    made_finish(&made);
-    problem_finish(&p);
-}
 
 static void maps(void **state)
 {
@@ -48,9 +20,9 @@ static void maps(void **state)
     static const int all[] = {DJ_MAP_WDCF, DJ_MAP_ELU, DJ_MAP_RELU, DJ_MAP_IDENTITY};
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) {
         for (int normalise = 0; normalise <= problem_may_normalise(all[n]); normalise++)
-            test_calls(&(struct problem_params){SHAPE(2, 300, 2, 32, 16), .map = all[n],
-                                                .normalise = normalise, HALVES, TILED},
-                       tokens, sizeof tokens / sizeof *tokens, NULL, "maps");
+            problem_test_calls(&(struct problem_params){SHAPE(2, 300, 2, 32, 16), .map = all[n],
+                                                        .normalise = normalise, HALVES, TILED},
+                               tokens, sizeof tokens / sizeof *tokens, LAYOUT_COUNT, NULL, "maps");
     }
 }
 
@@ -62,47 +34,29 @@ static void dimensions(void **state)
                                       {64, 32, 128}, {16, 64, 16}, {32, 48, 32}};
     for (size_t n = 0; n < sizeof sides / sizeof *sides; n++) {
         const size_t *const side = sides[n];
-        test_calls(&(struct problem_params){SHAPE(1, 150, 2, side[0], side[1]), .features = side[2],
-                                            .normalise = n % 3 != 0, .weighted = true, HALVES,
-                                            TILED},
-                   tokens, 2, NULL, "dimensions");
+        problem_test_calls(&(struct problem_params){SHAPE(1, 150, 2, side[0], side[1]),
+                                                    .features = side[2], .normalise = n % 3 != 0,
+                                                    .weighted = true, HALVES, TILED},
+                           tokens, 2, LAYOUT_COUNT, NULL, "dimensions");
     }
-}
-
-static void change_magnitudes(struct problem *p, size_t call)
-{
-    static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
-                                        magnitude_huge_once};
-    magnitude_scale_keys(p, factors[call % 4]);
-    if (call >= 4)
-        magnitude_scale_queries(p, factors[(call + 1) % 4]);
 }
 
 static void magnitudes(void **state)
 {
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150, 150, 150, 150, 150};
-    test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
-               tokens, 8, change_magnitudes, "magnitudes");
-}
-
-/* Values at both ends of their type, of very different size in one chunk, and subnormal ones. */
-static void change_values(struct problem *p, size_t call)
-{
-    static const double of[4] = {1e4, 1e-6, 1, 1e3};
-    const size_t row = p->twin.value_dim * p->twin.heads;
-    for (size_t i = 0; i < twin_v_size(&p->twin); i++) {
-        const double growth = call < 3 ? 1 : pow(1e-6, (double)(i / row) / (double)p->twin.tokens);
-        p->v[i] *= (float)(of[call] * growth);
-    }
+    problem_test_calls(
+        &(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
+        tokens, 8, LAYOUT_COUNT, magnitude_change, "magnitudes");
 }
 
 static void values(void **state)
 {
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150};
-    test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
-               tokens, 4, change_values, "values");
+    problem_test_calls(
+        &(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
+        tokens, 4, LAYOUT_COUNT, magnitude_change_values, "values");
 }
 
 /* Keys of large exponents and small differences. */
@@ -116,9 +70,9 @@ static void near_ties(void **state)
 {
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
-    test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 16), .normalise = true, .sigma = 0.5,
-                                        .scale = 1, HALVES, TILED},
-               tokens, 3, change_to_ties, "near ties");
+    problem_test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 16), .normalise = true,
+                                                .sigma = 0.5, .scale = 1, HALVES, TILED},
+                       tokens, 3, LAYOUT_COUNT, change_to_ties, "near ties");
 }
 
 /* Groups of query heads, and spans. */
@@ -127,11 +81,11 @@ static void spans(void **state)
     (void)state;
     static const size_t tokens[] = {200, 64, 130};
     for (uint32_t kind = 0; kind < 3; kind++)
-        test_calls(&(struct problem_params){SHAPE(kind == 2 ? 1 : 3, 200, 4, 32, 16),
-                                            .key_heads = 2, .normalise = true, .own_numbers = true,
-                                            .spans = kind, .sequences = kind == 2 ? 4 : 0, HALVES,
-                                            TILED},
-                   tokens, 3, NULL, "spans");
+        problem_test_calls(&(struct problem_params){SHAPE(kind == 2 ? 1 : 3, 200, 4, 32, 16),
+                                                    .key_heads = 2, .normalise = true,
+                                                    .own_numbers = true, .spans = kind,
+                                                    .sequences = kind == 2 ? 4 : 0, HALVES, TILED},
+                           tokens, 3, LAYOUT_COUNT, NULL, "spans");
 }
 
 /* A sequence at once, in pieces, and in single tokens by the kernel for those. */
@@ -196,10 +150,11 @@ static void zeros(void **state)
     static const size_t tokens[] = {150, 150};
     for (int n = 0; n < 4; n++) {
         const bool relu = n % 2 == 0;
-        test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16),
-                                            .map = relu ? DJ_MAP_RELU : DJ_MAP_IDENTITY,
-                                            .normalise = relu, HALVES, TILED},
-                   tokens, 2, n < 2 ? change_to_sparse : change_to_small, "zeros");
+        problem_test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16),
+                                                    .map = relu ? DJ_MAP_RELU : DJ_MAP_IDENTITY,
+                                                    .normalise = relu, HALVES, TILED},
+                           tokens, 2, LAYOUT_COUNT, n < 2 ? change_to_sparse : change_to_small,
+                           "zeros");
     }
 }
 
@@ -256,8 +211,9 @@ static void late_keys(void **state)
 {
     (void)state;
     static const size_t tokens[] = {70, 70, 70, 70};
-    test_calls(&(struct problem_params){SHAPE(1, 70, 2, 32, 16), .normalise = true, HALVES, TILED},
-               tokens, 4, change_to_late, "late keys");
+    problem_test_calls(
+        &(struct problem_params){SHAPE(1, 70, 2, 32, 16), .normalise = true, HALVES, TILED}, tokens,
+        4, LAYOUT_COUNT, change_to_late, "late keys");
 }
 
 /* Segments of more than one chunk's tokens, and more than the scan has under way at once. */
@@ -265,9 +221,9 @@ static void segments(void **state)
 {
     (void)state;
     static const size_t tokens[] = {1100, 600, 2100};
-    test_calls(
+    problem_test_calls(
         &(struct problem_params){SHAPE(1, 2100, 2, 32, 16), .normalise = true, HALVES, TILED},
-        tokens, 3, NULL, "segments");
+        tokens, 3, LAYOUT_COUNT, NULL, "segments");
 }
 
 /* Cut into parts, whose segments are the shortest. */
@@ -304,14 +260,9 @@ static const struct CMUnitTest tests[] = {
 /* Where there are no cooperative matrices, all is skipped. */
 int main(void)
 {
-    dj_context *context = NULL;
-    const bool there = dj_context_create(NULL, &context) == DJ_SUCCESS &&
-                       (dj_context_uses(context) & DJ_USE_MATRICES);
-    dj_context_destroy(&context);
-    if (!there) {
-        puts("1..0 # SKIP the device has no cooperative matrices, or this build knows none");
+    if (!harness_uses(DJ_USE_MATRICES,
+                      "the device has no cooperative matrices, or this build knows none"))
         return 0;
-    }
     harness_prepare();
     return harness_status(cmocka_run_group_tests(tests, harness_setup, harness_teardown));
 }

@@ -7,15 +7,11 @@
 
 #include <math.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 static const char decode[] = PROGRAM_DECODE;
 
@@ -185,26 +181,8 @@ static void test_decode_is_interrupted(void **state)
 {
     (void)state;
     const char *const argv[] = {decode, "--from=1", "--output", files_path("out"), NULL};
-    posix_spawn_file_actions_t actions;
-    pid_t pid;
-    int ends[2], status;
-    char text[64] = "";
-    assert_int_equal(pipe(ends), 0);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    posix_spawn_file_actions_addclose(&actions, ends[0]);
-    posix_spawn_file_actions_addclose(&actions, ends[1]);
-    assert_int_equal(posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)argv, environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
-    assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
-    assert_int_equal(strncmp(text, "device: ", 8), 0);
-    assert_int_equal(kill(pid, SIGINT), 0);
-    while (read(ends[0], text, sizeof(text)) > 0)
-        ;
-    close(ends[0]);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+    interrupt(argv, "device: ", SIGINT);
+    assert_int_equal(strncmp(last.out, "device: ", 8), 0);
     assert_false(files_exists("out")); /* it was made, and nothing is left */
 }
 

@@ -14,28 +14,6 @@
 #define TYPES(type) .q_type = (type), .k_type = (type), .v_type = (type), .o_type = (type)
 #define TILED .family = DJ_FAMILY_TILED
 
-/* One plan; shape and inputs anew for each call, which `change` may change. */
-static void test_calls(const struct problem_params *params, const size_t *tokens, size_t count,
-                       void (*change)(struct problem *problem, size_t call), const char *what)
-{
-    struct problem p;
-    problem_init(&p, params);
-    struct made made = problem_make(&p, 0);
-    for (size_t i = 0; i < count; i++) {
-        struct problem_params next = *params;
-        next.tokens = tokens[i];
-        problem_redraw(&p, &next);
-        if (change != NULL)
-            change(&p, i);
-        problem_solve(&p);
-        float *got = made_run(&made, &p, (enum layout)(i % LAYOUT_COUNT));
-        problem_assert(&p, got, what);
-        free(got);
-    }
-    made_finish(&made);
-    problem_finish(&p);
-}
-
 static const float decays[] = {0.97f, 1, 0.3f};
 
 static void maps(void **state)
@@ -44,10 +22,11 @@ static void maps(void **state)
     static const size_t tokens[] = {1, 31, 32, 33, 64, 97};
     for (int map = 0; map < DJ_MAP_SOFTMAX; map++) {
         const bool normalise = problem_may_normalise(map);
-        test_calls(&(struct problem_params){SHAPE(2, 97, 4, 20, 12), .map = map, .key_heads = 2,
-                                            .normalise = normalise, .max_tokens = 97,
-                                            TYPES(1 + (uint32_t)map % 2), TILED},
-                   tokens, sizeof tokens / sizeof *tokens, NULL, "maps");
+        problem_test_calls(&(struct problem_params){SHAPE(2, 97, 4, 20, 12), .map = map,
+                                                    .key_heads = 2, .normalise = normalise,
+                                                    .max_tokens = 97, TYPES(1 + (uint32_t)map % 2),
+                                                    TILED},
+                           tokens, sizeof tokens / sizeof *tokens, LAYOUT_COUNT, NULL, "maps");
     }
 }
 
@@ -59,46 +38,26 @@ static void dimensions(void **state)
     static const size_t sides[][3] = {{64, 64, 64}, {80, 96, 80}, {128, 132, 128}, {16, 8, 64}};
     for (size_t n = 0; n < 2 * sizeof sides / sizeof *sides; n++) {
         const size_t *const side = sides[n / 2];
-        test_calls(&(struct problem_params){SHAPE(1, 70, 3, side[0], side[1]), .features = side[2],
-                                            .normalise = n % 3 != 0, .full = n & 1, .decay = decays,
-                                            .decay_count = n & 1 ? 0 : 3, .weighted = true,
-                                            TYPES(1 + (uint32_t)n / 2 % 2), TILED},
-                   tokens, 2, NULL, "dimensions");
+        problem_test_calls(&(struct problem_params){SHAPE(1, 70, 3, side[0], side[1]),
+                                                    .features = side[2], .normalise = n % 3 != 0,
+                                                    .full = n & 1, .decay = decays,
+                                                    .decay_count = n & 1 ? 0 : 3, .weighted = true,
+                                                    TYPES(1 + (uint32_t)n / 2 % 2), TILED},
+                           tokens, 2, LAYOUT_COUNT, NULL, "dimensions");
     }
 }
 
 /* Exponents that grow and fall within a tile: some tiles are evaluated pair by pair. */
-static void change_magnitudes(struct problem *p, size_t call)
-{
-    static const magnitude factors[] = {magnitude_any, magnitude_growing, magnitude_shrinking,
-                                        magnitude_huge_once};
-    magnitude_scale_keys(p, factors[call % 4]);
-    if (call >= 4)
-        magnitude_scale_queries(p, factors[(call + 1) % 4]);
-}
-
 static void magnitudes(void **state)
 {
     (void)state;
     static const size_t tokens[] = {70, 70, 70, 70, 70, 70, 70, 70};
     static const float strong[] = {1, 0.9f, 0.05f, 0x1p-126f};
     for (uint32_t n = 0; n < 4; n++)
-        test_calls(&(struct problem_params){SHAPE(1, 70, 4, 32, 8), .normalise = true,
-                                            .decay = strong, .decay_count = n & 1 ? 4 : 0,
-                                            TYPES(1 + n / 2), TILED},
-                   tokens, 8, change_magnitudes, "magnitudes");
-}
-
-/* Values at both ends of their type, of very different size in one tile, and subnormal ones. */
-static void change_values(struct problem *p, size_t call)
-{
-    static const double sizes[2][4] = {{1e4, 1e-6, 1, 1e3}, {1e30, 1e-30, 1e-3, 1e6}};
-    const double *const of = sizes[p->params.v_type == DJ_BFLOAT16];
-    const size_t row = p->twin.value_dim * p->twin.heads;
-    for (size_t i = 0; i < twin_v_size(&p->twin); i++) {
-        const double growth = call < 3 ? 1 : pow(1e-6, (double)(i / row) / (double)p->twin.tokens);
-        p->v[i] *= (float)(of[call] * growth);
-    }
+        problem_test_calls(&(struct problem_params){SHAPE(1, 70, 4, 32, 8), .normalise = true,
+                                                    .decay = strong, .decay_count = n & 1 ? 4 : 0,
+                                                    TYPES(1 + n / 2), TILED},
+                           tokens, 8, LAYOUT_COUNT, magnitude_change, "magnitudes");
 }
 
 static void values(void **state)
@@ -106,9 +65,9 @@ static void values(void **state)
     (void)state;
     static const size_t tokens[] = {70, 70, 70, 70};
     for (uint32_t type = 1; type < 3; type++)
-        test_calls(
+        problem_test_calls(
             &(struct problem_params){SHAPE(1, 70, 2, 16, 8), .normalise = true, TYPES(type), TILED},
-            tokens, 4, change_values, "values");
+            tokens, 4, LAYOUT_COUNT, magnitude_change_values, "values");
 }
 
 /* Keys of large exponents and small differences. */
@@ -122,9 +81,9 @@ static void near_ties(void **state)
 {
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
-    test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 8), .normalise = true, .sigma = 0.5,
-                                        .scale = 1, TYPES(DJ_FLOAT16), TILED},
-               tokens, 3, change_to_ties, "near ties");
+    problem_test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 8), .normalise = true,
+                                                .sigma = 0.5, .scale = 1, TYPES(DJ_FLOAT16), TILED},
+                       tokens, 3, LAYOUT_COUNT, change_to_ties, "near ties");
 }
 
 /* A sequence at once, in pieces, and in single tokens by the kernel for those. */
@@ -222,14 +181,9 @@ static const struct CMUnitTest tests[] = {
 /* Where there are none, all is skipped. */
 int main(void)
 {
-    dj_context *context = NULL;
-    const bool there = dj_context_create(NULL, &context) == DJ_SUCCESS &&
-                       (dj_context_uses(context) & DJ_USE_MATRICES);
-    dj_context_destroy(&context);
-    if (!there) {
-        puts("1..0 # SKIP the device has no cooperative matrices, or this build knows none");
+    if (!harness_uses(DJ_USE_MATRICES,
+                      "the device has no cooperative matrices, or this build knows none"))
         return 0;
-    }
     harness_prepare();
     return harness_status(cmocka_run_group_tests(tests, harness_setup, harness_teardown));
 }

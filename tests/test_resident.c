@@ -25,20 +25,7 @@ static void test_lengths(const struct problem_params *params, const size_t *toke
                          const char *what)
 {
     require_kernels();
-    struct problem p;
-    problem_init(&p, params);
-    struct made made = problem_make(&p, 0);
-    for (size_t i = 0; i < count; i++) {
-        struct problem_params next = *params;
-        next.tokens = tokens[i];
-        problem_redraw(&p, &next);
-        problem_solve(&p);
-        float *got = made_run(&made, &p, LAYOUT_PLAIN);
-        problem_assert(&p, got, what);
-        free(got);
-    }
-    made_finish(&made);
-    problem_finish(&p);
+    problem_test_calls(params, tokens, count, 1, NULL, what);
 }
 
 static void lengths(void **state)
