@@ -63,8 +63,9 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     /* of very many decays no powers are made that nobody asked for */
     if (!forced && params->decay != NULL && plan->key_heads > MOST_DECAYS)
         return DJ_SUCCESS;
-    /* products with directions permute lanes by turns, which takes one instruction of 8 alone */
-    if (!forced && plan->kind->projection == DJ_PROJECTION_MATRIX && context->subgroups != 8)
+    /* products with directions take what a lane has by turns */
+    if (!forced && plan->kind->projection == DJ_PROJECTION_MATRIX && context->subgroups != 8 &&
+        !context->read_invocation)
         return DJ_SUCCESS;
     if (!forced && (params->dct_path != DJ_DCT_PATH_DEFAULT ||
                     (!standard && params->family != DJ_FAMILY_TUNED)))
@@ -84,6 +85,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const struct dj_constants constants = {
         .count = 13,
         .subgroup = context->subgroups,
+        .read_invocation = context->read_invocation,
         .values = {context->subgroups, plan->features, plan->value_dim, strips,
                    params->decay != NULL, plain ? plan->kind->plain_feature : plan->kind->feature,
                    plan->key_normalise,

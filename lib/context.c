@@ -116,6 +116,7 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     if (chosen->info.whole_subgroups &&
         dj_switch_resolve(params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS", "0"))
         context->subgroups = chosen->info.subgroup_size;
+    context->read_invocation = chosen->read_invocation && context->subgroups > 0;
     if (chosen->matrix_lanes > 0 &&
         dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, false, "DIJIANG_MATRICES", "1"))
         context->matrices = chosen->matrix_lanes;
@@ -129,7 +130,8 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
                       (context->device_addresses ? DJ_WANT_DEVICE_ADDRESS : 0) |
                       (context->storage_16bit ? DJ_WANT_STORAGE_16BIT : 0) |
                       (context->subgroups > 0 || context->matrices > 0 ? DJ_WANT_SUBGROUPS : 0) |
-                      (context->matrices > 0 ? DJ_WANT_MATRICES : 0),
+                      (context->matrices > 0 ? DJ_WANT_MATRICES : 0) |
+                      (context->read_invocation ? DJ_WANT_READ_INVOCATION : 0),
                   &wants);
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {
@@ -376,7 +378,8 @@ uint32_t dj_context_uses(const dj_context *context)
            (context->storage_16bit ? DJ_USE_STORAGE_16BIT : 0) |
            (context->float_controls ? DJ_USE_FLOAT_CONTROLS : 0) |
            (context->subgroups > 0 ? DJ_USE_SUBGROUPS : 0) |
-           (context->matrices > 0 ? DJ_USE_MATRICES : 0);
+           (context->matrices > 0 ? DJ_USE_MATRICES : 0) |
+           (context->read_invocation ? DJ_USE_READ_INVOCATION : 0);
 }
 
 uint64_t dj_context_validation_count(const dj_context *context)

@@ -46,6 +46,7 @@ struct dj_context {
     bool device_addresses; /* buffers have addresses, and kernels bind by them */
     bool storage_16bit;    /* kernels may store single 2-byte elements */
     uint32_t subgroups;    /* invocations of a workgroup that is one subgroup; 0: not used */
+    bool read_invocation;  /* OpSubgroupReadInvocationKHR may take the place of shuffles */
     uint32_t matrices;     /* invocations of a subgroup that multiplies matrices; 0: not used */
     bool chunked;          /* as of struct dj_device */
     bool float_controls;   /* kernels may ask for IEEE 754's NaN and Inf */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "device.h"
 #include "instance.h"
+#include "kernels.h"
 #include "matrix.h"
 #include "quirks.h"
 
@@ -20,6 +21,7 @@ enum {
 struct device_extensions {
     bool push_descriptor, portability_subset, subgroup_size_control, buffer_device_address;
     bool float16_int8, float_controls, driver_properties, cooperative_matrix, memory_model;
+    bool subgroup_ballot;
 };
 
 static void extension_note(struct device_extensions *have, const char *name)
@@ -37,6 +39,7 @@ static void extension_note(struct device_extensions *have, const char *name)
         {"VK_KHR_driver_properties", &have->driver_properties},
         {"VK_KHR_cooperative_matrix", &have->cooperative_matrix},
         {"VK_KHR_vulkan_memory_model", &have->memory_model},
+        {"VK_EXT_shader_subgroup_ballot", &have->subgroup_ballot},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (strcmp(name, table[i].name) == 0)
@@ -272,6 +275,8 @@ dj_result dj_device_describe(const struct dj_context *context, struct dj_device 
     device->portability_subset = have.portability_subset;
     describe_properties(context, device, &have);
     describe_features(context, device, &have);
+    device->read_invocation = have.subgroup_ballot && device->info.whole_subgroups &&
+                              DJ_RESIDENT_READS(device->info.subgroup_size);
     judge(device);
     if (have.cooperative_matrix && have.memory_model && have.float16_int8)
         dj_matrix_describe(context, device);

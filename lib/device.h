@@ -16,6 +16,7 @@ struct dj_device {
     bool full_subgroups;     /* of a size that is asked for */
     bool halves_preserve;    /* as signed_zero_inf_nan, in float16 */
     bool portability_subset; /* VK_KHR_portability_subset is there and must be enabled */
+    bool read_invocation;    /* VK_EXT_shader_subgroup_ballot is there and of use */
 };
 
 struct dj_devices {

@@ -130,6 +130,7 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
     context->float_controls = (enabled & DJ_WANT_FLOAT_CONTROLS) != 0;
     if ((enabled & DJ_WANT_SUBGROUPS) && device.info.whole_subgroups && params->subgroups != DJ_OFF)
         context->subgroups = device.info.subgroup_size;
+    context->read_invocation = (enabled & DJ_WANT_READ_INVOCATION) && context->subgroups > 0;
     const uint32_t matrices = DJ_WANT_SUBGROUPS | DJ_WANT_MATRICES;
     if ((enabled & matrices) == matrices && params->matrices == DJ_ON)
         context->matrices = device.matrix_lanes;

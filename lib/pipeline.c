@@ -29,10 +29,9 @@ static dj_result result_of(struct dj_context *context, const struct dj_shader *s
     return DJ_ERROR_UNSUPPORTED;
 }
 
-/* The shader as a module; where the device keeps to IEEE 754's rules for NaN and Inf, it asks for
- * them. */
+/* The shader as a module, changed for the device. */
 static dj_result create_module(struct dj_context *context, const struct dj_shader *shader,
-                               bool addressed, bool optional, VkShaderModule *module)
+                               bool addressed, bool reads, bool optional, VkShaderModule *module)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
     const uint32_t *const words = addressed ? shader->addressed_words : shader->words;
@@ -40,12 +39,14 @@ static dj_result create_module(struct dj_context *context, const struct dj_shade
     const size_t count = size / sizeof *words;
     uint32_t *own = NULL;
     size_t own_count = 0;
-    if (context->float_controls) {
+    const uint32_t changes = (context->float_controls ? DJ_SPIRV_PRESERVE_NAN : 0) |
+                             (reads ? DJ_SPIRV_READ_INVOCATION : 0);
+    if (changes != 0) {
         own = calloc(count + DJ_SPIRV_MOST_ADDED, sizeof *own);
         if (own == NULL)
             return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
                            "no memory for the kernel %s", shader->name);
-        own_count = dj_spirv_preserve_nan(words, count, own);
+        own_count = dj_spirv_change(words, count, changes, own);
         if (own_count == 0)
             dj_log_line(&context->log, DJ_LOG_DEBUG, "%s: used as it is, NaN and Inf not asked for",
                         shader->name);
@@ -69,7 +70,8 @@ static dj_result create(struct dj_context *context, const struct dj_shader *shad
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
     VkShaderModule module = VK_NULL_HANDLE;
-    dj_result result = create_module(context, shader, addressed, optional, &module);
+    dj_result result =
+        create_module(context, shader, addressed, constants->read_invocation, optional, &module);
     if (result != DJ_SUCCESS)
         return result;
 

@@ -32,7 +32,8 @@ enum {
 /* Specialization constants 0 .. count-1, each 32 bits. */
 struct dj_constants {
     uint32_t count;
-    uint32_t subgroup; /* not 0: the workgroup is of whole subgroups of so many invocations */
+    uint32_t subgroup;    /* not 0: the workgroup is of whole subgroups of so many invocations */
+    bool read_invocation; /* the kernel's shuffles are from one lane to all: each becomes a read */
     uint32_t values[DJ_MOST_CONSTANTS];
 };
 

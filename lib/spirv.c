@@ -16,17 +16,36 @@ enum {
     OP_EXECUTION_MODE = 16,
     OP_CAPABILITY = 17,
     OP_EXECUTION_MODE_ID = 331,
+    OP_SHUFFLE = 345,          /* OpGroupNonUniformShuffle: type, result, scope, value, lane */
+    OP_READ_INVOCATION = 4432, /* OpSubgroupReadInvocationKHR: type, result, value, lane */
     MODEL_GL_COMPUTE = 5,
     CAPABILITY_FLOAT16 = 9,
-    CAPABILITY_FIRST = 4464, /* DenormPreserve .. RoundingModeRTZ: what controls floats */
+    CAPABILITY_BALLOT = 4423, /* SubgroupBallotKHR */
+    CAPABILITY_FIRST = 4464,  /* DenormPreserve .. RoundingModeRTZ: what controls floats */
     CAPABILITY_PRESERVE = 4466,
     CAPABILITY_LAST = 4468,
     MODE_PRESERVE = 4461,
 };
 
-/* "SPV_KHR_float_controls", as SPIR-V stores text: low bytes first, at least one 0 at the end. */
-static const uint32_t EXTENSION[] = {
-    7 << 16 | OP_EXTENSION, 0x5f565053, 0x5f52484b, 0x616f6c66, 0x6f635f74, 0x6f72746e, 0x0000736c};
+/* "SPV_KHR_float_controls" and "SPV_KHR_shader_ballot", as SPIR-V stores text: low bytes first, at
+ * least one 0 at the end. */
+enum {
+    EXTENSION_WORDS = 7
+};
+static const uint32_t FLOAT_CONTROLS[EXTENSION_WORDS] = {EXTENSION_WORDS << 16 | OP_EXTENSION,
+                                                         0x5f565053,
+                                                         0x5f52484b,
+                                                         0x616f6c66,
+                                                         0x6f635f74,
+                                                         0x6f72746e,
+                                                         0x0000736c};
+static const uint32_t BALLOT[EXTENSION_WORDS] = {EXTENSION_WORDS << 16 | OP_EXTENSION,
+                                                 0x5f565053,
+                                                 0x5f52484b,
+                                                 0x64616873,
+                                                 0x625f7265,
+                                                 0x6f6c6c61,
+                                                 0x00000074};
 
 /* The sections of a module, of which those before the execution modes are told apart. */
 static int section_of(uint32_t opcode)
@@ -100,22 +119,43 @@ static uint32_t *append(uint32_t *out, const uint32_t *words, size_t count)
     return out + count;
 }
 
-size_t dj_spirv_preserve_nan(const uint32_t *words, size_t count, uint32_t *out)
+/* The instructions behind those that are added, shuffles as reads or as they are. */
+static uint32_t *append_body(uint32_t *out, const uint32_t *words, size_t count, bool reads)
+{
+    for (size_t at = 0, length; at < count; at += length) {
+        length = words[at] >> 16;
+        if (!reads || words[at] != (6 << 16 | OP_SHUFFLE)) {
+            out = append(out, words + at, length);
+            continue;
+        }
+        const uint32_t read[] = {5 << 16 | OP_READ_INVOCATION, words[at + 1], words[at + 2],
+                                 words[at + 4], words[at + 5]};
+        out = append(out, read, 5);
+    }
+    return out;
+}
+
+size_t dj_spirv_change(const uint32_t *words, size_t count, uint32_t changes, uint32_t *out)
 {
     struct outline outline = {0};
     if (count <= HEADER || words[0] != MAGIC || words[1] >= VERSION_2 ||
         !read_outline(words, count, &outline))
         return 0;
-    const uint32_t capability[] = {2 << 16 | OP_CAPABILITY, CAPABILITY_PRESERVE};
+    const bool preserve = (changes & DJ_SPIRV_PRESERVE_NAN) != 0;
+    const bool reads = (changes & DJ_SPIRV_READ_INVOCATION) != 0;
+    const uint32_t capabilities[] = {2 << 16 | OP_CAPABILITY, CAPABILITY_PRESERVE,
+                                     2 << 16 | OP_CAPABILITY, CAPABILITY_BALLOT};
     const uint32_t modes[] = {4 << 16 | OP_EXECUTION_MODE, outline.entry, MODE_PRESERVE, 32,
                               4 << 16 | OP_EXECUTION_MODE, outline.entry, MODE_PRESERVE, 16};
     uint32_t *end = append(out, words, outline.capabilities_end);
-    end = append(end, capability, 2);
-    if (words[1] < VERSION_1_4)
-        end = append(end, EXTENSION, sizeof EXTENSION / sizeof *EXTENSION);
+    end = append(end, capabilities, preserve ? 2 : 0);
+    end = append(end, capabilities + 2, reads ? 2 : 0);
+    end = append(end, FLOAT_CONTROLS, preserve && words[1] < VERSION_1_4 ? EXTENSION_WORDS : 0);
+    end = append(end, BALLOT, reads ? EXTENSION_WORDS : 0);
     end = append(end, words + outline.capabilities_end,
                  outline.entry_points_end - outline.capabilities_end);
-    end = append(end, modes, outline.halves ? 8 : 4);
-    end = append(end, words + outline.entry_points_end, count - outline.entry_points_end);
+    end = append(end, modes, !preserve ? 0 : outline.halves ? 8 : 4);
+    end =
+        append_body(end, words + outline.entry_points_end, count - outline.entry_points_end, reads);
     return (size_t)(end - out);
 }

@@ -30,6 +30,8 @@ static const struct {
      "vulkanMemoryModel, vulkanMemoryModelDeviceScope", VK_API_VERSION_1_2},
     {"cooperative matrices", "faster products of 2-byte tensors", "VK_KHR_cooperative_matrix",
      "cooperativeMatrix", UINT32_MAX},
+    {"subgroup ballot", "the same kernels, faster, with subgroups of 4 or 16",
+     "VK_EXT_shader_subgroup_ballot", NULL, UINT32_MAX},
 };
 enum {
     WANTS = sizeof table / sizeof *table
@@ -45,7 +47,8 @@ static uint32_t supported(const struct dj_device *device)
            (info->signed_zero_inf_nan ? DJ_WANT_FLOAT_CONTROLS : 0) |
            (info->whole_subgroups || device->matrix_lanes > 0 ? DJ_WANT_SUBGROUPS : 0) |
            (device->matrix_lanes > 0 ? DJ_WANT_MATRICES : 0) |
-           (device->portability_subset ? DJ_WANT_PORTABILITY_SUBSET : 0);
+           (device->portability_subset ? DJ_WANT_PORTABILITY_SUBSET : 0) |
+           (device->read_invocation ? DJ_WANT_READ_INVOCATION : 0);
 }
 
 /* A node of the chain, in the struct's own storage, before those that are there. */

@@ -18,7 +18,8 @@ enum dj_want_bit {
     DJ_WANT_FLOAT16 = 1 << 6,
     DJ_WANT_MEMORY_MODEL = 1 << 7,
     DJ_WANT_MATRIX = 1 << 8,
-    DJ_WANT_ALL = (1 << 9) - 1,
+    DJ_WANT_READ_INVOCATION = 1 << 9,
+    DJ_WANT_ALL = (1 << 10) - 1,
     DJ_WANT_MATRICES = DJ_WANT_FLOAT16 | DJ_WANT_MEMORY_MODEL | DJ_WANT_MATRIX, /* each is of no
                                                                                  * use alone */
 };

@@ -74,6 +74,9 @@ typedef uint32_t uint;
 /* The most numbers of a head's directions that it holds, for the same reason. */
 #define DJ_RESIDENT_MATRIX 9216
 
+/* Of so many lanes it reads what another one has; of others it permutes them. */
+#define DJ_RESIDENT_READS(lanes) ((lanes) == 4 || (lanes) == 16)
+
 /* The resident kernel's tokens between two additions to the state, without a decay and with one; floats
  * of a workgroup's own memory, for m features and c columns. */
 #define DJ_RESIDENT_SPAN 512

@@ -1,42 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* Values of other lanes. Mesa's CPU device permutes 8 lanes in one instruction; 4, as processors with vectors
- * of 128 bits have, it goes through one by one in a loop, but what a constant lane has takes one instruction
- * there, too. (16, which nothing has by default, it goes through as well, but so many constants take long to
- * compile.) The including shader declares LANES and lane. */
+/* Values of other lanes. Mesa's CPU device permutes 8 lanes in one instruction, and 4 or 16, as processors
+ * with vectors of 128 or 512 bits have, one by one in a loop; what one lane has it reads in an instruction or
+ * two, whatever their number. So from_lane's shuffles, which are the only ones, may become reads before a
+ * device sees them (lib/spirv.h), and nothing else crosses lanes where there are 4 or 16. The including shader
+ * declares LANES and lane. */
 
-/* Of four lanes. */
-vec4 all_lanes(float x)
-{
-    return vec4(subgroupBroadcast(x, 0), subgroupBroadcast(x, 1), subgroupBroadcast(x, 2),
-                subgroupBroadcast(x, 3));
-}
+const bool READS = DJ_RESIDENT_READS(LANES);
 
 /* What lane n has, the same n in all lanes. */
 float from_lane(float x, uint n)
 {
-    if (LANES != 4)
-        return subgroupShuffle(x, n);
-    const vec4 all = all_lanes(x);
-    return n < 2 ? (n == 0 ? all.x : all.y) : (n == 2 ? all.z : all.w);
-}
-
-/* What the lane before has; in lane 0, anything. */
-float from_before(float x)
-{
-    if (LANES != 4)
-        return subgroupShuffleUp(x, 1);
-    const vec4 all = all_lanes(x);
-    return lane < 2 ? all.x : (lane == 2 ? all.y : all.z);
+    return subgroupShuffle(x, n);
 }
 
 /* The sum over the lanes up to this one. */
 float prefix_sum(float x)
 {
     float sum = x;
-    if (LANES == 4) {
-        const vec4 all = all_lanes(x);
-        [[unroll]] for (uint n = 0; n < 3; n++)
-            sum += lane > n ? all[n] : 0.0;
+    if (READS) {
+        [[unroll]] for (uint n = 0; n < LANES; n++) {
+            const float y = from_lane(x, n);
+            sum = n == 0 ? y : sum + (lane >= n ? y : 0.0);
+        }
         return sum;
     }
     [[unroll]] for (uint step = 1; step < LANES; step *= 2) {

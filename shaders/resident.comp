@@ -156,13 +156,16 @@ void find_rows(uint member)
 
 /* Brings rows of the lanes' tokens into the caches, all lines at once: they lie a token apart, which is
  * too far for what a processor fetches by itself, and as they come to be used it would wait for one line
- * of each after another. */
-void read_ahead(uint q, uint k, uint v)
+ * of each after another. Those that are to be written, too. */
+void read_ahead(uint q, uint k, uint v, uint o)
 {
     [[unroll]] for (uint i = 0; i < WIDTH; i += LINE)
         ahead |= queries.data[element_word(Q_TYPE, q + i)] | keys.data[element_word(K_TYPE, k + i)];
-    [[unroll]] for (uint i = 0; i < COLUMNS; i += LINE)
-        ahead |= values.data[element_word(V_TYPE, v + min(i, columns - 1))];
+    [[unroll]] for (uint i = 0; i < COLUMNS; i += LINE) {
+        const uint column = min(i, columns - 1);
+        const uvec2 line = word_address(uvec2(outputs), element_word(O_TYPE, o + column));
+        ahead |= values.data[element_word(V_TYPE, v + column)] | Fours(line).data[0].x;
+    }
 }
 
 /* A row to x. */
@@ -182,7 +185,7 @@ void load_features(uint first_token, uint tokens)
 {
     const uint token = min(first_token + lane, tokens - 1);
     const uint k = k_row + token * push.k_stride[2], q = q_row + token * push.q_stride[2];
-    read_ahead(q, k, v_row + token * push.v_stride[2]);
+    read_ahead(q, k, v_row + token * push.v_stride[2], o_row + token * push.o_stride[2]);
     /* one text for both: it is most of what there is to compile */
     [[dont_unroll]] for (uint side = 0; side < 2; side++) {
         float a[FEATURES];
@@ -224,7 +227,8 @@ vec2 weigh(uint from, uint to, vec2 growth)
         key_weight[f] = lane >= from && lane < to ? weight : 0.0;
         query_weight[f] = scaled(query[f], peak[f], largest);
         score += query_weight[f] * key_weight[f];
-        last_score += query_weight[f] * from_before(key_weight[f]);
+        if (!READS)
+            last_score += query_weight[f] * subgroupShuffleUp(key_weight[f], 1);
         const float sum = prefix_sum(abs(key_weight[f])) + recent_norm[f];
         den += query_weight[f] * (held_norm[f] + sum);
         recent_norm[f] = from_lane(sum, LANES - 1);

@@ -60,11 +60,15 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
         v[t] = t < count ? v[t] : floats(0.0);
     }
     sums[0] = from_lane(score, lanes[0]) * v[0];
-    sums[1] = from_lane(score, lanes[1]) * v[1] + from_lane(last_score, lanes[1]) * v[0];
+    sums[1] = from_lane(score, lanes[1]) * v[1];
+    if (!READS)
+        sums[1] += from_lane(last_score, lanes[1]) * v[0];
+    float last = 0.0; /* the same score, as READS has it */
     [[unroll]] for (uint group = 0; group < FEATURES; group += GROUP) {
         /* always true: it cuts what a compiler would order as one block */
         if (push.heads != 0) {
             floats seen[2] = {floats(0.0), floats(0.0)};
+            float some = 0.0;
             [[unroll]] for (uint n = 0; n < GROUP; n++) {
                 const uint f = group + n;
                 if (f < FEATURES) {
@@ -73,6 +77,8 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
                     const float key1 = from_lane(key_weight[f], lanes[1]);
                     const float query0 = from_lane(query_weight[f], lanes[0]);
                     const float query1 = from_lane(query_weight[f], lanes[1]);
+                    if (READS)
+                        some += query1 * key0;
                     TAKE_COLUMN(x)
                     TAKE_COLUMN(y)
 #if EACH == 4
@@ -83,8 +89,11 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
             }
             sums[0] += seen[0];
             sums[1] += seen[1];
+            last += some;
         }
     }
+    if (READS)
+        sums[1] += last * v[0];
     [[unroll]] for (uint t = 0; t < 2; t++) {
         const vec3 power = decay_power(head, min(since + t, SPAN));
         const float den = from_lane(scales.x, lanes[t]);

@@ -101,7 +101,7 @@ static void make_instance(struct engine *engine)
                                                             &engine->messenger));
 }
 
-/* Whether a version of Vulkan up to the engine's includes an extension. */
+/* Whether a version of Vulkan up to the engine's includes or deprecates an extension. */
 static bool is_core(const struct engine *engine, const char *extension)
 {
     static const struct {
@@ -112,6 +112,7 @@ static bool is_core(const struct engine *engine, const char *extension)
         {VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME, VK_API_VERSION_1_2},
         {VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, VK_API_VERSION_1_2},
         {VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME, VK_API_VERSION_1_2},
+        {VK_EXT_SHADER_SUBGROUP_BALLOT_EXTENSION_NAME, VK_API_VERSION_1_2},
         {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3},
     };
     for (size_t i = 0; i < sizeof included / sizeof *included; i++) {

@@ -16,13 +16,17 @@ enum {
     OP_EXTENSION = 10,
     OP_ENTRY_POINT = 15,
     OP_EXECUTION_MODE = 16,
-    OP_CAPABILITY = 17
+    OP_CAPABILITY = 17,
+    OP_SHUFFLE = 345,
+    OP_READ = 4432 /* SubgroupReadInvocationKHR */
 };
 
 #define X(name) &dj_shader_##name,
 static const struct dj_shader *const table[] = {TEST_SHADERS};
 #undef X
+#define OP(opcode, length) ((uint32_t)(length) << 16 | (opcode))
 enum {
+    EVERY_CHANGE = DJ_SPIRV_PRESERVE_NAN | DJ_SPIRV_READ_INVOCATION,
     MOST_SHADERS = 2 * sizeof table / sizeof *table
 };
 
@@ -44,17 +48,18 @@ static int list_shaders(void **state)
     return 0;
 }
 
-/* A module with the mode; its words, to be freed. */
-static uint32_t *preserve(const uint32_t *words, size_t count, size_t *got)
+/* A module with changes; its words, to be freed. */
+static uint32_t *change(const uint32_t *words, size_t count, uint32_t changes, size_t *got)
 {
     uint32_t *out = calloc(count + DJ_SPIRV_MOST_ADDED + 1, sizeof *out);
     assert_non_null(out);
     out[count + DJ_SPIRV_MOST_ADDED] = HARNESS_POISON;
-    *got = dj_spirv_preserve_nan(words, count, out);
+    *got = dj_spirv_change(words, count, changes, out);
     assert_int_equal(out[count + DJ_SPIRV_MOST_ADDED], HARNESS_POISON);
     return out;
 }
 
+/* By preserving NaN. */
 static bool is_added(const uint32_t *at, uint32_t entry)
 {
     static const char extension[24] = "SPV_KHR_float_controls";
@@ -101,12 +106,60 @@ static void every_kernel_asks_for_nan_and_inf(void **state)
     for (int i = 0; i < shader_count; i++) {
         const size_t count = shaders[i].size / 4;
         size_t got_count = 0;
-        uint32_t *got = preserve(shaders[i].words, count, &got_count);
+        uint32_t *got = change(shaders[i].words, count, DJ_SPIRV_PRESERVE_NAN, &got_count);
         const bool halves = strstr(shaders[i].name, "matrix") != NULL;
         assert_int_equal(got_count, count + (halves ? 17 : 13));
         assert_added(shaders[i].words, count, got, got_count, halves ? 4 : 3);
         free(got);
     }
+}
+
+/* Whether an instruction is one of two that reads of invocations bring with them. */
+static bool is_of_reads(const uint32_t *at)
+{
+    static const char extension[24] = "SPV_KHR_shader_ballot";
+    return ((at[0] & 0xffff) == OP_CAPABILITY && at[1] == 4423) /* SubgroupBallotKHR */ ||
+           (at[0] == OP(OP_EXTENSION, 7) && memcmp(at + 1, extension, sizeof extension) == 0);
+}
+
+static void shuffles_become_reads(void **state)
+{
+    (void)state;
+    size_t residents = 0;
+    for (int i = 0; i < shader_count; i++) {
+        const uint32_t *const words = shaders[i].words;
+        const size_t count = shaders[i].size / 4;
+        size_t got_count = 0, added = 0, reads = 0, from = HEADER;
+        uint32_t *got = change(words, count, DJ_SPIRV_READ_INVOCATION, &got_count);
+        for (size_t at = HEADER, length; at < got_count; at += length) {
+            length = got[at] >> 16;
+            if (is_of_reads(got + at)) {
+                added++;
+                continue;
+            }
+            assert_true(from < count);
+            if ((got[at] & 0xffff) == OP_READ) { /* type, result, value and lane, but no scope */
+                reads++;
+                assert_int_equal(got[at], OP(OP_READ, 5));
+                assert_int_equal(words[from], OP(OP_SHUFFLE, 6));
+                assert_memory_equal(words + from + 1, got + at + 1, 2 * sizeof *words);
+                assert_memory_equal(words + from + 4, got + at + 3, 2 * sizeof *words);
+            } else {
+                assert_int_not_equal(got[at] & 0xffff, OP_SHUFFLE);
+                assert_memory_equal(words + from, got + at, length * sizeof *words);
+            }
+            from += words[from] >> 16;
+        }
+        assert_int_equal(from, count);
+        assert_int_equal(added, 2);
+        assert_int_equal(got_count, count + 9 - reads);
+        free(got);
+        if (strncmp(shaders[i].name, "resident", 8) == 0) {
+            assert_true(reads > 0);
+            residents++;
+        }
+    }
+    assert_true(residents > 0);
 }
 
 /* Runs spirv-val on a module; false if there is none. */
@@ -133,12 +186,13 @@ static void what_is_made_is_valid(void **state)
 {
     (void)state;
     for (int i = 0; i < shader_count; i++) {
-        size_t count = 0;
-        uint32_t *got = preserve(shaders[i].words, shaders[i].size / 4, &count);
-        const bool validated = validate(shaders[i].name, got, count);
-        free(got);
-        if (!validated) {
-            harness_skip("spirv-val is not installed (Debian: spirv-tools)");
+        for (uint32_t changes = 1; changes <= EVERY_CHANGE; changes++) {
+            size_t count = 0;
+            uint32_t *got = change(shaders[i].words, shaders[i].size / 4, changes, &count);
+            const bool validated = validate(shaders[i].name, got, count);
+            free(got);
+            if (!validated)
+                harness_skip("spirv-val is not installed (Debian: spirv-tools)");
         }
     }
 }
@@ -156,7 +210,7 @@ static void generated_kernels_ask_too(void **state)
         struct dj_recipe recipe;
         assert_int_equal(dj_vkfft_generate(&silent, DJ_LOG_ERROR, &key, &recipe), DJ_SUCCESS);
         size_t count = 0;
-        uint32_t *got = preserve(recipe.words, recipe.words_size / 4, &count);
+        uint32_t *got = change(recipe.words, recipe.words_size / 4, DJ_SPIRV_PRESERVE_NAN, &count);
         assert_true(count > 0);
         assert_added(recipe.words, recipe.words_size / 4, got, count, 3);
         (void)validate("a generated kernel", got, count);
@@ -177,32 +231,31 @@ static void later_versions_need_no_extension(void **state)
     memcpy(words, shaders[0].words, shaders[0].size);
     words[1] = 0x00010400;
     size_t got_count = 0;
-    uint32_t *got = preserve(words, count, &got_count);
+    uint32_t *got = change(words, count, DJ_SPIRV_PRESERVE_NAN, &got_count);
     assert_int_equal(got_count, count + 6);
     assert_added(words, count, got, got_count, 2);
     free(got);
     words[1] = 0x00020000;
-    free(preserve(words, count, &got_count));
+    free(change(words, count, DJ_SPIRV_PRESERVE_NAN, &got_count));
     assert_int_equal(got_count, 0);
     free(words);
 }
 
-/* A small module and what becomes of it; 0 words end it. */
-static size_t try_module(const uint32_t *words, size_t count)
+/* The words that become of a module; 0: none. */
+static size_t try_module(const uint32_t *words, size_t count, uint32_t changes)
 {
     size_t got = 0;
-    free(preserve(words, count, &got));
+    free(change(words, count, changes, &got));
     return got;
 }
 
-#define OP(opcode, length) ((uint32_t)(length) << 16 | (opcode))
 #define START 0x07230203, 0x00010300, 0, 9, 0
 #define SHADER OP(OP_CAPABILITY, 2), 1
 #define ENTRY(model) OP(OP_ENTRY_POINT, 5), (model), 4, 0x6e69616d, 0
 #define LOCAL_SIZE OP(OP_EXECUTION_MODE, 6), 4, 17, 1, 1, 1
 #define TRY(...) \
     try_module((const uint32_t[]){__VA_ARGS__}, \
-               sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
+               sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), DJ_SPIRV_PRESERVE_NAN)
 
 static void what_is_not_understood_stays_as_it_is(void **state)
 {
@@ -239,8 +292,8 @@ static void damaged_modules_do_no_harm(void **state)
             for (int flips = n % 4; kept > 0 && flips > 0; flips--)
                 words[harness_random() % (n % 8 < 4 && kept > 40 ? 40 : kept)] ^=
                     1u << harness_random() % 32;
-            const size_t got = try_module(words, kept);
-            assert_true(got == 0 || (got > kept && got <= kept + DJ_SPIRV_MOST_ADDED));
+            const size_t got = try_module(words, kept, 1 + (uint32_t)n % EVERY_CHANGE);
+            assert_true(got <= kept + DJ_SPIRV_MOST_ADDED);
             free(words);
         }
     }
@@ -248,6 +301,7 @@ static void damaged_modules_do_no_harm(void **state)
 
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(every_kernel_asks_for_nan_and_inf),
+    HARNESS_TEST(shuffles_become_reads),
     HARNESS_TEST(what_is_made_is_valid),
     HARNESS_TEST(generated_kernels_ask_too),
     HARNESS_TEST(later_versions_need_no_extension),

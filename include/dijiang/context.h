@@ -174,6 +174,7 @@ enum dj_use {
     DJ_USE_FLOAT_CONTROLS = 8,   /* NaN and Inf are as <dijiang/attention.h> says */
     DJ_USE_SUBGROUPS = 16,       /* with device addresses DJ_FAMILY_RESIDENT is there */
     DJ_USE_MATRICES = 32,        /* struct dj_context_params.matrices */
+    DJ_USE_READ_INVOCATION = 64, /* faster DJ_FAMILY_RESIDENT with subgroups of 4 or 16 */
 };
 
 /* enum dj_use, any together; 0 for NULL. Thread-safe. */
