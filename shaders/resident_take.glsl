@@ -36,15 +36,6 @@ void store_columns(uint at, floats y)
     }
 }
 
-/* What a pair of tokens does to one column of a row of S, and sees of it. */
-#define TAKE_COLUMN(c) \
-    { \
-        const float before = recent[row].c + held[row].c; \
-        seen[0].c += query0 * before; \
-        seen[1].c += query1 * before; \
-        recent[row].c += key0 * v[0].c + key1 * v[1].c; \
-    }
-
 /* The token of lane `from` and, if count is above 1, the next one, `since` tokens and more after the sums
  * began: o = S w' + what they see of themselves and of each other, S += w v. In pairs, so that the rows
  * of S come from memory and go there half as often. */
@@ -65,8 +56,9 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
         sums[1] += from_lane(last_score, lanes[1]) * v[0];
     float last = 0.0; /* the same score, as READS has it */
     [[unroll]] for (uint group = 0; group < FEATURES; group += GROUP) {
-        /* always true: it cuts what a compiler would order as one block */
-        if (push.heads != 0) {
+        /* always true, as heads are fewer than 2^16: it cuts what a compiler would order as one block, and
+         * takes the longer for; the same condition twice would be one */
+        if (push.heads < 0x10000 + group) {
             floats seen[2] = {floats(0.0), floats(0.0)};
             float some = 0.0;
             [[unroll]] for (uint n = 0; n < GROUP; n++) {
@@ -79,12 +71,10 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
                     const float query1 = from_lane(query_weight[f], lanes[1]);
                     if (READS)
                         some += query1 * key0;
-                    TAKE_COLUMN(x)
-                    TAKE_COLUMN(y)
-#if EACH == 4
-                    TAKE_COLUMN(z)
-                    TAKE_COLUMN(w)
-#endif
+                    const floats before = recent[row] + held[row];
+                    seen[0] += query0 * before;
+                    seen[1] += query1 * before;
+                    recent[row] += key0 * v[0] + key1 * v[1];
                 }
             }
             sums[0] += seen[0];
