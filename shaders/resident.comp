@@ -63,6 +63,7 @@ BUFFER(4, coherent, Carry, float, carry) /* the states, then each workgroup's ow
 BUFFER(5, readonly, Tables, float, tables)
 BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
+BUFFER(OUTPUTS, readonly, OutputLines, uint, lines) /* read_ahead's */
 #define SPANS 7
 #define DECAY_SPAN DJ_RESIDENT_DECAY_SPAN
 #include "decay.glsl"
@@ -163,8 +164,7 @@ void read_ahead(uint q, uint k, uint v, uint o)
         ahead |= queries.data[element_word(Q_TYPE, q + i)] | keys.data[element_word(K_TYPE, k + i)];
     [[unroll]] for (uint i = 0; i < COLUMNS; i += LINE) {
         const uint column = min(i, columns - 1);
-        const uvec2 line = word_address(uvec2(outputs), element_word(O_TYPE, o + column));
-        ahead |= values.data[element_word(V_TYPE, v + column)] | Fours(line).data[0].x;
+        ahead |= values.data[element_word(V_TYPE, v + column)] | lines.data[element_word(O_TYPE, o + column)];
     }
 }
 
