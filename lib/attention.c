@@ -2,6 +2,7 @@
 /* Attention plans: their checks, their creation, and the public calls. */
 #include "attention.h"
 
+#include "kernels.h"
 #include "pipeline.h"
 #include "shaders.h"
 #include "size.h"
@@ -51,12 +52,12 @@ static dj_result check_sizes(const struct dj_log *log, const struct dj_attention
                              const struct dj_map_kind *kind)
 {
     const struct dj_feature_range range = dj_map_range(kind, params->dim);
-    if (params->heads > 65535)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: heads %u is above 65535",
-                       params->heads);
-    if (params->key_heads > 65535)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: key_heads %u is above 65535",
-                       params->key_heads);
+    if (params->heads > DJ_MOST_HEADS)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: heads %u is above %u",
+                       params->heads, DJ_MOST_HEADS);
+    if (params->key_heads > DJ_MOST_HEADS)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: key_heads %u is above %u",
+                       params->key_heads, DJ_MOST_HEADS);
     if (params->key_heads != 0 && params->heads % params->key_heads != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: key_heads %u is no divisor of heads %u", params->key_heads,

@@ -57,13 +57,15 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     struct dj_context *const context = plan->context;
     const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
     const bool forced = params->family == DJ_FAMILY_RESIDENT;
-    const bool standard = params->family == DJ_FAMILY_DEFAULT && tuning->resident;
+    /* 16 lanes that permute are slower than tiles (docs/performance.md) */
+    const bool suited = tuning->resident && (context->subgroups != 16 || context->read_invocation);
+    const bool standard = params->family == DJ_FAMILY_DEFAULT && suited;
     uint32_t widest;
     const struct dj_shader *const shader = find_shader(plan, &widest);
     /* of very many decays no powers are made that nobody asked for */
     if (!forced && params->decay != NULL && plan->key_heads > MOST_DECAYS)
         return DJ_SUCCESS;
-    /* products with directions take what a lane has by turns */
+    /* products with directions take what a lane has by turns; so many take long to compile, too */
     if (!forced && plan->kind->projection == DJ_PROJECTION_MATRIX && context->subgroups != 8 &&
         !context->read_invocation)
         return DJ_SUCCESS;
@@ -91,7 +93,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                    plan->key_normalise,
                    plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE, plan->q_type,
                    plan->k_type, plan->v_type, plan->o_type, plan->dim}};
-    plan->resident.preferred = forced || tuning->resident;
+    plan->resident.preferred = forced || suited;
     plan->resident.columns = strips * strip;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, plan->resident.columns);
     const dj_result result =

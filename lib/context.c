@@ -298,7 +298,7 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s%s%s%s",
+    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s%s%s%s%s",
                 info->index, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
                 context->device_addresses ? ", device addresses" : "",
@@ -306,6 +306,7 @@ static void announce(const struct dj_context *context)
                 context->storage_16bit ? ", 16-bit storage" : "",
                 context->float_controls ? ", float controls" : "",
                 context->subgroups > 0 ? ", whole subgroups" : "",
+                context->read_invocation ? ", reads of invocations" : "",
                 context->matrices > 0 ? ", cooperative matrices" : "",
                 context->imported ? ", imported" : "", context->messenger ? ", validation" : "");
     dj_quirks_log(context);

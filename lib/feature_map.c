@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "feature_map.h"
 
+#include "kernels.h"
 #include "map.h"
 #include "size.h"
 
@@ -76,9 +77,9 @@ static dj_result check_sizes(const struct dj_log *log, const struct dj_features_
     if (params->dim < 4 || params->dim > 256 || params->dim % 4 != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "features: dim %u is not 4 to 256 in steps of 4", params->dim);
-    if (params->heads > 65535)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: heads %u is above 65535",
-                       params->heads);
+    if (params->heads > DJ_MOST_HEADS)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: heads %u is above %u",
+                       params->heads, DJ_MOST_HEADS);
     const struct dj_feature_range range = dj_map_range(kind, params->dim);
     if (!dj_map_allows(kind, params->dim, features))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,

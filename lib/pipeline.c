@@ -48,8 +48,8 @@ static dj_result create_module(struct dj_context *context, const struct dj_shade
                            "no memory for the kernel %s", shader->name);
         own_count = dj_spirv_change(words, count, changes, own);
         if (own_count == 0)
-            dj_log_line(&context->log, DJ_LOG_DEBUG, "%s: used as it is, NaN and Inf not asked for",
-                        shader->name);
+            dj_log_line(&context->log, DJ_LOG_DEBUG, "%s: used as it is, without changes 0x%x",
+                        shader->name, changes);
     }
     const VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
@@ -123,6 +123,7 @@ static bool is_of(const struct dj_kept_pipeline *kept, const uint32_t *words,
     return (optional || kept->handle) && kept->words == words &&
            kept->constants.count == constants->count &&
            kept->constants.subgroup == constants->subgroup &&
+           kept->constants.read_invocation == constants->read_invocation &&
            memcmp(kept->constants.values, constants->values,
                   constants->count * sizeof constants->values[0]) == 0;
 }

@@ -40,8 +40,9 @@ struct dj_constants {
 /* The context's pipeline for a kernel with these constants (NULL: none), whose entry point is main:
  * made by whoever asks first, and kept until the context goes, as the shader's words must be. Bound
  * by device addresses where the context uses them and the shader can. With context->float_controls
- * the kernel, a generated one too, asks for SignedZeroInfNanPreserve. Thread-safe; holds no lock:
- * two that ask at once may both make it, and one is thrown away. */
+ * the kernel, a generated one too, asks for SignedZeroInfNanPreserve; with
+ * constants->read_invocation its shuffles are reads. Thread-safe; holds no lock: two that ask at
+ * once may both make it, and one is thrown away. */
 dj_result dj_pipeline_get(struct dj_context *context, const struct dj_shader *shader,
                           const struct dj_constants *constants, struct dj_pipeline *pipeline);
 

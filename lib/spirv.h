@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* SPIR-V modules, and what is added to them for a device. */
+/* SPIR-V modules, and what is changed in them for a device. */
 #ifndef DJ_LIB_SPIRV_H
 #define DJ_LIB_SPIRV_H
 
@@ -13,11 +13,12 @@ enum {
 
 /* Bits of a set of changes. */
 enum dj_spirv_change {
-    /* it asks for SignedZeroInfNanPreserve of 32-bit floats, and of 16-bit ones if it has them: NaN,
-     * Inf and the sign of 0 are then as IEEE 754 has them, and no compiler may assume that they do
-     * not occur */
+    /* it asks for SignedZeroInfNanPreserve of 32-bit floats, and of 16-bit ones if it has them:
+     * NaN, Inf and the sign of 0 are then as IEEE 754 has them, and no compiler may assume that
+     * they do not occur */
     DJ_SPIRV_PRESERVE_NAN = 1 << 0,
-    /* shuffles, which must be from one lane to all, read that lane's value (SPV_KHR_shader_ballot) */
+    /* shuffles, which must be from one lane to all, read that lane's value (SPV_KHR_shader_ballot)
+     */
     DJ_SPIRV_READ_INVOCATION = 1 << 1,
 };
 

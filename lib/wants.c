@@ -30,7 +30,7 @@ static const struct {
      "vulkanMemoryModel, vulkanMemoryModelDeviceScope", VK_API_VERSION_1_2},
     {"cooperative matrices", "faster products of 2-byte tensors", "VK_KHR_cooperative_matrix",
      "cooperativeMatrix", UINT32_MAX},
-    {"subgroup ballot", "the same kernels, faster, with subgroups of 4 or 16",
+    {"subgroup ballot", "kernels that hold sums in registers, faster with subgroups of 4 or 16",
      "VK_EXT_shader_subgroup_ballot", NULL, UINT32_MAX},
 };
 enum {

@@ -66,6 +66,9 @@ typedef uint32_t uint;
 #define DJ_STATE_PEAK(m, e) (2 * (m) * (e) + 2 * (m))     /* m: exponents */
 #define DJ_STATE_SIZE(m, e) (2 * (m) * (e) + 3 * (m))
 
+/* Heads of a plan, of queries or keys; the resident kernel has conditions that are always true by it. */
+#define DJ_MOST_HEADS 65535u
+
 /* Up to so many features a lane of the resident kernel has four columns of a strip, and two beyond, up to the
  * most that it is made for: more sums take long to compile. */
 #define DJ_RESIDENT_FOURS 64
@@ -74,7 +77,7 @@ typedef uint32_t uint;
 /* The most numbers of a head's directions that it holds, for the same reason. */
 #define DJ_RESIDENT_MATRIX 9216
 
-/* Of so many lanes it reads what another one has; of others it permutes them. */
+/* For so many lanes it is written so that from one lane to all is all that crosses lanes (lanes.glsl). */
 #define DJ_RESIDENT_READS(lanes) ((lanes) == 4 || (lanes) == 16)
 
 /* The resident kernel's tokens between two additions to the state, without a decay and with one; floats

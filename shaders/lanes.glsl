@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Values of other lanes. Mesa's CPU device permutes 8 lanes in one instruction, and 4 or 16, as processors
  * with vectors of 128 or 512 bits have, one by one in a loop; what one lane has it reads in an instruction or
- * two, whatever their number. So from_lane's shuffles, which are the only ones, may become reads before a
- * device sees them (lib/spirv.h), and nothing else crosses lanes where there are 4 or 16. The including shader
- * declares LANES and lane. */
+ * two, whatever their number. So the library may make reads of subgroupShuffle before a device sees it
+ * (lib/spirv.h), and it may stand nowhere but in from_lane. The including shader declares LANES and lane. */
 
+/* Nothing but that, and a ballot, crosses lanes. It hangs on their number alone, so that results do not on
+ * what became of the shuffles. */
 const bool READS = DJ_RESIDENT_READS(LANES);
 
 /* What lane n has, the same n in all lanes. */

@@ -2,7 +2,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The resident prefix sum: a workgroup is one subgroup, goes through a sequence's tokens in order and
  * holds the sums of its columns in registers. Everything happens here: the transform or the products with
- * directions, the map, the sums, the outputs; q, k, v come from memory once and o is written once.
+ * directions, the map, the sums, the outputs; q, k, v come from memory once and o is written once (and its lines
+ * fetched before).
  *
  * Two layouts of the lanes alternate:
  *
@@ -63,7 +64,8 @@ BUFFER(4, coherent, Carry, float, carry) /* the states, then each workgroup's ow
 BUFFER(5, readonly, Tables, float, tables)
 BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
-BUFFER(OUTPUTS, readonly, OutputLines, uint, lines) /* read_ahead's */
+/* read_ahead's: Mesa 26.1 aborts where 16 lanes load by an address made of two words, as of `outputs` */
+BUFFER(OUTPUTS, readonly, OutputLines, uint, lines)
 #define SPANS 7
 #define DECAY_SPAN DJ_RESIDENT_DECAY_SPAN
 #include "decay.glsl"
@@ -157,7 +159,7 @@ void find_rows(uint member)
 
 /* Brings rows of the lanes' tokens into the caches, all lines at once: they lie a token apart, which is
  * too far for what a processor fetches by itself, and as they come to be used it would wait for one line
- * of each after another. Those that are to be written, too. */
+ * of each after another. Those of the outputs, too, whatever is in them. */
 void read_ahead(uint q, uint k, uint v, uint o)
 {
     [[unroll]] for (uint i = 0; i < WIDTH; i += LINE)

@@ -8,7 +8,7 @@
  *     term  | 0 .. 3 | 4 .. 7 |     | 28..31 |
  *           +--------+--------+-- --+--------+
  *
- * A turn of the loop is for what one lane holds: a permutation brings it to all lanes, each of which has
+ * A turn of the loop is for what one lane holds: from_lane brings it to all, each of which has
  * the row of a token. So what stands in the code is d m / LANES terms, none of which is a load from memory
  * by address. The including shader declares x, tables, lane and the sizes. */
 

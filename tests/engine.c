@@ -102,7 +102,7 @@ static void make_instance(struct engine *engine)
 }
 
 /* Whether a version of Vulkan up to the engine's includes or deprecates an extension. */
-static bool is_core(const struct engine *engine, const char *extension)
+static bool is_superseded(const struct engine *engine, const char *extension)
 {
     static const struct {
         const char *name;
@@ -163,7 +163,7 @@ static void use_core(struct engine *engine)
     struct dj_device_wants *const wants = &engine->wants;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < wants->extension_count; i++) {
-        if (!is_core(engine, wants->extensions[i]))
+        if (!is_superseded(engine, wants->extensions[i]))
             wants->extensions[kept++] = wants->extensions[i];
     }
     wants->extension_count = kept;

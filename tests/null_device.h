@@ -33,6 +33,7 @@ struct null_settings {
     bool unified; /* one memory type with everything; else device memory is not mapped */
     bool push_descriptors, device_addresses, storage_16bit, float_controls;
     bool whole_subgroups; /* of subgroup_size; they exchange what they like */
+    bool subgroup_ballot; /* VK_EXT_shader_subgroup_ballot */
     bool layer;           /* the validation layer is installed, and has nothing to say */
 };
 
@@ -198,9 +199,14 @@ extern void (*null_on_dispatch)(const struct null_dispatch *dispatch);
  * are the host's: what is there can be read. */
 bool null_is_address(uint64_t address);
 
-/* Called first by each function of the table; and for each buffer that is made. NULL: nothing. */
+/* Called first by each function of the table; and for each buffer and each module that is made.
+ * NULL: nothing. */
 extern void (*null_on_call)(enum null_function function);
 extern void (*null_on_buffer)(const VkBufferCreateInfo *info);
+extern void (*null_on_module)(const VkShaderModuleCreateInfo *info);
+
+/* Whether a module says that it has a capability (of SPIR-V). */
+bool null_module_has(const VkShaderModuleCreateInfo *info, uint32_t capability);
 
 /* Where a buffer with memory begins in host memory. */
 void *null_buffer_data(VkBuffer buffer);

@@ -65,8 +65,8 @@ struct null_device {
     struct null_object object;
     const struct null_settings *settings; /* the instance's */
     struct null_queue queues[NULL_MOST_FAMILIES];
-    uint32_t families;                                        /* with a queue, by bit */
-    bool push_descriptors, device_addresses, whole_subgroups; /* enabled */
+    uint32_t families; /* with a queue, by bit */
+    bool push_descriptors, device_addresses, whole_subgroups, subgroup_ballot; /* enabled */
     atomic_bool lost;
 };
 

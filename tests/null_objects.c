@@ -414,6 +414,21 @@ static uint32_t declared_bindings(const uint32_t *words, size_t count)
     return set;
 }
 
+bool null_module_has(const VkShaderModuleCreateInfo *info, uint32_t capability)
+{
+    enum {
+        HEADER = 5,
+        OP_CAPABILITY = 17
+    };
+    const uint32_t *const words = info->pCode;
+    bool has = false;
+    for (size_t i = HEADER; i < info->codeSize / 4 && words[i] == (2 << 16 | OP_CAPABILITY); i += 2)
+        has = has || words[i + 1] == capability;
+    return has;
+}
+
+void (*null_on_module)(const VkShaderModuleCreateInfo *info);
+
 static VKAPI_ATTR VkResult VKAPI_CALL
 null_vkCreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info,
                           const VkAllocationCallbacks *callbacks, VkShaderModule *handle)
@@ -422,6 +437,10 @@ null_vkCreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info,
     NULL_ENTER_MAKING(vkCreateShaderModule, owner, handle, sizeof *handle);
     if (info->codeSize < 20 || info->codeSize % 4 != 0 || info->pCode[0] != 0x07230203)
         null_misuse("vkCreateShaderModule: no SPIR-V");
+    if (null_module_has(info, 4423 /* SubgroupBallotKHR */) && !owner->subgroup_ballot)
+        null_misuse("vkCreateShaderModule: a capability of an extension that is not enabled");
+    if (null_on_module != NULL)
+        null_on_module(info);
     struct null_shader_module *const module =
         null_object_create(NULL_OBJECT_SHADER_MODULE, sizeof *module, &owner->object, callbacks);
     if (module == NULL)

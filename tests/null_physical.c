@@ -325,6 +325,8 @@ null_vkEnumerateDeviceExtensionProperties(VkPhysicalDevice physical, const char 
         names[found++] = VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME;
     if (settings->whole_subgroups)
         names[found++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (settings->subgroup_ballot)
+        names[found++] = VK_EXT_SHADER_SUBGROUP_BALLOT_EXTENSION_NAME;
     return list_extensions(names, found, count, properties);
 }
 NULL_PROVIDE(vkEnumerateDeviceExtensionProperties)
@@ -385,9 +387,11 @@ static VKAPI_ATTR VkResult VKAPI_CALL null_vkCreateDevice(VkPhysicalDevice physi
                                enables_addresses(info->pNext);
     device->whole_subgroups = listed(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, names, count) &&
                               enables_subgroups(info->pNext);
+    device->subgroup_ballot = listed(VK_EXT_SHADER_SUBGROUP_BALLOT_EXTENSION_NAME, names, count);
     if ((device->push_descriptors && !settings->push_descriptors) ||
         (device->device_addresses && !settings->device_addresses) ||
-        (device->whole_subgroups && !settings->whole_subgroups))
+        (device->whole_subgroups && !settings->whole_subgroups) ||
+        (device->subgroup_ballot && !settings->subgroup_ballot))
         null_misuse("vkCreateDevice: an extension that is not there is enabled");
     *handle = NULL_HANDLE_OF(VkDevice, device);
     return VK_SUCCESS;

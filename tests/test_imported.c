@@ -8,6 +8,7 @@
 #include <dijiang/cache.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 /* The ways to bind, and the kinds of memory. */
 static const struct variant {
@@ -50,6 +51,7 @@ static int forget_hooks(void **state)
     (void)state;
     null_on_call = NULL;
     null_on_buffer = NULL;
+    null_on_module = NULL;
     return 0;
 }
 
@@ -530,6 +532,78 @@ static void a_pipeline_cache_of_the_engines_is_used(void **state)
     finish(&engine);
 }
 
+enum {
+    SUBGROUP_BALLOT = 4423 /* SubgroupBallotKHR */
+};
+static uint32_t modules_that_read;
+
+static void count_reads(const VkShaderModuleCreateInfo *info)
+{
+    modules_that_read += null_module_has(info, SUBGROUP_BALLOT);
+}
+
+/* Whether kernels that hold sums in registers read each other's values there, and do the calls. */
+static void assert_reads(dj_context *context, uint32_t lanes, bool wanted)
+{
+    const struct dj_attention_params params = {.map = DJ_MAP_IDENTITY, .heads = 1, .dim = 32};
+    struct dj_attention_args args = {.slot_count = 0};
+    struct dj_tensor *const tensors[] = {&args.q, &args.k, &args.v, &args.o};
+    struct dj_needs needs;
+    dj_attention *plan;
+    assert_int_equal((dj_context_uses(context) & DJ_USE_READ_INVOCATION) != 0, wanted);
+    modules_that_read = 0;
+    HARNESS_OK(dj_attention_create(context, &params, &plan));
+    assert_int_equal(modules_that_read, wanted);
+    for (int i = 0; i < 4; i++)
+        HARNESS_OK(dj_tensor_create(context, DJ_FLOAT32, (const uint64_t[4]){1, 8, 1, 32}, NULL,
+                                    tensors[i]));
+    HARNESS_OK(dj_attention_needs(plan, &args, &needs));
+    assert_int_equal(needs.family, lanes == 16 && !wanted ? DJ_FAMILY_TILED : DJ_FAMILY_RESIDENT);
+    for (int i = 0; i < 4; i++)
+        dj_buffer_destroy(&tensors[i]->buffer);
+    dj_attention_destroy(&plan);
+    dj_context_destroy(&context);
+}
+
+/* With subgroups of 4 and 16, where their extension is there and enabled, and nowhere else; without
+ * it tiles are for 16. */
+static void reads_of_invocations_take_their_extension(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[] = {4, 8, 16, 32};
+    null_on_module = count_reads;
+    for (int n = 0; n < 8; n++) {
+        const uint32_t lanes = sizes[n / 2];
+        const bool offered = n & 1, of_use = lanes == 4 || lanes == 16;
+        struct null_settings settings = null_least();
+        settings.type = VK_PHYSICAL_DEVICE_TYPE_CPU;
+        settings.device_addresses = settings.whole_subgroups = true;
+        settings.subgroup_size = lanes;
+        settings.subgroup_ballot = offered;
+        null_device_set(&settings);
+        struct null_engine engine;
+        dj_context *context;
+        null_engine_init(&engine);
+        struct dj_import_params params = null_engine_params(&engine);
+        HARNESS_OK(dj_context_import(&params, &context));
+        assert_reads(context, lanes, offered && of_use);
+        const char *left[16];
+        params.device_extension_count = 0;
+        params.device_extensions = left;
+        for (uint32_t i = 0; i < engine.wants.extension_count; i++) {
+            if (strcmp(engine.wants.extensions[i], VK_EXT_SHADER_SUBGROUP_BALLOT_EXTENSION_NAME) !=
+                0)
+                left[params.device_extension_count++] = engine.wants.extensions[i];
+        }
+        HARNESS_OK(dj_context_import(&params, &context));
+        assert_reads(context, lanes, false);
+        HARNESS_OK(dj_context_create(
+            &(struct dj_context_params){.log = harness_log_line, .quirks = "none"}, &context));
+        assert_reads(context, lanes, offered && of_use);
+        finish(&engine);
+    }
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, harness_reseed, forget_hooks)
 
 int main(void)
@@ -541,6 +615,7 @@ int main(void)
         TEST(queues_are_locked_for_submissions_alone),
         TEST(saved_pipelines_reach_the_driver),
         TEST(a_pipeline_cache_of_the_engines_is_used),
+        TEST(reads_of_invocations_take_their_extension),
     };
     harness_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);

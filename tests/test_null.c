@@ -273,6 +273,17 @@ static void pipelines_are_watched(void **state)
     RIGHT(base.vk.vkDestroyShaderModule(device, info.stage.module, NULL));
 }
 
+static void capabilities_are_watched(void **state)
+{
+    (void)state;
+    static const uint32_t reading[] = {0x07230203, 0x00010300, 0, 5, 0, 2 << 16 | 17, 4423};
+    const VkShaderModuleCreateInfo code = {.codeSize = sizeof reading, .pCode = reading};
+    VkShaderModule module;
+    WRONG(OK(base.vk.vkCreateShaderModule(base.engine.device, &code, NULL, &module)),
+          "an extension that is not enabled");
+    RIGHT(base.vk.vkDestroyShaderModule(base.engine.device, module, NULL));
+}
+
 static VkBuffer left; /* without its device, for good */
 
 static void a_device_outlives_its_objects(void **state)
@@ -305,6 +316,7 @@ int main(void)
         cmocka_unit_test(submissions_are_watched),
         cmocka_unit_test(recording_is_watched),
         cmocka_unit_test(pipelines_are_watched),
+        cmocka_unit_test(capabilities_are_watched),
         cmocka_unit_test(families_are_watched),
         cmocka_unit_test(a_device_outlives_its_objects),
     };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is added to kernels before a device sees them. TEST_SHADERS lists the embedded ones. */
+/* What is changed in kernels before a device sees them. TEST_SHADERS lists the embedded ones. */
 #include "harness.h"
 
 #include "../lib/pipeline.h"
@@ -253,9 +253,10 @@ static size_t try_module(const uint32_t *words, size_t count, uint32_t changes)
 #define SHADER OP(OP_CAPABILITY, 2), 1
 #define ENTRY(model) OP(OP_ENTRY_POINT, 5), (model), 4, 0x6e69616d, 0
 #define LOCAL_SIZE OP(OP_EXECUTION_MODE, 6), 4, 17, 1, 1, 1
-#define TRY(...) \
+#define TRY_WITH(changes, ...) \
     try_module((const uint32_t[]){__VA_ARGS__}, \
-               sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), DJ_SPIRV_PRESERVE_NAN)
+               sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (changes))
+#define TRY(...) TRY_WITH(DJ_SPIRV_PRESERVE_NAN, __VA_ARGS__)
 
 static void what_is_not_understood_stays_as_it_is(void **state)
 {
@@ -278,6 +279,25 @@ static void what_is_not_understood_stays_as_it_is(void **state)
         assert_int_equal(TRY(START, SHADER, OP(OP_CAPABILITY, 2), capability, ENTRY(5)), 0);
 }
 
+/* Each change by itself, both, and from SPIR-V 1.4 on, whose float controls are no extension. */
+static void changes_add_up(void **state)
+{
+    (void)state;
+#define SHUFFLE OP(OP_SHUFFLE, 6), 1, 2, 3, 5, 6
+#define LATER 0x07230203, 0x00010400, 0, 9, 0
+    const size_t before = 5 + 2 + 5 + 6;
+    assert_int_equal(TRY_WITH(DJ_SPIRV_PRESERVE_NAN, START, SHADER, ENTRY(5), SHUFFLE),
+                     before + 13);
+    assert_int_equal(TRY_WITH(DJ_SPIRV_READ_INVOCATION, START, SHADER, ENTRY(5), SHUFFLE),
+                     before + 9 - 1);
+    assert_int_equal(TRY_WITH(EVERY_CHANGE, START, SHADER, ENTRY(5), SHUFFLE), before + 22 - 1);
+    assert_int_equal(TRY_WITH(EVERY_CHANGE, LATER, SHADER, ENTRY(5), SHUFFLE), before + 15 - 1);
+    assert_int_equal(TRY_WITH(EVERY_CHANGE, LATER, SHADER, ENTRY(5), SHUFFLE, SHUFFLE),
+                     before + 6 + 15 - 2);
+    assert_int_equal(TRY_WITH(DJ_SPIRV_READ_INVOCATION, START, SHADER), 0);
+    assert_int_equal(TRY_WITH(DJ_SPIRV_READ_INVOCATION, START, SHADER, ENTRY(5), OP(43, 0)), 0);
+}
+
 /* Any words at all: nothing is read or written outside (the sanitizers would say). */
 static void damaged_modules_do_no_harm(void **state)
 {
@@ -292,8 +312,10 @@ static void damaged_modules_do_no_harm(void **state)
             for (int flips = n % 4; kept > 0 && flips > 0; flips--)
                 words[harness_random() % (n % 8 < 4 && kept > 40 ? 40 : kept)] ^=
                     1u << harness_random() % 32;
-            const size_t got = try_module(words, kept, 1 + (uint32_t)n % EVERY_CHANGE);
+            const uint32_t changes = 1 + (uint32_t)n % EVERY_CHANGE;
+            const size_t got = try_module(words, kept, changes);
             assert_true(got <= kept + DJ_SPIRV_MOST_ADDED);
+            assert_true(got == 0 || got > kept || changes != DJ_SPIRV_PRESERVE_NAN);
             free(words);
         }
     }
@@ -306,6 +328,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(generated_kernels_ask_too),
     HARNESS_TEST(later_versions_need_no_extension),
     HARNESS_TEST(what_is_not_understood_stays_as_it_is),
+    HARNESS_TEST(changes_add_up),
     HARNESS_TEST(damaged_modules_do_no_harm),
 };
 

@@ -38,7 +38,7 @@ size()
 . "$tests/tap.sh"
 narrow= # of 4 alone: more kernels, which LLVM takes long for at 512 bits
 [ $# -gt 0 ] || {
-    set -- official resident step state maps inputs softmax dct attention sweep slots
+    set -- official resident step state maps inputs softmax dct attention sweep slots import
     narrow='types numbers parts'
 }
 cases=

@@ -34,8 +34,9 @@ enum dj_family {
                              * directions (m at most 128, m d at most 9216), where subgroups and
                              * device addresses are used (DJ_USE_SUBGROUPS,
                              * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices, unless a
-                             * dct_path was chosen, more than 4096 key heads have decays, or a map
-                             * has directions and subgroups are not of 8 invocations. Calls
+                             * dct_path was chosen, more than 4096 key heads have decays, or, without
+                             * DJ_USE_READ_INVOCATION, subgroups are of 16 invocations or, where a
+                             * map has directions, not of 8. Calls
                              * that it cannot do are done in tiles: with position scales, snapshots,
                              * 512 tokens of a head beyond the device's binding range, a pool of 8
                              * GiB or more, 2-byte outputs at odd places */
