@@ -235,11 +235,12 @@ static void set_environment(bool set)
 
 /* Contexts of the library's own are changed by what is set; so that the test below says something.
  */
-static void assert_environment_matters(void)
+static void assert_environment_matters(bool layer)
 {
     const uint32_t switched =
         DJ_USE_PUSH_DESCRIPTORS | DJ_USE_DEVICE_ADDRESSES | DJ_USE_STORAGE_16BIT | DJ_USE_SUBGROUPS;
-    struct dj_context_params params = {.log = harness_log_line};
+    struct dj_context_params params = {.log = harness_log_line,
+                                       .validation = layer ? DJ_DEFAULT : DJ_OFF};
     dj_context *context;
     HARNESS_RESULT(dj_context_create(&params, &context), DJ_ERROR_DEVICE_NOT_FOUND);
     params.device = "0";
@@ -272,7 +273,7 @@ static void the_environment_is_not_asked(void **state)
     for (int set = 0; set < 2; set++) {
         set_environment(set);
         if (set)
-            assert_environment_matters();
+            assert_environment_matters(engine.validation);
         struct dj_import_params params = engine_params(&engine);
         params.log = collect_line;
         params.log_user = &lines[set];
