@@ -2,8 +2,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The resident prefix sum: a workgroup is one subgroup, goes through a sequence's tokens in order and
  * holds the sums of its columns in registers. Everything happens here: the transform or the products with
- * directions, the map, the sums, the outputs; q, k, v come from memory once and o is written once (and its lines
- * fetched before).
+ * directions, the map, the sums, the outputs; q, k, v come from memory once and o is written once, its lines
+ * fetched before.
  *
  * Two layouts of the lanes alternate:
  *
@@ -138,6 +138,10 @@ uint sequence, head, lane; /* head: the key head in the plan */
 uint state, own;           /* in carry: the state's block, the workgroup's memory */
 uint q_row, k_row, v_row, o_row; /* of the sequence's first token: its row, from the workgroup's columns on */
 uint first_column, columns;      /* that the workgroup has */
+
+/* Always true: it cuts what a compiler would order as one block, and takes the longer for. The same condition
+ * twice would be one, so each straight line has its own n. */
+#define APART(n) (push.heads <= DJ_MOST_HEADS + (n))
 
 #include "lanes.glsl"
 #ifdef DIRECTIONS

@@ -56,8 +56,7 @@ void project()
         [[unroll]] for (uint four = 0; four < FOURS; four++)
             sums[four] = vec4(0.0);
         [[unroll]] for (uint first = 0; first < WIDTH; first += TERMS) {
-            /* always true: it cuts what a compiler would order as one block */
-            if (push.heads != 0) {
+            if (APART(first)) {
                 vec4 part[FOURS];
                 [[unroll]] for (uint four = 0; four < FOURS; four++)
                     part[four] = vec4(0.0);

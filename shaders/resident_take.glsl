@@ -56,9 +56,7 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
         sums[1] += from_lane(last_score, lanes[1]) * v[0];
     float last = 0.0; /* the same score, as READS has it */
     [[unroll]] for (uint group = 0; group < FEATURES; group += GROUP) {
-        /* always true: it cuts what a compiler would order as one block, and takes the longer for; the same
-         * condition twice would be one */
-        if (push.heads <= DJ_MOST_HEADS + group) {
+        if (APART(group)) {
             floats seen[2] = {floats(0.0), floats(0.0)};
             float some = 0.0;
             [[unroll]] for (uint n = 0; n < GROUP; n++) {

@@ -79,3 +79,9 @@ void magnitude_change_values(struct problem *problem, size_t call)
         problem->v[i] *= (float)(size * growth);
     }
 }
+
+void magnitude_change_to_ties(struct problem *problem, size_t call)
+{
+    static const double K[] = {30, 300, 1000};
+    magnitude_tie_keys(problem, K[call]);
+}

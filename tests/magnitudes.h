@@ -19,9 +19,10 @@ void magnitude_scale_keys(const struct problem *problem, magnitude factor);
 
 /* The changes of problem_test_calls: keys, and from the fifth call on queries, of sizes as above;
  * values at both ends of their 2-byte type, of very different size in one tile, and subnormal ones
- * (4 calls). */
+ * (4 calls); keys as below, of K = 30, 300 and 1000 (3 calls). */
 void magnitude_change(struct problem *problem, size_t call);
 void magnitude_change_values(struct problem *problem, size_t call);
+void magnitude_change_to_ties(struct problem *problem, size_t call);
 
 /* Adds one random vector of length K to all keys, the same for every head: large exponents, small
  * differences. */

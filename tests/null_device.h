@@ -205,8 +205,8 @@ extern void (*null_on_call)(enum null_function function);
 extern void (*null_on_buffer)(const VkBufferCreateInfo *info);
 extern void (*null_on_module)(const VkShaderModuleCreateInfo *info);
 
-/* Whether a module says that it has a capability (of SPIR-V). */
-bool null_module_has(const VkShaderModuleCreateInfo *info, uint32_t capability);
+/* Whether a module has SubgroupBallotKHR, SPIR-V's capability to read other invocations' values. */
+bool null_module_reads(const VkShaderModuleCreateInfo *info);
 
 /* Where a buffer with memory begins in host memory. */
 void *null_buffer_data(VkBuffer buffer);

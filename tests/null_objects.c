@@ -414,16 +414,17 @@ static uint32_t declared_bindings(const uint32_t *words, size_t count)
     return set;
 }
 
-bool null_module_has(const VkShaderModuleCreateInfo *info, uint32_t capability)
+bool null_module_reads(const VkShaderModuleCreateInfo *info)
 {
     enum {
         HEADER = 5,
-        OP_CAPABILITY = 17
+        OP_CAPABILITY = 17,
+        SUBGROUP_BALLOT = 4423
     };
     const uint32_t *const words = info->pCode;
     bool has = false;
     for (size_t i = HEADER; i < info->codeSize / 4 && words[i] == (2 << 16 | OP_CAPABILITY); i += 2)
-        has = has || words[i + 1] == capability;
+        has = has || words[i + 1] == SUBGROUP_BALLOT;
     return has;
 }
 
@@ -437,7 +438,7 @@ null_vkCreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info,
     NULL_ENTER_MAKING(vkCreateShaderModule, owner, handle, sizeof *handle);
     if (info->codeSize < 20 || info->codeSize % 4 != 0 || info->pCode[0] != 0x07230203)
         null_misuse("vkCreateShaderModule: no SPIR-V");
-    if (null_module_has(info, 4423 /* SubgroupBallotKHR */) && !owner->subgroup_ballot)
+    if (null_module_reads(info) && !owner->subgroup_ballot)
         null_misuse("vkCreateShaderModule: a capability of an extension that is not enabled");
     if (null_on_module != NULL)
         null_on_module(info);

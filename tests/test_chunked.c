@@ -59,20 +59,13 @@ static void values(void **state)
         tokens, 4, LAYOUT_COUNT, magnitude_change_values, "values");
 }
 
-/* Keys of large exponents and small differences. */
-static void change_to_ties(struct problem *p, size_t call)
-{
-    static const double K[] = {30, 300, 1000};
-    magnitude_tie_keys(p, K[call]);
-}
-
 static void near_ties(void **state)
 {
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
     problem_test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 16), .normalise = true,
                                                 .sigma = 0.5, .scale = 1, HALVES, TILED},
-                       tokens, 3, LAYOUT_COUNT, change_to_ties, "near ties");
+                       tokens, 3, LAYOUT_COUNT, magnitude_change_to_ties, "near ties");
 }
 
 /* Groups of query heads, and spans. */

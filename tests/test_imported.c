@@ -532,14 +532,11 @@ static void a_pipeline_cache_of_the_engines_is_used(void **state)
     finish(&engine);
 }
 
-enum {
-    SUBGROUP_BALLOT = 4423 /* SubgroupBallotKHR */
-};
 static uint32_t modules_that_read;
 
 static void count_reads(const VkShaderModuleCreateInfo *info)
 {
-    modules_that_read += null_module_has(info, SUBGROUP_BALLOT);
+    modules_that_read += null_module_reads(info);
 }
 
 /* Whether kernels that hold sums in registers read each other's values there, and do the calls. */

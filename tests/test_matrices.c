@@ -70,20 +70,13 @@ static void values(void **state)
             tokens, 4, LAYOUT_COUNT, magnitude_change_values, "values");
 }
 
-/* Keys of large exponents and small differences. */
-static void change_to_ties(struct problem *p, size_t call)
-{
-    static const double K[] = {30, 300, 1000};
-    magnitude_tie_keys(p, K[call]);
-}
-
 static void near_ties(void **state)
 {
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
     problem_test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 8), .normalise = true,
                                                 .sigma = 0.5, .scale = 1, TYPES(DJ_FLOAT16), TILED},
-                       tokens, 3, LAYOUT_COUNT, change_to_ties, "near ties");
+                       tokens, 3, LAYOUT_COUNT, magnitude_change_to_ties, "near ties");
 }
 
 /* A sequence at once, in pieces, and in single tokens by the kernel for those. */
