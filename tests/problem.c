@@ -495,14 +495,14 @@ void problem_test(struct problem *problem, enum layout layout, const char *what)
     }
 }
 
-void problem_test_calls(const struct problem_params *params, const size_t *tokens, size_t count,
-                        size_t layouts, void (*change)(struct problem *problem, size_t call),
-                        const char *what)
+void problem_test_calls(uint32_t device, const struct problem_params *params, const size_t *tokens,
+                        size_t count, size_t layouts,
+                        void (*change)(struct problem *problem, size_t call), const char *what)
 {
     const bool fits = params->o_type == DJ_FLOAT16 && !params->normalise;
     struct problem p;
     problem_init(&p, params);
-    struct made made = problem_make(&p, 0);
+    struct made made = problem_make(&p, device);
     for (size_t i = 0; i < count; i++) {
         struct problem_params next = *params;
         next.tokens = tokens[i];

@@ -157,12 +157,12 @@ void problem_test(struct problem *problem, enum layout layout, const char *what)
 /* problem_init, problem_test, problem_finish. */
 void problem_test_random(const struct problem_params *params, enum layout layout, const char *what);
 
-/* One plan, and a call of so many tokens each, shape and inputs anew, which `change` (NULL:
- * nothing) may change; in the first `layouts` of enum layout, in turns. Values of float16 outputs
- * that are not normalised are fitted. */
-void problem_test_calls(const struct problem_params *params, const size_t *tokens, size_t count,
-                        size_t layouts, void (*change)(struct problem *problem, size_t call),
-                        const char *what);
+/* One plan on a device, and a call of so many tokens each, shape and inputs anew, which `change`
+ * (NULL: nothing) may change; in the first `layouts` of enum layout, in turns. Values of float16
+ * outputs that are not normalised are fitted. */
+void problem_test_calls(uint32_t device, const struct problem_params *params, const size_t *tokens,
+                        size_t count, size_t layouts,
+                        void (*change)(struct problem *problem, size_t call), const char *what);
 
 /* Maps that go different ways through the kernels: exponential, bounded, signed, by place, and
  * without features. */

@@ -20,7 +20,8 @@ static void maps(void **state)
     static const int all[] = {DJ_MAP_WDCF, DJ_MAP_ELU, DJ_MAP_RELU, DJ_MAP_IDENTITY};
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) {
         for (int normalise = 0; normalise <= problem_may_normalise(all[n]); normalise++)
-            problem_test_calls(&(struct problem_params){SHAPE(2, 300, 2, 32, 16), .map = all[n],
+            problem_test_calls(0,
+                               &(struct problem_params){SHAPE(2, 300, 2, 32, 16), .map = all[n],
                                                         .normalise = normalise, HALVES, TILED},
                                tokens, sizeof tokens / sizeof *tokens, LAYOUT_COUNT, NULL, "maps");
     }
@@ -34,7 +35,8 @@ static void dimensions(void **state)
                                       {64, 32, 128}, {16, 64, 16}, {32, 48, 32}};
     for (size_t n = 0; n < sizeof sides / sizeof *sides; n++) {
         const size_t *const side = sides[n];
-        problem_test_calls(&(struct problem_params){SHAPE(1, 150, 2, side[0], side[1]),
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(1, 150, 2, side[0], side[1]),
                                                     .features = side[2], .normalise = n % 3 != 0,
                                                     .weighted = true, HALVES, TILED},
                            tokens, 2, LAYOUT_COUNT, NULL, "dimensions");
@@ -46,7 +48,7 @@ static void magnitudes(void **state)
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150, 150, 150, 150, 150};
     problem_test_calls(
-        &(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
+        0, &(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
         tokens, 8, LAYOUT_COUNT, magnitude_change, "magnitudes");
 }
 
@@ -55,7 +57,7 @@ static void values(void **state)
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150};
     problem_test_calls(
-        &(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
+        0, &(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
         tokens, 4, LAYOUT_COUNT, magnitude_change_values, "values");
 }
 
@@ -63,7 +65,8 @@ static void near_ties(void **state)
 {
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
-    problem_test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 16), .normalise = true,
+    problem_test_calls(0,
+                       &(struct problem_params){SHAPE(1, 200, 2, 64, 16), .normalise = true,
                                                 .sigma = 0.5, .scale = 1, HALVES, TILED},
                        tokens, 3, LAYOUT_COUNT, magnitude_change_to_ties, "near ties");
 }
@@ -74,7 +77,8 @@ static void spans(void **state)
     (void)state;
     static const size_t tokens[] = {200, 64, 130};
     for (uint32_t kind = 0; kind < 3; kind++)
-        problem_test_calls(&(struct problem_params){SHAPE(kind == 2 ? 1 : 3, 200, 4, 32, 16),
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(kind == 2 ? 1 : 3, 200, 4, 32, 16),
                                                     .key_heads = 2, .normalise = true,
                                                     .own_numbers = true, .spans = kind,
                                                     .sequences = kind == 2 ? 4 : 0, HALVES, TILED},
@@ -143,7 +147,8 @@ static void zeros(void **state)
     static const size_t tokens[] = {150, 150};
     for (int n = 0; n < 4; n++) {
         const bool relu = n % 2 == 0;
-        problem_test_calls(&(struct problem_params){SHAPE(1, 150, 2, 32, 16),
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(1, 150, 2, 32, 16),
                                                     .map = relu ? DJ_MAP_RELU : DJ_MAP_IDENTITY,
                                                     .normalise = relu, HALVES, TILED},
                            tokens, 2, LAYOUT_COUNT, n < 2 ? change_to_sparse : change_to_small,
@@ -205,8 +210,8 @@ static void late_keys(void **state)
     (void)state;
     static const size_t tokens[] = {70, 70, 70, 70};
     problem_test_calls(
-        &(struct problem_params){SHAPE(1, 70, 2, 32, 16), .normalise = true, HALVES, TILED}, tokens,
-        4, LAYOUT_COUNT, change_to_late, "late keys");
+        0, &(struct problem_params){SHAPE(1, 70, 2, 32, 16), .normalise = true, HALVES, TILED},
+        tokens, 4, LAYOUT_COUNT, change_to_late, "late keys");
 }
 
 /* Segments of more than one chunk's tokens, and more than the scan has under way at once. */
@@ -215,7 +220,7 @@ static void segments(void **state)
     (void)state;
     static const size_t tokens[] = {1100, 600, 2100};
     problem_test_calls(
-        &(struct problem_params){SHAPE(1, 2100, 2, 32, 16), .normalise = true, HALVES, TILED},
+        0, &(struct problem_params){SHAPE(1, 2100, 2, 32, 16), .normalise = true, HALVES, TILED},
         tokens, 3, LAYOUT_COUNT, NULL, "segments");
 }
 

@@ -24,21 +24,9 @@ static void test_lengths(struct problem_params params, const char *what)
     static const size_t lengths[] = {0, 1, 31, 32, 33, 64, 100};
     if (params.map == DJ_MAP_COSFORMER)
         params.max_tokens = 100;
-    for (uint32_t i = 0; i < harness_device_count(); i++) {
-        struct problem p;
-        problem_init(&p, &params);
-        struct made made = problem_make(&p, i);
-        for (size_t n = 0; n < sizeof(lengths) / sizeof(*lengths); n++) {
-            params.tokens = lengths[n];
-            problem_redraw(&p, &params);
-            problem_solve(&p);
-            float *got = made_run(&made, &p, (enum layout)(n % LAYOUT_COUNT));
-            problem_assert(&p, got, what);
-            free(got);
-        }
-        made_finish(&made);
-        problem_finish(&p);
-    }
+    for (uint32_t i = 0; i < harness_device_count(); i++)
+        problem_test_calls(i, &params, lengths, sizeof(lengths) / sizeof(*lengths), LAYOUT_COUNT,
+                           NULL, what);
 }
 
 /* Causal or not, normalised or not, with a decay or without. */

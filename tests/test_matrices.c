@@ -22,7 +22,8 @@ static void maps(void **state)
     static const size_t tokens[] = {1, 31, 32, 33, 64, 97};
     for (int map = 0; map < DJ_MAP_SOFTMAX; map++) {
         const bool normalise = problem_may_normalise(map);
-        problem_test_calls(&(struct problem_params){SHAPE(2, 97, 4, 20, 12), .map = map,
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(2, 97, 4, 20, 12), .map = map,
                                                     .key_heads = 2, .normalise = normalise,
                                                     .max_tokens = 97, TYPES(1 + (uint32_t)map % 2),
                                                     TILED},
@@ -38,7 +39,8 @@ static void dimensions(void **state)
     static const size_t sides[][3] = {{64, 64, 64}, {80, 96, 80}, {128, 132, 128}, {16, 8, 64}};
     for (size_t n = 0; n < 2 * sizeof sides / sizeof *sides; n++) {
         const size_t *const side = sides[n / 2];
-        problem_test_calls(&(struct problem_params){SHAPE(1, 70, 3, side[0], side[1]),
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(1, 70, 3, side[0], side[1]),
                                                     .features = side[2], .normalise = n % 3 != 0,
                                                     .full = n & 1, .decay = decays,
                                                     .decay_count = n & 1 ? 0 : 3, .weighted = true,
@@ -54,7 +56,8 @@ static void magnitudes(void **state)
     static const size_t tokens[] = {70, 70, 70, 70, 70, 70, 70, 70};
     static const float strong[] = {1, 0.9f, 0.05f, 0x1p-126f};
     for (uint32_t n = 0; n < 4; n++)
-        problem_test_calls(&(struct problem_params){SHAPE(1, 70, 4, 32, 8), .normalise = true,
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(1, 70, 4, 32, 8), .normalise = true,
                                                     .decay = strong, .decay_count = n & 1 ? 4 : 0,
                                                     TYPES(1 + n / 2), TILED},
                            tokens, 8, LAYOUT_COUNT, magnitude_change, "magnitudes");
@@ -66,6 +69,7 @@ static void values(void **state)
     static const size_t tokens[] = {70, 70, 70, 70};
     for (uint32_t type = 1; type < 3; type++)
         problem_test_calls(
+            0,
             &(struct problem_params){SHAPE(1, 70, 2, 16, 8), .normalise = true, TYPES(type), TILED},
             tokens, 4, LAYOUT_COUNT, magnitude_change_values, "values");
 }
@@ -74,7 +78,8 @@ static void near_ties(void **state)
 {
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
-    problem_test_calls(&(struct problem_params){SHAPE(1, 200, 2, 64, 8), .normalise = true,
+    problem_test_calls(0,
+                       &(struct problem_params){SHAPE(1, 200, 2, 64, 8), .normalise = true,
                                                 .sigma = 0.5, .scale = 1, TYPES(DJ_FLOAT16), TILED},
                        tokens, 3, LAYOUT_COUNT, magnitude_change_to_ties, "near ties");
 }

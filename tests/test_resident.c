@@ -25,7 +25,7 @@ static void test_lengths(const struct problem_params *params, const size_t *toke
                          const char *what)
 {
     require_kernels();
-    problem_test_calls(params, tokens, count, 1, NULL, what);
+    problem_test_calls(0, params, tokens, count, 1, NULL, what);
 }
 
 static void lengths(void **state)
