@@ -92,6 +92,7 @@ build libvulkan-dev
 build libvulkan-volk-dev
 build glslang-dev
 build glslang-tools
+build spirv-tools
 build libcjson-dev
 build libcairo2-dev
 build libvkfft-dev            1.3.4
@@ -100,7 +101,6 @@ run   mesa-vulkan-drivers     25
 run   fonts-dejavu-core
 test  libcmocka-dev
 test  vulkan-validationlayers
-test  spirv-tools
 test  cmake
 test  clang
 all   gcc-aarch64-linux-gnu
@@ -366,6 +366,7 @@ find_missing_tools()
     command -v pkg-config >/dev/null || command -v pkgconf >/dev/null ||
         lacks "pkg-config (pkg-config)"
     command -v glslangValidator >/dev/null || lacks "glslang's compiler (glslangValidator)"
+    command -v spirv-opt >/dev/null || lacks "SPIRV-Tools' optimiser (spirv-opt)"
     has_header vulkan/vulkan.h || lacks "the Vulkan headers (vulkan/vulkan.h)"
     has_header volk.h || lacks "volk (volk.h)"
     has_header vkFFT.h || lacks "VkFFT >= 1.3.4 (vkFFT.h)"

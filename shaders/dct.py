@@ -29,6 +29,12 @@ class Lines:
         self.lines.append(f"    const float {value} = {expression};")
         return value
 
+    def sum(self, a, b):
+        """a + b, of which either may be negative."""
+        if b.startswith("-"):
+            return self.name(f"{a} - {b[1:]}")
+        return self.name(f"{b} - {a[1:]}" if a.startswith("-") else f"{a} + {b}")
+
     def product(self, x, angle):
         """The sum of x[n] cos(angle(n))."""
         return self.name(" + ".join(f"{v} * {number(math.cos(angle(n)))}" for n, v in enumerate(x)))
@@ -38,8 +44,8 @@ class Lines:
         if n % 2:
             return [self.product(x, lambda i, k=k: math.pi * (2 * i + 1) * k / (2 * n)) for k in range(n)]
         mirrored = list(zip(x[: n // 2], reversed(x)))
-        even = self.dct2([self.name(f"{a} + {b}") for a, b in mirrored])
-        odd = self.dct4([self.name(f"{a} - {b}") for a, b in mirrored])
+        even = self.dct2([self.sum(a, b) for a, b in mirrored])
+        odd = self.dct4([self.sum(a, minus(b)) for a, b in mirrored])
         return [y for pair in zip(even, odd) for y in pair]
 
     def dct3(self, x):
@@ -47,8 +53,8 @@ class Lines:
         if n % 2:
             return [self.product(x, lambda k, i=i: math.pi * (2 * i + 1) * k / (2 * n)) for i in range(n)]
         pairs = list(zip(self.dct3(x[0::2]), self.dct4(x[1::2])))
-        return ([self.name(f"{a} + {b}") for a, b in pairs] +
-                [self.name(f"{a} - {b}") for a, b in reversed(pairs)])
+        return ([self.sum(a, b) for a, b in pairs] +
+                [self.sum(a, minus(b)) for a, b in reversed(pairs)])
 
     def dct4(self, x):
         n = len(x)
@@ -66,8 +72,12 @@ class Lines:
         a, b = self.dct2(a), self.dct2(b)
         y = [a[0]]
         for k in range(1, half):
-            y += [self.name(f"{a[k]} - {b[half - k]}"), self.name(f"{a[k]} + {b[half - k]}")]
-        return y + [self.name(f"-{b[0]}")]
+            y += [self.sum(a[k], minus(b[half - k])), self.sum(a[k], b[half - k])]
+        return y + [minus(b[0])]
+
+
+def minus(value):
+    return value[1:] if value.startswith("-") else f"-{value}"
 
 
 def number(x):

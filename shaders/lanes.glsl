@@ -14,6 +14,15 @@ float from_lane(float x, uint n)
     return subgroupShuffle(x, n);
 }
 
+float add_from_below(float sum, uint step)
+{
+    if (step < LANES) {
+        const float before = subgroupShuffleUp(sum, step);
+        sum += lane >= step ? before : 0.0;
+    }
+    return sum;
+}
+
 /* The sum over the lanes up to this one. */
 float prefix_sum(float x)
 {
@@ -23,11 +32,14 @@ float prefix_sum(float x)
             const float y = from_lane(x, n);
             sum = n == 0 ? y : sum + (lane >= n ? y : 0.0);
         }
-        return sum;
-    }
-    [[unroll]] for (uint step = 1; step < LANES; step *= 2) {
-        const float before = subgroupShuffleUp(sum, step);
-        sum += lane >= step ? before : 0.0;
+    } else {
+        sum = add_from_below(sum, 1);
+        sum = add_from_below(sum, 2);
+        sum = add_from_below(sum, 4);
+        sum = add_from_below(sum, 8);
+        sum = add_from_below(sum, 16);
+        sum = add_from_below(sum, 32);
+        sum = add_from_below(sum, 64);
     }
     return sum;
 }

@@ -40,11 +40,9 @@ float quarter_sine(float z)
 float cosformer_feature(uint row, uint i)
 {
     const uint at = place(row) + 1;
-    if (at > push.max_tokens)
-        return nan();
     const uint part = i < WIDTH ? push.max_tokens - at : at; /* cos(x) = sin(pi/2 - x) */
     const float turn = quarter_sine(float(part) / float(push.max_tokens));
-    return rectified(projected(row, i < WIDTH ? i : i - WIDTH)) * turn;
+    return at > push.max_tokens ? nan() : rectified(projected(row, i < WIDTH ? i : i - WIDTH)) * turn;
 }
 #endif
 
@@ -52,9 +50,7 @@ float cosformer_feature(uint row, uint i)
 float elu_feature(uint row, uint i)
 {
     const float x = projected(row, i);
-    if (!is_finite(x))
-        return nan();
-    return x < 0.0 ? x : precise_log(1.0 + x);
+    return !is_finite(x) ? nan() : x < 0.0 ? x : precise_log(1.0 + x);
 }
 
 float elu_value_feature(uint row, uint i)
@@ -65,22 +61,30 @@ float elu_value_feature(uint row, uint i)
 
 float feature(uint row, uint i)
 {
+    float a;
     switch (FEATURE) {
     case DJ_FEATURE_PERFORMER_RELU:
-        return performer_relu_feature(row, i);
+        a = performer_relu_feature(row, i);
+        break;
 #ifndef WITHOUT_PLACES
     case DJ_FEATURE_COSFORMER:
-        return cosformer_feature(row, i);
+        a = cosformer_feature(row, i);
+        break;
 #endif
     case DJ_FEATURE_ELU:
-        return elu_feature(row, i);
+        a = elu_feature(row, i);
+        break;
     case DJ_FEATURE_ELU_VALUE:
-        return elu_value_feature(row, i);
+        a = elu_value_feature(row, i);
+        break;
     case DJ_FEATURE_RELU:
-        return rectified(projected(row, i));
+        a = rectified(projected(row, i));
+        break;
     case DJ_FEATURE_IDENTITY:
-        return projected(row, i);
+        a = projected(row, i);
+        break;
     default:
-        return exponential_feature(row, i);
+        a = exponential_feature(row, i);
     }
+    return a;
 }

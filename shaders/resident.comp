@@ -30,6 +30,9 @@
  * whose key is larger settles the sums, raises M and starts anew. So a row meets no exponent that comes
  * from later keys.
  *
+ * It takes longer to compile than to run, and Mesa unrolls one loop of a block in each turn of its optimisations,
+ * the innermost first: so loops that follow each other are few.
+ *
  * Workgroup (x, y): member of the head's group, block of columns; sequence and head. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -120,7 +123,7 @@ const uint STRIP = LANES * EACH;
 const uint COLUMNS = STRIP * STRIPS; /* of a workgroup */
 const uint BLOCKS = (VALUE_DIM + COLUMNS - 1) / COLUMNS;
 const uint SPAN = DECAY ? DECAY_SPAN : DJ_RESIDENT_SPAN;
-const uint GROUP = 16; /* features that are one straight line */
+#define GROUP 16       /* features that are one straight line */
 const uint LINE = 16;  /* elements of a row that lie in a line of a cache, or in half of one */
 const float HEADROOM = 32.0;
 const float LOG2E = 1.44269504;
@@ -166,11 +169,12 @@ void find_rows(uint member)
  * of each after another. Those of the outputs, too, whatever is in them. */
 void read_ahead(uint q, uint k, uint v, uint o)
 {
-    [[unroll]] for (uint i = 0; i < WIDTH; i += LINE)
-        ahead |= queries.data[element_word(Q_TYPE, q + i)] | keys.data[element_word(K_TYPE, k + i)];
-    [[unroll]] for (uint i = 0; i < COLUMNS; i += LINE) {
+    [[unroll]] for (uint i = 0; i < max(WIDTH, COLUMNS); i += LINE) {
         const uint column = min(i, columns - 1);
-        ahead |= values.data[element_word(V_TYPE, v + column)] | lines.data[element_word(O_TYPE, o + column)];
+        if (i < WIDTH)
+            ahead |= queries.data[element_word(Q_TYPE, q + i)] | keys.data[element_word(K_TYPE, k + i)];
+        if (i < COLUMNS)
+            ahead |= values.data[element_word(V_TYPE, v + column)] | lines.data[element_word(O_TYPE, o + column)];
     }
 }
 
@@ -180,9 +184,13 @@ void read_ahead(uint q, uint k, uint v, uint o)
         Fours row = Fours(word_address(uvec2(words), element_word(type, at))); \
         [[unroll]] for (uint i = 0; i < WIDTH; i += 4) { \
             const bool whole = VECTORS && type == DJ_ELEMENT_FLOAT32; \
-            const uvec4 four = whole ? row.data[i / 4] : uvec4(0); \
-            [[unroll]] for (uint n = 0; n < 4; n++) \
-                x[i + n] = whole ? uintBitsToFloat(four[n]) : ELEMENT(words, type, at + i + n); \
+            const vec4 four = whole ? uintBitsToFloat(row.data[i / 4]) \
+                                    : vec4(ELEMENT(words, type, at + i), ELEMENT(words, type, at + i + 1), \
+                                           ELEMENT(words, type, at + i + 2), ELEMENT(words, type, at + i + 3)); \
+            x[i] = four.x; \
+            x[i + 1] = four.y; \
+            x[i + 2] = four.z; \
+            x[i + 3] = four.w; \
         } \
     }
 
@@ -194,52 +202,55 @@ void load_features(uint first_token, uint tokens)
     read_ahead(q, k, v_row + token * push.v_stride[2], o_row + token * push.o_stride[2]);
     /* one text for both: it is most of what there is to compile */
     [[dont_unroll]] for (uint side = 0; side < 2; side++) {
-        float a[FEATURES];
+        if (side == 1) {
+            [[unroll]] for (uint f = 0; f < FEATURES; f++)
+                key[f] = query[f];
+        }
         if (side == 0)
             LOAD_ROW(keys, K_TYPE, k)
         else
             LOAD_ROW(queries, Q_TYPE, q)
-        map_row(token, side == 0, a);
-        [[unroll]] for (uint i = 0; i < FEATURES; i++) {
-            key[i] = side == 0 ? a[i] : key[i];
-            query[i] = a[i];
-        }
+        map_row(token, side == 0);
     }
 }
 
 #include "resident_state.glsl"
 
-/* The lanes from `from` on whose keys exceed the exponents in force. */
-uint excess(uint from, uint count, float growth)
+/* The lanes from `from` on whose keys exceed the exponents in force, and the largest exponent of a query
+ * with those. */
+uint excess(uint from, uint count, float growth, out float largest)
 {
     uint above = 0;
-    [[unroll]] for (uint f = 0; f < FEATURES; f++)
-        above |= uint(exponent(key[f]) + growth > peak[f]);
-    return subgroupBallot(above != 0 && lane >= from && lane < count).x;
-}
-
-/* Weights of the tokens from .. to - 1; returns each one's denominator and exponent. The norms are
- * summed over the tokens here. */
-vec2 weigh(uint from, uint to, vec2 growth)
-{
-    float largest = 2.0 * EMPTY, den = 0.0;
+    largest = 2.0 * EMPTY;
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
         const float n = exponent(query[f]) + peak[f];
         largest = n > largest ? n : largest;
+        above |= uint(exponent(key[f]) + growth > peak[f]);
     }
+    return subgroupBallot(above != 0 && lane >= from && lane < count).x;
+}
+
+/* Weights of the tokens from .. to - 1; returns each one's denominator. The norms are summed over the tokens
+ * here. */
+float weigh(uint from, uint to, vec2 growth, float largest)
+{
+    const bool is_taken = lane >= from && lane < to;
+    float den = 0.0;
     score = last_score = 0.0;
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        const float weight = growth.x * scaled(key[f], growth.y, peak[f]);
-        key_weight[f] = lane >= from && lane < to ? weight : 0.0;
-        query_weight[f] = scaled(query[f], peak[f], largest);
-        score += query_weight[f] * key_weight[f];
+        const float any_weight = growth.x * scaled(key[f], growth.y, peak[f]);
+        const float weight = is_taken ? any_weight : 0.0;
+        const float seen = scaled(query[f], peak[f], largest);
+        key_weight[f] = weight;
+        query_weight[f] = seen;
+        score += seen * weight;
         if (!READS)
-            last_score += query_weight[f] * subgroupShuffleUp(key_weight[f], 1);
-        const float sum = prefix_sum(abs(key_weight[f])) + recent_norm[f];
-        den += query_weight[f] * (held_norm[f] + sum);
+            last_score += seen * subgroupShuffleUp(weight, 1);
+        const float sum = prefix_sum(abs(weight)) + recent_norm[f];
+        den += seen * (held_norm[f] + sum);
         recent_norm[f] = from_lane(sum, LANES - 1);
     }
-    return vec2(den, largest);
+    return den;
 }
 
 #include "resident_take.glsl"
@@ -287,7 +298,8 @@ void main()
             }
             const vec2 growth = decay_growth(head, clamp(int(first + lane) - int(start), 0, int(SPAN)));
             const uint lanes = min(stop - first, LANES);
-            const uint bits = excess(from, lanes, growth.y);
+            float largest;
+            const uint bits = excess(from, lanes, growth.y, largest);
             uint to = bits != 0 ? findLSB(bits) : lanes;
             if (raised && token == start)
                 to = max(to, from + 1);
@@ -295,7 +307,7 @@ void main()
                 raise = true;
                 break;
             }
-            const vec2 scales = weigh(from, to, growth);
+            const vec2 scales = vec2(weigh(from, to, growth, largest), largest);
             take_strip(0, from, to, first, start, scales);
             if (STRIPS > 1 && STRIP < columns) /* a loop of its own: its sums are other registers */
                 take_strip(1, from, to, first, start, scales);

@@ -105,24 +105,24 @@ float scaled(float a, float plus, float minus)
     return is_finite(a) ? (n == EMPTY ? 0.0 : mantissa) * exp2_down(power) : nan();
 }
 
-/* log2 of the sum of 2^a[f], times D[f] if `weighted`. */
-float log2_sum(float a[FEATURES], bool weighted)
+/* log2 of the sum of 2^query[f], times D[f] if `weighted`. */
+float log2_sum(bool weighted)
 {
     float largest = -3.0e38, sum = 0.0;
     [[unroll]] for (uint i = 0; i < FEATURES; i++) {
-        const float b = a[i] + (weighted ? log_weights[i] : 0.0);
+        const float b = query[i] + (weighted ? log_weights[i] : 0.0);
         largest = b > largest ? b : largest;
     }
     [[unroll]] for (uint i = 0; i < FEATURES; i++) {
-        const float b = a[i] + (weighted ? log_weights[i] : 0.0) - largest;
+        const float b = query[i] + (weighted ? log_weights[i] : 0.0) - largest;
         const float n = roundEven(b);
         sum += exp2_fraction(b - n) * exp2i(n);
     }
     return largest + LOG2E * precise_log(sum);
 }
 
-/* The row in x to features. */
-void map_row(uint row, bool of_key, out float a[FEATURES])
+/* The row in x to features, in query whichever it is. */
+void map_row(uint row, bool of_key)
 {
 #ifndef DCT
     [[unroll]] for (uint i = 0; i < WIDTH; i++)
@@ -138,17 +138,17 @@ void map_row(uint row, bool of_key, out float a[FEATURES])
     DCT2(x);
 #endif
     [[unroll]] for (uint i = 0; i < FEATURES; i++)
-        a[i] = feature(row, i) * (FEATURE == DJ_FEATURE_ELU ? LOG2E : 1.0);
+        query[i] = feature(row, i) * (FEATURE == DJ_FEATURE_ELU ? LOG2E : 1.0);
     if (SOFTMAX != 0 || KEY_NORMALISE) {
-        const float sum = log2_sum(a, KEY_NORMALISE);
+        const float sum = log2_sum(KEY_NORMALISE);
         const float shift = SOFTMAX != 0 || of_key ? sum : 0.0;
         [[unroll]] for (uint i = 0; i < FEATURES; i++)
-            a[i] -= shift;
+            query[i] -= shift;
     }
     if (FEATURE == DJ_FEATURE_SOFTMAX_VALUE) {
         [[unroll]] for (uint i = 0; i < FEATURES; i++) {
-            const float n = roundEven(a[i]);
-            a[i] = exp2_fraction(a[i] - n) * exp2_down(n);
+            const float n = roundEven(query[i]);
+            query[i] = exp2_fraction(query[i] - n) * exp2_down(n);
         }
     }
 }

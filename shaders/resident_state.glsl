@@ -51,28 +51,28 @@ void adopt()
     for (uint f = lane; f < FEATURES; f += LANES) {
         carry.data[own_number(WANTED, f)] = EMPTY;
         carry.data[own_number(RECENT_NORM, f)] = 0.0;
-        if (push.read == DJ_RESIDENT_OWN)
-            continue;
-        const float norm = carry.data[source + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f];
-        const bool some = push.read == DJ_RESIDENT_CARRY && norm != 0.0;
-        carry.data[own_number(NORM, f)] = some ? norm : 0.0;
-        carry.data[own_number(NORM_LOW, f)] =
-            some ? carry.data[source + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + f] : 0.0;
-        carry.data[own_number(PEAK, f)] =
-            some ? carry.data[source + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + f] : EMPTY;
+        if (push.read != DJ_RESIDENT_OWN) {
+            const float norm = carry.data[source + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f];
+            const bool some = push.read == DJ_RESIDENT_CARRY && norm != 0.0;
+            carry.data[own_number(NORM, f)] = some ? norm : 0.0;
+            carry.data[own_number(NORM_LOW, f)] =
+                some ? carry.data[source + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + f] : 0.0;
+            carry.data[own_number(PEAK, f)] =
+                some ? carry.data[source + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + f] : EMPTY;
+        }
     }
+    const bool is_there = push.read == DJ_RESIDENT_OWN || (push.read == DJ_RESIDENT_CARRY && state == source);
     const uint low = DJ_STATE_LOW(FEATURES, VALUE_DIM);
     [[dont_unroll]] for (uint n = 0; n < FEATURES * STRIPS; n++) {
         const uint f = n / STRIPS, strip = n % STRIPS;
         for (uint i = 0; i < EACH; i++) {
             const uint at = f * VALUE_DIM + first_column + strip_column(strip) + i;
             carry.data[own_sums(f, strip) + i] = 0.0;
-            if (push.read == DJ_RESIDENT_OWN || !has_columns(strip) ||
-                (push.read == DJ_RESIDENT_CARRY && state == source))
-                continue;
-            carry.data[state + at] = push.read == DJ_RESIDENT_CARRY ? carry.data[source + at] : 0.0;
-            carry.data[state + low + at] =
-                push.read == DJ_RESIDENT_CARRY ? carry.data[source + low + at] : 0.0;
+            if (!is_there && has_columns(strip)) {
+                carry.data[state + at] = push.read == DJ_RESIDENT_CARRY ? carry.data[source + at] : 0.0;
+                carry.data[state + low + at] =
+                    push.read == DJ_RESIDENT_CARRY ? carry.data[source + low + at] : 0.0;
+            }
         }
     }
 }
@@ -144,70 +144,73 @@ void settle(uint count, float headroom)
     }
 }
 
+/* A lane's sums of a strip and feature f, in the state; `first` is where those of feature 0 are. */
+floats load_sum(uint first, uint f)
+{
+    floats sum;
+    if (VECTORS) {
+        sum = Sums(word_address(uvec2(carry), first)).data[f * VALUE_DIM / EACH];
+    } else {
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            sum[i] = carry.data[first + f * VALUE_DIM + i];
+    }
+    return sum;
+}
+
+/* The same in the workgroup's memory. */
+void store_sum(uint first, uint f, floats sum)
+{
+    if (VECTORS) {
+        Sums(word_address(uvec2(carry), first)).data[f * COLUMNS / EACH] = sum;
+    } else {
+        [[unroll]] for (uint i = 0; i < EACH; i++)
+            carry.data[first + f * COLUMNS + i] = sum[i];
+    }
+}
+
 /* What is settled, brought forward to the next token, to registers. */
 void load_sums()
 {
     const vec3 once = decay_power(head, 1);
-    [[unroll]] for (uint strip = 0; strip < STRIPS; strip++) {
-        const uint from = state + first_column + min(strip_column(strip), columns - EACH);
-        Sums sums = Sums(word_address(uvec2(carry), from));
-        [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-            floats sum;
-            if (VECTORS) {
-                sum = sums.data[f * VALUE_DIM / EACH];
-            } else {
-                [[unroll]] for (uint i = 0; i < EACH; i++)
-                    sum[i] = carry.data[from + f * VALUE_DIM + i];
-            }
-            held[strip * FEATURES + f] = sum * once.x;
-            recent[strip * FEATURES + f] = floats(0.0);
+    const uint first = state + first_column;
+    float norm, of_tokens; /* of feature f - f % LANES + lane */
+    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+        held[f] = once.x * load_sum(first + min(strip_column(0), columns - EACH), f);
+        recent[f] = floats(0.0);
+        if (STRIPS > 1) {
+            held[(STRIPS - 1) * FEATURES + f] = once.x * load_sum(first + min(strip_column(1), columns - EACH), f);
+            recent[(STRIPS - 1) * FEATURES + f] = floats(0.0);
         }
-    }
-    [[unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
-        const uint own_feature = min(first + lane, FEATURES - 1);
-        const float norm = carry.data[own_number(NORM, own_feature)] * once.x;
-        const float whole = carry.data[own_number(PEAK, own_feature)];
-        const float of_tokens = whole == EMPTY ? EMPTY : whole + once.y;
-        [[unroll]] for (uint n = 0; n < LANES; n++) {
-            if (first + n < FEATURES) {
-                recent_norm[first + n] = 0.0;
-                held_norm[first + n] = from_lane(norm, n);
-                peak[first + n] = from_lane(of_tokens, n);
-            }
+        if (f % LANES == 0) {
+            const uint own_feature = min(f + lane, FEATURES - 1);
+            const float whole = carry.data[own_number(PEAK, own_feature)];
+            norm = carry.data[own_number(NORM, own_feature)] * once.x;
+            of_tokens = whole == EMPTY ? EMPTY : whole + once.y;
         }
+        recent_norm[f] = 0.0;
+        held_norm[f] = from_lane(norm, f % LANES);
+        peak[f] = from_lane(of_tokens, f % LANES);
     }
 }
 
 /* What was added since, and the exponents that the token `lane_of` wants. */
 void store_sums(uint lane_of, bool raise)
 {
-    [[unroll]] for (uint strip = 0; strip < STRIPS; strip++) {
-        const uint to = own_sums(0, strip);
-        Sums sums = Sums(word_address(uvec2(carry), to));
-        [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-            const floats sum = recent[strip * FEATURES + f];
-            if (VECTORS) {
-                sums.data[f * COLUMNS / EACH] = sum;
-            } else {
-                [[unroll]] for (uint i = 0; i < EACH; i++)
-                    carry.data[to + f * COLUMNS + i] = sum[i];
-            }
-        }
-    }
     const float once = decay_power(head, 1).y;
-    [[unroll]] for (uint first = 0; first < FEATURES; first += LANES) {
-        float norm = 0.0, a = 0.0;
-        [[unroll]] for (uint n = 0; n < LANES; n++) {
-            if (first + n < FEATURES) {
-                const float of_token = from_lane(key[first + n], lane_of);
-                norm = lane == n ? recent_norm[first + n] : norm;
-                a = lane == n ? of_token : a;
-            }
-        }
-        if (first + lane < FEATURES) {
-            carry.data[own_number(RECENT_NORM, first + lane)] = norm;
-            carry.data[own_number(WANTED, first + lane)] =
-                raise && is_finite(a) ? exponent(a) - once : EMPTY;
+    float norm, wanted; /* of feature f - f % LANES + lane */
+    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+        store_sum(own_sums(0, 0), f, recent[f]);
+        if (STRIPS > 1)
+            store_sum(own_sums(0, 1), f, recent[(STRIPS - 1) * FEATURES + f]);
+        const float a = from_lane(key[f], lane_of);
+        const bool is_own = lane >= f % LANES; /* the last that is, is */
+        norm = is_own ? recent_norm[f] : norm;
+        wanted = is_own ? a : wanted;
+        const uint own_feature = f - f % LANES + lane;
+        if ((f % LANES == LANES - 1 || f == FEATURES - 1) && own_feature < FEATURES) {
+            carry.data[own_number(RECENT_NORM, own_feature)] = norm;
+            carry.data[own_number(WANTED, own_feature)] =
+                raise && is_finite(wanted) ? exponent(wanted) - once : EMPTY;
         }
     }
     if (lane == 0)

@@ -4,35 +4,67 @@
 
 /* factor y 2^c gamma^n, one by one as in denominator.glsl, the factor (1 or 1e6) into a half of 2^c: y 2^c
  * alone may be below the normal numbers. */
-float unscaled(float y, vec3 power, float centre, float factor)
+floats unscaled(floats y, vec3 power, float centre, float factor)
 {
     const vec2 halves = exp2_halves(centre + power.y);
-    precise float x = y * power.x;
+    precise floats x = y * power.x;
     x = x * (halves.x * factor);
     x = x * halves.y;
     return x;
 }
 
 /* Without branches: they cost more than what they save. */
-float finish(float y, float den, vec3 power, float centre)
+floats finish(floats y, float den, vec3 power, float centre)
 {
     if (DENOMINATOR == DJ_DENOMINATOR_NONE)
         return unscaled(y, power, centre, 1.0);
-    const float ratio = den == 0.0 ? 0.0 : y / den; /* 0: no key was seen */
+    const floats ratio = den == 0.0 ? floats(0.0) : y / den; /* 0: no key was seen */
     if (DENOMINATOR == DJ_DENOMINATOR_PLAIN)
         return ratio;
-    const float small = DENOMINATOR == DJ_DENOMINATOR_ZERO ? 0.0 : unscaled(y, power, centre, 1e6);
-    return den != 0.0 && unscaled(den, power, centre, 1.0) < 1e-6 ? small : ratio;
+    const floats small = DENOMINATOR == DJ_DENOMINATOR_ZERO ? floats(0.0) : unscaled(y, power, centre, 1e6);
+    const bool is_small = den != 0.0 && unscaled(floats(den), power, centre, 1.0).x < 1e-6;
+    return is_small ? small : ratio;
 }
 
 void store_columns(uint at, floats y)
 {
     if (O_TYPE == DJ_ELEMENT_FLOAT32) {
-        [[unroll]] for (uint i = 0; i < EACH; i++)
-            outputs.data[at + i] = floatBitsToUint(y[i]);
+        outputs.data[at] = floatBitsToUint(y.x);
+        outputs.data[at + 1] = floatBitsToUint(y.y);
+#if EACH == 4
+        outputs.data[at + 2] = floatBitsToUint(y.z);
+        outputs.data[at + 3] = floatBitsToUint(y.w);
+#endif
     } else {
-        [[unroll]] for (uint i = 0; i < EACH; i += 2)
-            outputs.data[(at + i) >> 1] = to_element(O_TYPE, y[i]) | to_element(O_TYPE, y[i + 1]) << 16;
+        outputs.data[at >> 1] = to_element(O_TYPE, y.x) | to_element(O_TYPE, y.y) << 16;
+#if EACH == 4
+        outputs.data[(at >> 1) + 1] = to_element(O_TYPE, y.z) | to_element(O_TYPE, y.w) << 16;
+#endif
+    }
+}
+
+/* What two tokens see of the sums of features from `group` on, and what they add to them: a straight line. */
+void take_group(uint strip, uint group, uint lanes[2], floats v[2], inout floats sums[2], inout float last)
+{
+    if (group < FEATURES && APART(group)) {
+        floats seen[2] = {floats(0.0), floats(0.0)};
+        float some = 0.0;
+        [[unroll]] for (uint f = group; f < min(group + GROUP, FEATURES); f++) {
+            const uint row = strip * FEATURES + f;
+            const float key0 = from_lane(key_weight[f], lanes[0]);
+            const float key1 = from_lane(key_weight[f], lanes[1]);
+            const float query0 = from_lane(query_weight[f], lanes[0]);
+            const float query1 = from_lane(query_weight[f], lanes[1]);
+            if (READS)
+                some += query1 * key0;
+            const floats before = recent[row] + held[row];
+            seen[0] += query0 * before;
+            seen[1] += query1 * before;
+            recent[row] += key0 * v[0] + key1 * v[1];
+        }
+        sums[0] += seen[0];
+        sums[1] += seen[1];
+        last += some;
     }
 }
 
@@ -55,39 +87,23 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
     if (!READS)
         sums[1] += from_lane(last_score, lanes[1]) * v[0];
     float last = 0.0; /* the same score, as READS has it */
-    [[unroll]] for (uint group = 0; group < FEATURES; group += GROUP) {
-        if (APART(group)) {
-            floats seen[2] = {floats(0.0), floats(0.0)};
-            float some = 0.0;
-            [[unroll]] for (uint n = 0; n < GROUP; n++) {
-                const uint f = group + n;
-                if (f < FEATURES) {
-                    const uint row = strip * FEATURES + f;
-                    const float key0 = from_lane(key_weight[f], lanes[0]);
-                    const float key1 = from_lane(key_weight[f], lanes[1]);
-                    const float query0 = from_lane(query_weight[f], lanes[0]);
-                    const float query1 = from_lane(query_weight[f], lanes[1]);
-                    if (READS)
-                        some += query1 * key0;
-                    const floats before = recent[row] + held[row];
-                    seen[0] += query0 * before;
-                    seen[1] += query1 * before;
-                    recent[row] += key0 * v[0] + key1 * v[1];
-                }
-            }
-            sums[0] += seen[0];
-            sums[1] += seen[1];
-            last += some;
-        }
-    }
+    take_group(strip, 0, lanes, v, sums, last);
+    take_group(strip, GROUP, lanes, v, sums, last);
+    take_group(strip, 2 * GROUP, lanes, v, sums, last);
+    take_group(strip, 3 * GROUP, lanes, v, sums, last);
+#if WIDEST > 4 * GROUP
+    take_group(strip, 4 * GROUP, lanes, v, sums, last);
+    take_group(strip, 5 * GROUP, lanes, v, sums, last);
+    take_group(strip, 6 * GROUP, lanes, v, sums, last);
+    take_group(strip, 7 * GROUP, lanes, v, sums, last);
+#endif
     if (READS)
         sums[1] += last * v[0];
     [[unroll]] for (uint t = 0; t < 2; t++) {
         const vec3 power = decay_power(head, min(since + t, SPAN));
         const float den = from_lane(scales.x, lanes[t]);
         const float centre = from_lane(scales.y, lanes[t]);
-        [[unroll]] for (uint i = 0; i < EACH; i++)
-            sums[t][i] = finish(sums[t][i], den, power, centre);
+        sums[t] = finish(sums[t], den, power, centre);
         if (has_columns(strip) && t < count)
             store_columns(o_row + (token + t) * push.o_stride[2] + column, sums[t]);
     }

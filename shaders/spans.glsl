@@ -6,10 +6,12 @@ BUFFER(SPANS, readonly, Spans, uvec4, spans)
 /* Tokens of a sequence in the box. */
 uint span_tokens(uint sequence)
 {
-    if (push.ragged == 0)
-        return push.tokens;
-    const uint count = spans.data[sequence].y;
-    return count > push.start ? min(count - push.start, push.tokens) : 0;
+    uint tokens = push.tokens;
+    if (push.ragged != 0) {
+        const uint count = spans.data[sequence].y;
+        tokens = count > push.start ? min(count - push.start, tokens) : 0;
+    }
+    return tokens;
 }
 
 /* Where the sequence's first token of the box lies in the tensors, in tokens from the views' base. */
