@@ -163,7 +163,7 @@ static void report_numbers(const struct settings *settings, const struct problem
 }
 
 static void report(const struct settings *settings, const struct problem *p,
-                   const struct dj_device_info *info, const double seconds[2])
+                   const struct dj_device_info *info, const struct device_times *times)
 {
     printf("device       %s (%s, index %u)\n", info->name, program_device_type(info->type),
            info->index);
@@ -181,10 +181,12 @@ static void report(const struct settings *settings, const struct problem *p,
            p->decay ? ", with decay" : "");
     report_numbers(settings, p);
     printf("elements     %s, laid out as %s\n", settings->dtype, settings->layout);
+    printf("made in      %.1f ms (the context), %.1f ms (the feature map and the plan)\n",
+           1e3 * times->context, 1e3 * times->plan);
     printf("time         %.3f ms (the first run, with what the driver does once: %.3f ms)\n",
-           1e3 * seconds[1], 1e3 * seconds[0]);
+           1e3 * times->runs[1], 1e3 * times->runs[0]);
     printf("tokens/s     %.0f\n",
-           seconds[1] > 0 ? (double)p->batch * (double)p->query_tokens / seconds[1] : 0.0);
+           times->runs[1] > 0 ? (double)p->batch * (double)p->query_tokens / times->runs[1] : 0.0);
 }
 
 static int write_output(const struct settings *settings, const struct problem *p)
@@ -280,12 +282,13 @@ static int attend(const struct settings *settings, struct problem *p)
 {
     dj_context *context = NULL;
     struct dj_device_info info;
-    double seconds[2] = {0};
+    struct device_times times = {0};
 
     int code = problem_open(settings, p);
     if (code)
         return code;
     const struct dj_context_params params = program_context_params(settings->device);
+    const double start = program_seconds();
     dj_result result = dj_context_create(&params, &context);
     if (result == DJ_SUCCESS)
         result = dj_context_device(context, &info);
@@ -293,12 +296,13 @@ static int attend(const struct settings *settings, struct problem *p)
                                 : program_fail_dj("no device to compute on", result);
     if (!code && !settings->no_cache)
         (void)program_cache_load(context);
+    times.context = program_seconds() - start;
     code = code ? code : problem_read(settings, p);
-    code = code ? code : device_run(context, settings, p, seconds);
+    code = code ? code : device_run(context, settings, p, &times);
     if (!code && !settings->no_cache)
         (void)program_cache_save(context);
     if (!code) {
-        report(settings, p, &info, seconds);
+        report(settings, p, &info, &times);
         code = write_output(settings, p);
     }
     code = code ? code : check(settings, p);

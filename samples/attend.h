@@ -56,9 +56,16 @@ void problem_close(struct problem *p);
 int device_check_size(const struct settings *settings, const struct problem *p,
                       const struct dj_device_info *info);
 
-/* Computes p->result twice, in as many seconds each: a driver may compile kernels when they first
+/* What took how many seconds. A driver may compile kernels when a plan is made and when they first
  * run. */
+struct device_times {
+    double context; /* and its cache, loaded */
+    double plan;    /* with the feature map */
+    double runs[2];
+};
+
+/* Computes p->result twice, and sets times but for the context's. */
 int device_run(dj_context *context, const struct settings *settings, const struct problem *p,
-               double seconds[2]);
+               struct device_times *times);
 
 #endif

@@ -159,11 +159,14 @@ static dj_result create_buffers(dj_context *context, const struct problem *p,
 }
 
 static dj_result compute(dj_context *context, const struct settings *settings,
-                         const struct problem *p, struct device_work *work, double seconds[2])
+                         const struct problem *p, struct device_work *work,
+                         struct device_times *times)
 {
     struct placement place;
     place_all(settings, p, &place);
+    double start = program_seconds();
     dj_result result = create_plan(context, settings, p, work);
+    times->plan = program_seconds() - start;
     if (result == DJ_SUCCESS)
         result = create_buffers(context, p, &place, work);
     const struct dj_attention_args args = {
@@ -174,9 +177,9 @@ static dj_result compute(dj_context *context, const struct settings *settings,
         .features = work->features,
     };
     for (int i = 0; i < 2 && result == DJ_SUCCESS; i++) {
-        const double start = program_seconds();
+        start = program_seconds();
         result = dj_attention_run(work->plan, &args);
-        seconds[i] = program_seconds() - start;
+        times->runs[i] = program_seconds() - start;
     }
     if (result == DJ_SUCCESS && place.sizes[O] > 0)
         result = dj_buffer_read(work->buffers[O], 0, work->bytes[O], (uint64_t)place.sizes[O]);
@@ -186,11 +189,11 @@ static dj_result compute(dj_context *context, const struct settings *settings,
 }
 
 int device_run(dj_context *context, const struct settings *settings, const struct problem *p,
-               double seconds[2])
+               struct device_times *times)
 {
     struct device_work work = {0};
     program_progress("computing %" PRIu64 " tokens", p->batch * p->query_tokens);
-    const dj_result result = compute(context, settings, p, &work, seconds);
+    const dj_result result = compute(context, settings, p, &work, times);
     program_progress(NULL);
     const int code = result == DJ_SUCCESS ? PROGRAM_SUCCESS : program_fail_dj("attention", result);
     for (int i = TENSORS - 1; i >= 0; i--) {

@@ -30,7 +30,7 @@ class Lines:
         return value
 
     def sum(self, a, b):
-        """a + b, of which either may be negative."""
+        """a + b, either of which may be a name behind a minus."""
         if b.startswith("-"):
             return self.name(f"{a} - {b[1:]}")
         return self.name(f"{b} - {a[1:]}" if a.startswith("-") else f"{a} + {b}")
@@ -77,6 +77,7 @@ class Lines:
 
 
 def minus(value):
+    """A name with a minus before it, or without the one it has."""
     return value[1:] if value.startswith("-") else f"-{value}"
 
 

@@ -14,6 +14,7 @@ float from_lane(float x, uint n)
     return subgroupShuffle(x, n);
 }
 
+/* A step of a prefix sum: what the lane `step` below has is added. */
 float add_from_below(float sum, uint step)
 {
     if (step < LANES) {
@@ -38,8 +39,6 @@ float prefix_sum(float x)
         sum = add_from_below(sum, 4);
         sum = add_from_below(sum, 8);
         sum = add_from_below(sum, 16);
-        sum = add_from_below(sum, 32);
-        sum = add_from_below(sum, 64);
     }
     return sum;
 }

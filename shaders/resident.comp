@@ -30,8 +30,8 @@
  * whose key is larger settles the sums, raises M and starts anew. So a row meets no exponent that comes
  * from later keys.
  *
- * It takes longer to compile than to run, and Mesa unrolls one loop of a block in each turn of its optimisations,
- * the innermost first: so loops that follow each other are few.
+ * Compiling takes long. Mesa unrolls one loop of a block in each turn of its optimisations, the innermost first, so
+ * loops that follow each other are few; and functions that use globals return in one place, see compile.py.
  *
  * Workgroup (x, y): member of the head's group, block of columns; sequence and head. */
 #extension GL_GOOGLE_include_directive : require
@@ -123,7 +123,7 @@ const uint STRIP = LANES * EACH;
 const uint COLUMNS = STRIP * STRIPS; /* of a workgroup */
 const uint BLOCKS = (VALUE_DIM + COLUMNS - 1) / COLUMNS;
 const uint SPAN = DECAY ? DECAY_SPAN : DJ_RESIDENT_SPAN;
-#define GROUP 16       /* features that are one straight line */
+#define GROUP 16       /* features that are one straight line; #if reads it */
 const uint LINE = 16;  /* elements of a row that lie in a line of a cache, or in half of one */
 const float HEADROOM = 32.0;
 const float LOG2E = 1.44269504;

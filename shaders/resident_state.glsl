@@ -157,7 +157,7 @@ floats load_sum(uint first, uint f)
     return sum;
 }
 
-/* The same in the workgroup's memory. */
+/* Stores them to the workgroup's memory, `first` as above. */
 void store_sum(uint first, uint f, floats sum)
 {
     if (VECTORS) {
@@ -177,7 +177,7 @@ void load_sums()
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
         held[f] = once.x * load_sum(first + min(strip_column(0), columns - EACH), f);
         recent[f] = floats(0.0);
-        if (STRIPS > 1) {
+        if (STRIPS > 1) { /* and then STRIPS - 1 is 1: an index within the arrays where it is not, too */
             held[(STRIPS - 1) * FEATURES + f] = once.x * load_sum(first + min(strip_column(1), columns - EACH), f);
             recent[(STRIPS - 1) * FEATURES + f] = floats(0.0);
         }
@@ -203,9 +203,9 @@ void store_sums(uint lane_of, bool raise)
         if (STRIPS > 1)
             store_sum(own_sums(0, 1), f, recent[(STRIPS - 1) * FEATURES + f]);
         const float a = from_lane(key[f], lane_of);
-        const bool is_own = lane >= f % LANES; /* the last that is, is */
-        norm = is_own ? recent_norm[f] : norm;
-        wanted = is_own ? a : wanted;
+        const bool may_be_own = lane >= f % LANES; /* the last f that may is the lane's */
+        norm = may_be_own ? recent_norm[f] : norm;
+        wanted = may_be_own ? a : wanted;
         const uint own_feature = f - f % LANES + lane;
         if ((f % LANES == LANES - 1 || f == FEATURES - 1) && own_feature < FEATURES) {
             carry.data[own_number(RECENT_NORM, own_feature)] = norm;

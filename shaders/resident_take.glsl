@@ -91,7 +91,9 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
     take_group(strip, GROUP, lanes, v, sums, last);
     take_group(strip, 2 * GROUP, lanes, v, sums, last);
     take_group(strip, 3 * GROUP, lanes, v, sums, last);
-#if WIDEST > 4 * GROUP
+#if WIDEST > 8 * GROUP
+#error "more groups of features than are taken"
+#elif WIDEST > 4 * GROUP
     take_group(strip, 4 * GROUP, lanes, v, sums, last);
     take_group(strip, 5 * GROUP, lanes, v, sums, last);
     take_group(strip, 6 * GROUP, lanes, v, sums, last);

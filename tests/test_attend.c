@@ -25,6 +25,7 @@ static void test_the_reference_implementation_is_met(void **state)
         RUN(attend, "--form=reference", "--check", "--input", harness_data(official[i]));
         assert_success();
         assert_printed("device ");
+        assert_printed("made in ");
         assert_printed("tokens/s ");
         scan_error(&error, &bound);
         assert_true(error <= bound && bound < 1e-4 && error > 0);
