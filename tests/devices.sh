@@ -18,7 +18,7 @@ fi
 . "$tests/tap.sh"
 kinds=${1:-import bare limits small-range discrete no-push-descriptors no-16bit no-addresses \
 no-float-controls no-subgroups}
-programs=${2:-import buffer dct features attention maps inputs types softmax sweep limits edges plans step \
+programs=${2:-import wants refusals buffer dct features attention maps inputs types softmax sweep limits edges plans step \
 arguments state saved slots snapshots large synchronisation lifetime official parts numbers}
 # random plans: new kernels to compile, so fewer on each of the devices
 export DIJIANG_TEST_SWEEP="${DIJIANG_TEST_SWEEP:-8}"

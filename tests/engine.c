@@ -259,6 +259,16 @@ void engine_finish(struct engine *engine)
     assert_int_equal(engine->validation_count, 0);
 }
 
+uint32_t engine_device_version(uint32_t device)
+{
+    struct engine engine;
+    VkPhysicalDeviceProperties properties;
+    engine_init(&engine, &(struct engine_options){.device = device});
+    engine.vk.vkGetPhysicalDeviceProperties(engine.physical_device, &properties);
+    engine_finish(&engine);
+    return properties.apiVersion;
+}
+
 struct dj_import_params engine_params(const struct engine *engine)
 {
     return (struct dj_import_params){

@@ -116,6 +116,9 @@ struct engine_options {
 void engine_init(struct engine *engine, const struct engine_options *options);
 void engine_finish(struct engine *engine);
 
+/* The version of a device, as an engine sees it. */
+uint32_t engine_device_version(uint32_t device);
+
 /* What dj_context_import is told of it. */
 struct dj_import_params engine_params(const struct engine *engine);
 

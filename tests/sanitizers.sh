@@ -69,7 +69,7 @@ for name in "$@"; do
     check "ASan and UBSan: $name" verdict "$name"
 done
 if [ $whole = yes ]; then
-    set -- result context import buffer recorder device tensor attention state step resident calibrate \
+    set -- result context import wants refusals buffer recorder device tensor attention state step resident calibrate \
         tuning cache cache_files recording failures faults
 fi
 for name in "$@"; do
