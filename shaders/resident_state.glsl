@@ -144,9 +144,10 @@ void settle(uint count, float headroom)
     }
 }
 
-/* A lane's sums of a strip and feature f, in the state; `first` is where those of feature 0 are. */
-floats load_sum(uint first, uint f)
+/* A lane's sums of feature f, `factor` times what is settled, to registers. */
+void load_sum(uint strip, uint f, float factor)
 {
+    const uint first = state + first_column + min(strip_column(strip), columns - EACH); /* feature 0's */
     floats sum;
     if (VECTORS) {
         sum = Sums(word_address(uvec2(carry), first)).data[f * VALUE_DIM / EACH];
@@ -154,12 +155,15 @@ floats load_sum(uint first, uint f)
         [[unroll]] for (uint i = 0; i < EACH; i++)
             sum[i] = carry.data[first + f * VALUE_DIM + i];
     }
-    return sum;
+    held[strip * FEATURES + f] = sum * factor;
+    recent[strip * FEATURES + f] = floats(0.0);
 }
 
-/* Stores them to the workgroup's memory, `first` as above. */
-void store_sum(uint first, uint f, floats sum)
+/* What was added to them, to the workgroup's memory. */
+void store_sum(uint strip, uint f)
 {
+    const uint first = own_sums(0, strip);
+    const floats sum = recent[strip * FEATURES + f];
     if (VECTORS) {
         Sums(word_address(uvec2(carry), first)).data[f * COLUMNS / EACH] = sum;
     } else {
@@ -172,15 +176,11 @@ void store_sum(uint first, uint f, floats sum)
 void load_sums()
 {
     const vec3 once = decay_power(head, 1);
-    const uint first = state + first_column;
     float norm, of_tokens; /* of feature f - f % LANES + lane */
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        held[f] = once.x * load_sum(first + min(strip_column(0), columns - EACH), f);
-        recent[f] = floats(0.0);
-        if (STRIPS > 1) { /* and then STRIPS - 1 is 1: an index within the arrays where it is not, too */
-            held[(STRIPS - 1) * FEATURES + f] = once.x * load_sum(first + min(strip_column(1), columns - EACH), f);
-            recent[(STRIPS - 1) * FEATURES + f] = floats(0.0);
-        }
+        load_sum(0, f, once.x);
+        if (STRIPS > 1)
+            load_sum(1, f, once.x);
         if (f % LANES == 0) {
             const uint own_feature = min(f + lane, FEATURES - 1);
             const float whole = carry.data[own_number(PEAK, own_feature)];
@@ -199,9 +199,9 @@ void store_sums(uint lane_of, bool raise)
     const float once = decay_power(head, 1).y;
     float norm, wanted; /* of feature f - f % LANES + lane */
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        store_sum(own_sums(0, 0), f, recent[f]);
+        store_sum(0, f);
         if (STRIPS > 1)
-            store_sum(own_sums(0, 1), f, recent[(STRIPS - 1) * FEATURES + f]);
+            store_sum(1, f);
         const float a = from_lane(key[f], lane_of);
         const bool may_be_own = lane >= f % LANES; /* the last f that may is the lane's */
         norm = may_be_own ? recent_norm[f] : norm;
