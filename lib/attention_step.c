@@ -77,11 +77,12 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                              (kind->projection == DJ_PROJECTION_DCT ? DJ_STEP_TRANSFORM : 0) |
                              (kind->projection == DJ_PROJECTION_MATRIX ? DJ_STEP_DIRECTIONS : 0);
     const struct dj_constants constants = {
-        .count = 12,
+        .count = 13,
         .values = {threads, plan->dim, plan->features, plan->value_dim, plan->group,
                    plain ? kind->plain_feature : kind->feature,
                    plan->normalise ? kind->denominator : DJ_DENOMINATOR_NONE, options, plan->q_type,
-                   plan->k_type, plan->v_type, plan->o_type}};
+                   plan->k_type, plan->v_type, plan->o_type,
+                   dj_tuning_of(context->info.type)->step_ahead}};
     dj_result result = create_table(plan, params->decay);
     if (result != DJ_SUCCESS)
         return result;

@@ -11,12 +11,14 @@
  * sequences. */
 static const struct dj_tuning of_cpu = {.step_fewest = 8,
                                         .step_most = 8,
+                                        .step_ahead = 1,
                                         .scan_ahead = 1,
                                         .chunk_workgroups = 4,
                                         .two_strips = 4,
                                         .resident = true};
 static const struct dj_tuning of_gpu = {.step_fewest = 64,
                                         .step_most = 128,
+                                        .step_ahead = 4,
                                         .scan_ahead = 4,
                                         .chunk_workgroups = 2048,
                                         .two_strips = UINT32_MAX,

@@ -42,6 +42,7 @@ layout(constant_id = 8) const uint Q_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 9) const uint K_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 10) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 11) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 12) const uint AHEAD = 1; /* features whose sums an invocation has under way at once */
 
 PUSH(step_push)
 BUFFER(0, readonly, Queries, uint, queries)
@@ -324,27 +325,38 @@ void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nu
     vec4 value;
     for (uint n = 0; n < 4; n++)
         value[n] = ELEMENT(values, V_TYPE, at + n);
-    [[dont_unroll]] for (uint f = t / LANES; f < FEATURES; f += PARTS) {
-        vec4 high = vec4(is_finite(norm[f]) || content == SLOT_STATE ? 0.0 : nan()), low = vec4(0.0);
-        if (content == SLOT_STATE) {
-            high = blocks.data[(from + f * VALUE_DIM) / 4];
-            low = blocks.data[(from + low_words + f * VALUE_DIM) / 4];
+    [[dont_unroll]] for (uint first = t / LANES; first < FEATURES; first += AHEAD * PARTS) {
+        vec4 highs[AHEAD], lows[AHEAD];
+        [[unroll]] for (uint i = 0, f = first; i < AHEAD; i++, f += PARTS) {
+            if (content == SLOT_STATE && f < FEATURES) {
+                highs[i] = blocks.data[(from + f * VALUE_DIM) / 4];
+                lows[i] = blocks.data[(from + low_words + f * VALUE_DIM) / 4];
+            }
         }
-        for (uint n = 0; n < 4; n++) {
-            float a = high[n], b = low[n], error;
-            if (DECAY)
-                multiply(a, b, gamma.x, gamma.z);
-            a = two_sum(a * age[f], weight[f] * value[n], error);
-            b = b * age[f] + error;
-            high[n] = a * rescale[f];
-            low[n] = b * rescale[f];
+        [[unroll]] for (uint i = 0, f = first; i < AHEAD; i++, f += PARTS) {
+            if (f < FEATURES) {
+                vec4 high = highs[i], low = lows[i];
+                if (content != SLOT_STATE) {
+                    high = vec4(is_finite(norm[f]) ? 0.0 : nan());
+                    low = vec4(0.0);
+                }
+                for (uint n = 0; n < 4; n++) {
+                    float a = high[n], b = low[n], error;
+                    if (DECAY)
+                        multiply(a, b, gamma.x, gamma.z);
+                    a = two_sum(a * age[f], weight[f] * value[n], error);
+                    b = b * age[f] + error;
+                    high[n] = a * rescale[f];
+                    low[n] = b * rescale[f];
+                }
+                if (out_slot >= 0) {
+                    blocks.data[(to + f * VALUE_DIM) / 4] = high;
+                    blocks.data[(to + low_words + f * VALUE_DIM) / 4] = low;
+                }
+                for (uint g = 0; g < GROUP; g++)
+                    nums[g] += weight[(1 + g) * FEATURES + f] * (high + low);
+            }
         }
-        if (out_slot >= 0) {
-            blocks.data[(to + f * VALUE_DIM) / 4] = high;
-            blocks.data[(to + low_words + f * VALUE_DIM) / 4] = low;
-        }
-        for (uint g = 0; g < GROUP; g++)
-            nums[g] += weight[(1 + g) * FEATURES + f] * (high + low);
     }
 }
 
