@@ -46,9 +46,10 @@ struct dj_attention {
         bool preferred;            /* where nothing else was chosen */
     } resident;
     struct {
-        struct dj_pipeline sum, output; /* none: the plan is not for these kernels */
-        struct dj_buffer *matrix;       /* of the transforms */
-        uint32_t columns;               /* of a workgroup */
+        struct dj_pipeline sum, output;           /* none: the plan is not for these kernels */
+        struct dj_pipeline half_sum, half_output; /* none, or both: what is tried before */
+        struct dj_buffer *matrix;                 /* of the transforms */
+        uint32_t columns, half_columns;           /* of a workgroup */
     } chunked;
     struct {
         struct dj_pipeline attend; /* none: the plan is not for this family */
@@ -131,6 +132,7 @@ bool dj_step_can(const struct dj_call *call);
 /* Whether the chunked kernels can do a call of this plan, and the tokens of a segment. */
 bool dj_chunked_can(const struct dj_call *call);
 uint64_t dj_chunked_segment(const struct dj_call *call);
+uint64_t dj_chunked_notes(const struct dj_attention *plan); /* floats, of a segment */
 
 /* Whether the resident family can do a call of this plan, and the bytes behind a carry's states
  * that it works in, for so many sequences and key heads. */

@@ -18,8 +18,14 @@
 enum {
     MOST_WIDTH = 128,    /* of rows, features, values */
     LEAST_SEGMENT = 128, /* tokens */
-    MOST_SEGMENT = 1024,
+    MOST_SEGMENT = 2048,
+    MOST_TILES = 8,
 };
+
+static bool has_halves(const struct dj_attention *plan)
+{
+    return plan->chunked.half_sum.handle != VK_NULL_HANDLE;
+}
 
 #if DJ_HAVE_MATRICES
 /* Maps whose features can be told from a value and two numbers: chunk_features.glsl. */
@@ -96,23 +102,40 @@ static float from_half(uint16_t half)
     return half & 0x8000 ? -size : size;
 }
 
-/* The transforms' matrix, times 256, as float16 numbers, then what those lack. */
+/* The transforms' matrix, times 256, as float16 numbers, then what those lack; then what each
+ * feature's row of the first is to be multiplied by, so that along that row, which has few numbers,
+ * they lack nothing. */
+static void fill_matrix(const struct dj_attention *plan, const float *matrix, uint16_t *halves,
+                        float *factors)
+{
+    const size_t count = (size_t)plan->dim * plan->features;
+    for (uint32_t f = 0; f < plan->features; f++) {
+        double product = 0, square = 0;
+        for (uint32_t n = 0; n < plan->dim; n++) { /* features' rows become columns */
+            const float entry = 256 * matrix[(size_t)n * plan->features + f];
+            uint16_t *const half = &halves[(size_t)f * plan->dim + n];
+            half[0] = to_half(entry);
+            half[count] = to_half(entry - from_half(half[0]));
+            product += (double)from_half(half[0]) * entry;
+            square += (double)entry * entry;
+        }
+        factors[f] = product > 0 ? (float)(square / product / 256) : 0;
+    }
+}
+
 static dj_result create_matrix(struct dj_attention *plan)
 {
     const size_t count = (size_t)plan->dim * plan->features;
+    const size_t size = 2 * count * sizeof(uint16_t) + plan->features * sizeof(float);
     const bool transform = plan->kind->projection == DJ_PROJECTION_DCT;
     float *const matrix = calloc(count, sizeof *matrix);
-    uint16_t *const halves = calloc(2 * count, sizeof *halves);
+    uint16_t *const halves = calloc(1, size);
     dj_result result = DJ_ERROR_OUT_OF_HOST_MEMORY;
     if (matrix != NULL && halves != NULL &&
         (!transform || dj_projection_matrix(plan->projection, matrix))) {
-        for (size_t i = 0; i < count; i++) { /* features' rows become columns */
-            const float entry = 256 * matrix[i % plan->dim * plan->features + i / plan->dim];
-            halves[i] = to_half(entry);
-            halves[count + i] = to_half(entry - from_half(halves[i]));
-        }
-        result = dj_buffer_create_table(plan->context, halves, 2 * count * sizeof *halves,
-                                        "chunked matrix", &plan->chunked.matrix);
+        fill_matrix(plan, matrix, halves, (float *)(void *)(halves + 2 * count));
+        result = dj_buffer_create_table(plan->context, halves, size, "chunked matrix",
+                                        &plan->chunked.matrix);
     } else {
         dj_fail(&plan->context->log, result,
                 "attention: no host memory for a matrix of %zu numbers", count);
@@ -120,6 +143,90 @@ static dj_result create_matrix(struct dj_attention *plan)
     free(halves);
     free(matrix);
     return result;
+}
+
+/* How the kernels for features as float16 numbers do a plan: tokens of a chunk, columns of a
+ * workgroup, parts of these that its subgroups share, whether the transform's matrix stays in the
+ * device's memory. */
+struct half_shape {
+    uint32_t chunk, columns, parts;
+    bool far;
+};
+
+/* Two parts or, where a subgroup would have more than MOST_TILES matrices of sums, four. */
+static uint32_t find_parts(const struct dj_attention *plan, const struct half_shape *shape)
+{
+    const struct dj_device_info *const info = &plan->context->info;
+    const uint32_t tiles = shape->columns / info->matrix_columns;
+    const uint32_t strips = (uint32_t)dj_divide_up(plan->features, shape->chunk);
+    const uint32_t feature_tiles = plan->features / info->matrix_columns;
+    if (tiles % 2 != 0 || feature_tiles % 2 != 0)
+        return 1;
+    const bool four = tiles % 4 == 0 && feature_tiles % 4 == 0;
+    return four && strips * (tiles / 2 + 1) > MOST_TILES ? 4 : 2;
+}
+
+static bool find_half_shape(const struct dj_attention *plan, struct half_shape *shape)
+{
+    static const struct half_shape shapes[] = {{.chunk = 64, .columns = 64},
+                                               {.chunk = 64, .columns = 48},
+                                               {.chunk = 64, .columns = 32},
+                                               {.chunk = 64, .columns = 16},
+                                               {.chunk = 32, .columns = 64, .far = true},
+                                               {.chunk = 32, .columns = 32, .far = true},
+                                               {.chunk = 32, .columns = 16, .far = true}};
+    const struct dj_device_info *const info = &plan->context->info;
+    const bool transform = plan->kind->projection == DJ_PROJECTION_DCT;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        *shape = shapes[i];
+        if (plan->value_dim < shape->columns && plan->value_dim % 16 == 0)
+            shape->columns = plan->value_dim;
+        shape->far = shape->far && transform;
+        uint32_t width = plan->dim > plan->features ? plan->dim : plan->features;
+        width = width > shape->chunk ? width : shape->chunk;
+        shape->parts = find_parts(plan, shape);
+        const uint32_t threads =
+            shape->chunk / info->matrix_rows * shape->parts * plan->context->matrices;
+        const uint32_t matrix =
+            transform && !shape->far ? DJ_HALF_MATRIX(plan->dim, plan->features) : 16;
+        if (plan->value_dim % shape->columns == 0 && shape->columns % info->matrix_columns == 0 &&
+            threads % (shape->columns / 8) == 0 && threads <= info->max_invocations &&
+            threads / plan->context->matrices <= plan->context->max_subgroups &&
+            DJ_HALF_SHARED(width, matrix, plan->features, shape->columns, info->matrix_columns,
+                           shape->chunk) <= info->shared_memory)
+            return true;
+    }
+    return false;
+}
+
+/* Those kernels, which are tried first. */
+static dj_result create_halves(struct dj_attention *plan, struct dj_constants constants)
+{
+    struct dj_context *const context = plan->context;
+    const struct dj_device_info *const info = &context->info;
+    struct half_shape shape;
+    if (!find_half_shape(plan, &shape))
+        return DJ_SUCCESS;
+    constants.values[3] = shape.chunk;
+    constants.values[5] = shape.far ? DJ_HALF_FAR_MATRIX : 0;
+    constants.values[6] = shape.columns;
+    constants.values[constants.count++] =
+        shape.chunk / info->matrix_rows * shape.parts * context->matrices;
+    struct dj_pipeline output;
+    dj_result result = dj_pipeline_try(context, &dj_shader_half_output, &constants, &output);
+    if (result == DJ_SUCCESS)
+        result = dj_pipeline_try(context, &dj_shader_half_sum, &constants, &plan->chunked.half_sum);
+    if (result == DJ_SUCCESS) {
+        plan->chunked.half_output = output;
+        plan->chunked.half_columns = shape.columns;
+    }
+    return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
+}
+
+/* Whether a plan has these kernels unasked: those that were found to be faster than tiles. */
+static bool is_default(const struct dj_attention *plan)
+{
+    return has_halves(plan) && plan->dim <= 64 && plan->features <= 64;
 }
 
 static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
@@ -134,21 +241,31 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     uint32_t chunk, columns;
     if (!find_shape(plan, &chunk, &columns))
         return DJ_SUCCESS;
-    const struct dj_constants constants = {
-        .count = 12,
+    struct dj_constants constants = {
+        .count = 13,
         .subgroup = context->matrices,
         .values = {plan->dim, plan->features, plan->value_dim, chunk,
                    plain ? plan->kind->plain_feature : plan->kind->feature, options, columns,
                    plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE,
-                   context->matrices, info->matrix_rows, info->matrix_columns, info->matrix_terms}};
+                   context->matrices, info->matrix_rows, info->matrix_columns, info->matrix_terms,
+                   plan->group}};
     plan->chunked.columns = columns;
-    dj_result result =
-        dj_pipeline_try(context, &dj_shader_chunk_output, &constants, &plan->chunked.output);
+    dj_result result = create_halves(plan, constants);
+    if (has_halves(plan)) {
+        constants.values[5] |= DJ_CHUNK_FAILED;
+        constants.values[constants.count++] = plan->value_dim / plan->chunked.half_columns;
+    }
+    if (!context->matrix_tiles && !is_default(plan))
+        return result;
+    if (result == DJ_SUCCESS)
+        result =
+            dj_pipeline_try(context, &dj_shader_chunk_output, &constants, &plan->chunked.output);
     if (result == DJ_SUCCESS)
         result = dj_pipeline_try(context, &dj_shader_chunk_sum, &constants, &plan->chunked.sum);
     if (result == DJ_SUCCESS)
         return create_matrix(plan);
-    plan->chunked.sum = (struct dj_pipeline){0};
+    plan->chunked.sum = plan->chunked.half_sum = plan->chunked.half_output =
+        (struct dj_pipeline){0};
     return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
 }
 #else
@@ -196,7 +313,16 @@ uint64_t dj_chunked_segment(const struct dj_call *call)
     return segment;
 }
 
-static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel, uint32_t members)
+uint64_t dj_chunked_notes(const struct dj_attention *plan)
+{
+    if (!has_halves(plan))
+        return 0;
+    const uint32_t blocks = plan->value_dim / plan->chunked.half_columns;
+    return DJ_NOTE_SIZE((uint64_t)plan->value_dim, plan->group * blocks);
+}
+
+static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel, uint32_t columns,
+                          uint32_t members)
 {
     const struct dj_attention *const plan = part->plan;
     const struct dj_attention_args *const args = part->call->args;
@@ -218,6 +344,8 @@ static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel,
         .head_stride = numbers != NULL ? numbers->head_stride : 0,
         .weights = numbers != NULL ? numbers->weights : 0,
         .factor = sqrtf(plan->scale),
+        .notes = part->sequences * part->heads * part->tiles *
+                 (uint32_t)DJ_RECORD_SIZE(plan->features, plan->value_dim),
         DJ_PART_TENSORS(q, k, v, o),
     };
     const struct dj_binding matrix = {.buffer = plan->chunked.matrix,
@@ -231,7 +359,19 @@ static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel,
             (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
     dj_recorder_dispatch(part->recorder, kernel, bindings, 8, &push, sizeof push,
                          (uint32_t[3]){part->tiles, part->sequences * part->heads * members,
-                                       plan->value_dim / plan->chunked.columns});
+                                       plan->value_dim / columns});
+}
+
+/* Sums or outputs of every segment: by the kernel for features as float16 numbers, if there is one,
+ * and where that fails by the other. */
+static void record_phase(const struct dj_part *part, struct dj_pipeline half,
+                         struct dj_pipeline kernel, uint32_t members)
+{
+    if (half.handle != VK_NULL_HANDLE) {
+        record_kernel(part, half, part->plan->chunked.half_columns, members);
+        dj_recorder_write_to_read(part->recorder);
+    }
+    record_kernel(part, kernel, part->plan->chunked.columns, members);
 }
 
 /* 1. spans of the box's sequences, where they differ;  2. sums of every segment;
@@ -245,21 +385,22 @@ static void record(const struct dj_call *call, struct dj_recorder *recorder,
         return;
     }
     dj_part_spans(&part);
+    const struct dj_attention *const plan = call->plan;
     if (part.tokens > 0)
-        record_kernel(&part, call->plan->chunked.sum, 1);
+        record_phase(&part, plan->chunked.half_sum, plan->chunked.sum, 1);
     dj_recorder_write_to_read(recorder);
     dj_part_scan(&part);
     if (part.tokens == 0)
         return;
     dj_recorder_write_to_read(recorder);
-    record_kernel(&part, call->plan->chunked.output, call->plan->group);
+    record_phase(&part, plan->chunked.half_output, plan->chunked.output, plan->group);
 }
 
 static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *layout)
 {
     (void)call;
     (void)layout;
-    return 6; /* the table; the sum, the scan with state from and to a slot; output */
+    return 8; /* the table; two sums, the scan with state from and to a slot; two outputs */
 }
 
 const struct dj_kernel_family dj_family_chunked = {

@@ -42,16 +42,18 @@ struct dj_context {
     struct dj_device_info info;
     const VkAllocationCallbacks *allocator; /* of every create and destroy; NULL: the driver's */
     VkAllocationCallbacks allocator_storage;
-    bool push_descriptors; /* recorders bind by vkCmdPushDescriptorSetKHR */
-    bool device_addresses; /* buffers have addresses, and kernels bind by them */
-    bool storage_16bit;    /* kernels may store single 2-byte elements */
-    uint32_t subgroups;    /* invocations of a workgroup that is one subgroup; 0: not used */
-    bool read_invocation;  /* OpSubgroupReadInvocationKHR may take the place of shuffles */
-    uint32_t matrices;     /* invocations of a subgroup that multiplies matrices; 0: not used */
-    bool chunked;          /* as of struct dj_device */
-    bool float_controls;   /* kernels may ask for IEEE 754's NaN and Inf */
-    bool narrow_scope;     /* kernels may not order memory between workgroups */
-    bool debug_names;      /* VK_EXT_debug_utils is enabled */
+    bool push_descriptors;  /* recorders bind by vkCmdPushDescriptorSetKHR */
+    bool device_addresses;  /* buffers have addresses, and kernels bind by them */
+    bool storage_16bit;     /* kernels may store single 2-byte elements */
+    uint32_t subgroups;     /* invocations of a workgroup that is one subgroup; 0: not used */
+    bool read_invocation;   /* OpSubgroupReadInvocationKHR may take the place of shuffles */
+    uint32_t matrices;      /* invocations of a subgroup that multiplies matrices; 0: not used */
+    bool matrix_tiles;      /* not in chunks alone */
+    bool chunked;           /* as of struct dj_device, as is the next one */
+    uint32_t max_subgroups; /* of a workgroup that multiplies matrices */
+    bool float_controls;    /* kernels may ask for IEEE 754's NaN and Inf */
+    bool narrow_scope;      /* kernels may not order memory between workgroups */
+    bool debug_names;       /* VK_EXT_debug_utils is enabled */
 
     /* What every pipeline shares: one set of DJ_BINDINGS storage buffers, DJ_PUSH_BYTES of push
      * constants, one cache. */
@@ -89,6 +91,10 @@ void dj_context_idle(struct dj_context *context);
 dj_result dj_context_allocate(const struct dj_log *log, struct dj_context **context);
 struct dj_device;
 void dj_context_adopt(struct dj_context *context, const struct dj_device *device);
+
+/* Settles what is used of the device's cooperative matrices; wanted: enum dj_switch. */
+void dj_context_use_matrices(struct dj_context *context, const struct dj_device *device,
+                             uint32_t wanted);
 dj_result dj_context_complete(struct dj_context *context, const void *cache, uint64_t cache_size);
 void dj_context_free(struct dj_context *context);
 

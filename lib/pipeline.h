@@ -26,7 +26,7 @@ struct dj_pipeline {
 };
 
 enum {
-    DJ_MOST_CONSTANTS = 13
+    DJ_MOST_CONSTANTS = 14
 };
 
 /* Specialization constants 0 .. count-1, each 32 bits. */

@@ -68,8 +68,9 @@ static void region_sizes(const struct shape *shape, const uint64_t size[3],
     sizes[DJ_TILED_KEYS] = sizes[DJ_TILED_RECORDS] = 0;
     if (shape->call->family == &dj_family_resident)
         return;
-    sizes[DJ_TILED_RECORDS] =
-        dj_round_up(heads * tile_count(shape->call, size[1]) * record * sizeof(float), alignment);
+    const uint64_t notes = shape->call->family == &dj_family_chunked ? dj_chunked_notes(plan) : 0;
+    sizes[DJ_TILED_RECORDS] = dj_round_up(
+        heads * tile_count(shape->call, size[1]) * (record + notes) * sizeof(float), alignment);
     if (shape->call->family == &dj_family_chunked)
         return;
     sizes[DJ_TILED_PROJECTED] = dj_projection_size(plan->projection, together);

@@ -20,13 +20,19 @@ static const struct dj_tuning of_gpu = {.step_fewest = 64,
                                         .step_most = 128,
                                         .step_ahead = 4,
                                         .scan_ahead = 4,
-                                        .chunk_workgroups = 2048,
+                                        .chunk_workgroups = 512,
                                         .two_strips = UINT32_MAX,
                                         .resident = false};
 
 const struct dj_tuning *dj_tuning_of(uint32_t device_type)
 {
     return device_type == DJ_DEVICE_CPU ? &of_cpu : &of_gpu;
+}
+
+bool dj_tuning_chunks(const struct dj_device *device)
+{
+    return device->info.type != DJ_DEVICE_CPU &&
+           device->driver_id == VK_DRIVER_ID_NVIDIA_PROPRIETARY;
 }
 
 static uint32_t power_below(uint64_t x, uint32_t most)

@@ -37,6 +37,8 @@ layout(constant_id = 8) const uint SUBGROUP = 32;
 layout(constant_id = 9) const uint M = 16;
 layout(constant_id = 10) const uint N = 16;
 layout(constant_id = 11) const uint K = 16;
+layout(constant_id = 12) const uint GROUP = 1; /* query heads to a key head */
+layout(constant_id = 13) const uint NOTED = 1; /* blocks of columns that notes of outputs are of */
 
 const uint THREADS = DJ_CHUNK_THREADS, SUBGROUPS = THREADS / SUBGROUP;
 const bool LINEAR = (OPTIONS & DJ_CHUNK_LINEAR) != 0;
@@ -130,6 +132,17 @@ float half_at(uvec4 eight, uint i)
 {
     const vec2 two = unpackHalf2x16(eight[i / 2]);
     return two[i % 2];
+}
+
+/* Whether there is something to do in a segment: always, or only where one of its blocks' notes, which are so far
+ * apart, says so. */
+bool is_wanted(uint tile, uint first, uint step)
+{
+    bool failed = (OPTIONS & DJ_CHUNK_FAILED) == 0;
+    const uint at = push.notes + tile * DJ_NOTE_SIZE(VALUE_DIM, GROUP * NOTED) + first;
+    for (uint i = 0; !failed && i < NOTED; i++)
+        failed = records.data[at + i * step] == DJ_NOTE_FAILED;
+    return failed;
 }
 
 #include "chunk_rows.glsl"

@@ -370,7 +370,8 @@ void main()
     const uint key_head = query_head / push.group, sequence_head = sequence * push.heads + key_head;
     const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
     const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
-    if (start >= tokens)
+    const uint tile = sequence_head * push.tiles + segment;
+    if (start >= tokens || !is_wanted(tile, DJ_NOTE_OUTPUTS(VALUE_DIM) + query_head % push.group * NOTED, 1))
         return;
     head = push.first_head + key_head;
     const uint row = span_row(sequence);
@@ -379,7 +380,7 @@ void main()
     const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
     const uint o_base = push.o_base + sequence * push.o_stride[0] + query_head * push.o_stride[1] + row * push.o_stride[2] + c0;
     load_map();
-    load_state((sequence_head * push.tiles + segment) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
+    load_state(tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
     uint singles = 0, chunk = 0; /* tokens to be taken one by one; chunks so far */
     for (uint first = start; first < end; first += count) {
         count = singles > 0 ? 1 : min(end - first, CHUNK);

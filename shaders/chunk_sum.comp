@@ -57,7 +57,8 @@ void main()
     const uint sequence = sequence_head / push.heads, key_head = sequence_head % push.heads;
     const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
     const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
-    if (start >= tokens)
+    const uint tile = sequence_head * push.tiles + segment;
+    if (start >= tokens || !is_wanted(tile, 0, VALUE_DIM / NOTED))
         return;
     head = push.first_head + key_head;
     const uint row = span_row(sequence);
@@ -98,5 +99,5 @@ void main()
             spoil_sums();
         barrier();
     }
-    write_record((sequence_head * push.tiles + segment) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
+    write_record(tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
 }

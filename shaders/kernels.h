@@ -94,6 +94,22 @@ typedef uint32_t uint;
      20 * (c) + 64)
 #define DJ_CHUNK_LINEAR 1
 #define DJ_CHUNK_TRANSFORM 2
+#define DJ_CHUNK_FAILED 4 /* only what the kernels for features as float16 numbers failed at */
+
+/* Those kernels: bytes of shared memory for rows of w numbers, a transform's matrix of so many bytes, m features, c
+ * columns in matrices of n, t tokens. A segment's notes lie behind all records: for each of e columns the largest value, or
+ * DJ_NOTE_FAILED where the sums failed; for each the sum of values' sizes; the largest norm, that of the first
+ * block of columns; then for each block of each query head 0, or DJ_NOTE_FAILED where its outputs failed. */
+#define DJ_HALF_MATRIX(d, m) (2 * (m) * ((d) + 8))
+#define DJ_HALF_SHARED(w, matrix, m, c, n, t) \
+    (4 * (t) * ((w) + 8) + 2 * (t) * ((c) + 8) + (matrix) + 2 * ((m) > (t) ? (m) : (t)) * ((c) + (n) + 8) + \
+     4 * (2 * (m) + (t) + (c)))
+#define DJ_HALF_FAR_MATRIX 1 /* the transform's stays in the device's memory */
+#define DJ_NOTE_SIZES(e) (e)
+#define DJ_NOTE_NORM(e) (2 * (e))
+#define DJ_NOTE_OUTPUTS(e) (2 * (e) + 1)
+#define DJ_NOTE_SIZE(e, outputs) (2 * (e) + 1 + (outputs))
+#define DJ_NOTE_FAILED (-1.0)
 
 /* Row copies: invocations, each of which moves so many elements. */
 #define DJ_ROWS_THREADS 64
@@ -280,6 +296,7 @@ DJ_PUSH(chunk_push,
     uint head_stride; /* floats between the numbers of two key heads; 0: shared */
     uint weights;     /* floats from the frequencies to ln D */
     float factor;     /* of q and k */
+    uint notes;       /* floats from the first record to the first segment's notes */
     DJ_CALL_TENSORS   /* all multiples of 8 */
 )
 

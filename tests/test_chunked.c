@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define HALVES \
     .q_type = DJ_FLOAT16, .k_type = DJ_FLOAT16, .v_type = DJ_FLOAT16, .o_type = DJ_FLOAT16
@@ -247,12 +248,140 @@ static void parts(void **state)
     problem_finish(&p);
 }
 
+/* What float16 numbers as they are would lose, and look right: 0. one key and value that are much
+ * larger than all others, which no query sees; 1. a key that all weigh most, whose value is 0. */
+static void change_to_outlier(struct problem *p, size_t call)
+{
+    const size_t d = p->twin.dim, heads = p->twin.heads, e = p->twin.value_dim;
+    const bool sink = call % 2 == 1;
+    for (size_t row = 0; row < p->twin.tokens * heads; row++) {
+        const bool special = row / heads == (sink ? 0 : 5);
+        for (size_t n = 0; n < d; n++) {
+            float *const q = &p->q[row * d + n], *const k = &p->k[row * d + n];
+            *q = sink ? 0x1p-8f : n == 0 ? -1 : fabsf(*q);
+            if (sink)
+                *k = special ? 2 : 0x1p-12f * (1 + fminf(fabsf(*k), 1));
+            else
+                *k = special ? n == 0 ? 1000 : 0 : n == 0 ? 0 : 0.01f * fabsf(*k);
+        }
+        for (size_t n = 0; n < e; n++)
+            p->v[row * e + n] *= sink ? special ? 0 : 1000 : special ? 10000 : 0.01f;
+    }
+}
+
+static void outliers(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {300, 64, 300, 300};
+    problem_test_calls(0,
+                       &(struct problem_params){SHAPE(1, 300, 2, 32, 16), .map = DJ_MAP_RELU,
+                                                .normalise = true, HALVES, TILED},
+                       tokens, 4, LAYOUT_COUNT, change_to_outlier, "outliers");
+}
+
+/* Rows of one number, whose transform has one large number: what its row of the matrix lacks is no
+ * chance. */
+static void change_to_constant(struct problem *p, size_t call)
+{
+    for (size_t i = 0; i < twin_q_size(&p->twin); i++)
+        p->q[i] = 2.67f - (float)call;
+    for (size_t i = 0; i < twin_k_size(&p->twin); i++)
+        p->k[i] = 2.67f - (float)call;
+}
+
+static void constants(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {150, 150, 150};
+    problem_test_calls(0, &(struct problem_params){SHAPE(1, 150, 2, 32, 16), HALVES, TILED}, tokens,
+                       3, LAYOUT_COUNT, change_to_constant, "constants");
+}
+
+/* Groups of query heads and blocks of columns, some of which are done again. */
+static void blocks(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {150, 150, 150, 150};
+    problem_test_calls(0,
+                       &(struct problem_params){SHAPE(1, 150, 4, 32, 128), .key_heads = 2,
+                                                .normalise = true, HALVES, TILED},
+                       tokens, 4, LAYOUT_COUNT, magnitude_change, "blocks");
+}
+
+/* Notes of segments that features as float16 numbers were not enough for: -1 in scratch memory,
+ * which is nothing but sums of random numbers besides. */
+static size_t count_failures(const struct problem *p)
+{
+    static const float failed = -1;
+    struct placed placed;
+    struct dj_needs needs;
+    problem_place(p, harness_context(0), LAYOUT_PLAIN, &placed);
+    HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+    assert_int_equal(needs.parts, 1);
+    dj_buffer *const scratch = harness_poisoned(harness_context(0), needs.scratch_size);
+    placed.args.scratch = (struct dj_scratch){.buffer = scratch, .size = needs.scratch_size};
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *const got = placed_output(&placed);
+    problem_assert(p, got, "with notes");
+    free(got);
+    char *const bytes = malloc(needs.scratch_size);
+    assert_non_null(bytes);
+    HARNESS_OK(dj_buffer_read(scratch, 0, bytes, needs.scratch_size));
+    size_t count = 0;
+    for (size_t i = 0; i < needs.scratch_size; i += sizeof failed)
+        count += memcmp(bytes + i, &failed, sizeof failed) == 0;
+    free(bytes);
+    dj_buffer_destroy((dj_buffer **)&placed.args.scratch.buffer);
+    placed.args.scratch = (struct dj_scratch){.buffer = NULL};
+    placed_finish(&placed);
+    return count;
+}
+
+/* Float16 numbers are enough for ordinary features. Where a query is too large for them one
+ * segment's outputs are done again; where a key is, its sums, which are as many notes as there are
+ * columns, its outputs and, it may be, those of the last segment, which sees it too. */
+static void notes(void **state)
+{
+    (void)state;
+    enum {
+        TOKENS = 300,
+        TOKEN = 130, /* of the second segment */
+        VALUE_DIM = 16
+    };
+    static const int all[] = {DJ_MAP_WDCF, DJ_MAP_ELU, DJ_MAP_RELU, DJ_MAP_IDENTITY};
+    for (size_t n = 0; n < sizeof all / sizeof *all; n++) {
+        struct problem p;
+        problem_init(&p, &(struct problem_params){SHAPE(1, TOKENS, 2, 32, VALUE_DIM), .map = all[n],
+                                                  .normalise = problem_may_normalise(all[n]),
+                                                  HALVES, TILED});
+        const size_t row = TOKEN * 2 * p.twin.dim;
+        for (size_t i = 0; i < twin_q_size(&p.twin); i++)
+            p.q[i] *= 0.5f;
+        for (size_t i = 0; i < twin_k_size(&p.twin); i++)
+            p.k[i] *= 0.5f;
+        problem_solve(&p);
+        assert_int_equal(count_failures(&p), 0);
+        if (all[n] == DJ_MAP_WDCF) {
+            for (size_t i = 0; i < p.twin.dim; i++)
+                p.q[row + i] *= 64;
+            problem_solve(&p);
+            assert_int_equal(count_failures(&p), 1);
+            for (size_t i = 0; i < p.twin.dim; i++)
+                p.k[row + i] *= 64;
+            problem_solve(&p);
+            assert_in_range(count_failures(&p), VALUE_DIM + 1, VALUE_DIM + 2);
+        }
+        problem_finish(&p);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(maps),      HARNESS_TEST(dimensions),  HARNESS_TEST(magnitudes),
     HARNESS_TEST(values),    HARNESS_TEST(near_ties),   HARNESS_TEST(spans),
     HARNESS_TEST(states),    HARNESS_TEST(not_numbers), HARNESS_TEST(zeros),
     HARNESS_TEST(exponents), HARNESS_TEST(late_keys),   HARNESS_TEST(segments),
-    HARNESS_TEST(parts),
+    HARNESS_TEST(parts),     HARNESS_TEST(outliers),    HARNESS_TEST(constants),
+    HARNESS_TEST(blocks),    HARNESS_TEST(notes),
 };
 
 /* Where there are no cooperative matrices, all is skipped. */

@@ -107,7 +107,8 @@ static void every_kernel_asks_for_nan_and_inf(void **state)
         const size_t count = shaders[i].size / 4;
         size_t got_count = 0;
         uint32_t *got = change(shaders[i].words, count, DJ_SPIRV_PRESERVE_NAN, &got_count);
-        const bool halves = strstr(shaders[i].name, "matrix") || strstr(shaders[i].name, "chunk");
+        const bool halves = strstr(shaders[i].name, "matrix") || strstr(shaders[i].name, "chunk") ||
+                            strstr(shaders[i].name, "half");
         assert_int_equal(got_count, count + (halves ? 17 : 13));
         assert_added(shaders[i].words, count, got, got_count, halves ? 4 : 3);
         free(got);

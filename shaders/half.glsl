@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/* What half_sum.comp and half_output.comp share: the work of chunk_sum.comp and chunk_output.comp where
+ * features are float16 numbers as they are. A workgroup keeps, in float32,
+ *   S[f][c] = sum_j phi_j[f] v_j[c],   z[f] = sum_j |phi_j[f]|,
+ * features in a unit of the head's (find_unit). What float16 cannot hold is found out on the way: the segment's
+ * notes (kernels.h) say so, and the kernels of chunk.glsl do it again. What is no number leaves the products;
+ * where it belongs it is written over what came out.
+ *
+ * A chunk's rows and the features are shared out in strips of M, columns in PARTS: subgroup s has strip
+ * s % ROW_STRIPS of the chunk and of the sums (and those that are so many further on), and part
+ * s / ROW_STRIPS of columns. Rows in shared memory are of uvec4, 8 numbers; they begin in different banks. */
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_EXT_control_flow_attributes : require
+#pragma use_vulkan_memory_model
+#include "kernels.h"
+#include "bindings.glsl"
+#include "logscale.glsl"
+
+layout(local_size_x_id = 13) in;
+layout(constant_id = 0) const uint DIM = 64;
+layout(constant_id = 1) const uint FEATURES = 64;
+layout(constant_id = 2) const uint VALUE_DIM = 64;
+layout(constant_id = 3) const uint CHUNK = 64; /* tokens */
+layout(constant_id = 4) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
+layout(constant_id = 5) const uint OPTIONS = 0; /* DJ_HALF_* */
+layout(constant_id = 6) const uint COLUMNS = 64; /* of a workgroup */
+layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
+layout(constant_id = 8) const uint SUBGROUP = 32;
+layout(constant_id = 9) const uint M = 16;
+layout(constant_id = 10) const uint N = 16;
+layout(constant_id = 11) const uint K = 16;
+layout(constant_id = 12) const uint GROUP = 1; /* query heads to a key head */
+layout(constant_id = 13) const uint THREADS = 128;
+
+const bool TRANSFORM = FEATURE == DJ_FEATURE_EXPONENTIAL; /* by a matrix */
+const bool FAR = (OPTIONS & DJ_HALF_FAR_MATRIX) != 0, NEAR = TRANSFORM && !FAR;
+const bool ELU = FEATURE == DJ_FEATURE_ELU || FEATURE == DJ_FEATURE_ELU_VALUE;
+const bool SIGNED = FEATURE == DJ_FEATURE_IDENTITY;
+const uint SUBGROUPS = THREADS / SUBGROUP, ROW_STRIPS = CHUNK / M, PARTS = SUBGROUPS / ROW_STRIPS;
+/* What a row may have to hold: numbers, features, scores, outputs; uvec4 from row to row. */
+const uint WIDER = DIM > FEATURES ? DIM : FEATURES, WIDE = CHUNK > COLUMNS ? CHUNK : COLUMNS;
+const uint ROW = ((WIDER > WIDE ? WIDER : WIDE) + 8) / 8;
+const uint VALUE_ROW = (COLUMNS + 8) / 8, MATRIX_ROW = (DIM + 8) / 8;
+const uint SECTION = CHUNK * ROW; /* of `rows`: keys, then queries */
+const uint KEYS = 0;
+/* A subgroup's strips of features, and tiles of N columns: the last one is the norms', which each has. */
+const uint STRIPS = (FEATURES / M + ROW_STRIPS - 1) / ROW_STRIPS;
+const uint NORMS = COLUMNS / N / PARTS, TILES = NORMS + 1;
+/* ... and its share of a chunk's features: so many sections or, where there are more parts than those, one of
+ * SPLIT parts of a section's columns. */
+const uint SHARES = SECTIONS > PARTS ? SECTIONS / PARTS : 1, SPLIT = PARTS > SECTIONS ? PARTS / SECTIONS : 1;
+const uint BLOCKS = VALUE_DIM / COLUMNS, NOTE_SIZE = DJ_NOTE_SIZE(VALUE_DIM, GROUP * BLOCKS);
+const uint NOWHERE = 0xffffffffu;
+const float LOG2E = 1.44269504;
+const float MOST_EXPONENT = 13.0; /* of 2, of a feature: its float16 number is a normal one */
+const float MOST_VALUE = 8192.0;
+const float MOST_SQUARES = 115.0; /* of 8 numbers times the largest factor: docs/mathematics.md, section 6 */
+
+PUSH(chunk_push)
+BUFFER_ALIGNED(0, readonly, Queries, uvec4, queries, 16)
+BUFFER_ALIGNED(1, readonly, Keys, uvec4, keys, 16)
+BUFFER_ALIGNED(2, readonly, Values, uvec4, values_in, 16)
+BUFFER_ALIGNED(3, writeonly, Outputs, uvec4, outputs, 16)
+BUFFER_ALIGNED(4, , Records, vec4, records, 16) /* and notes behind them */
+BUFFER(5, readonly, Tables, float, tables)
+BUFFER_ALIGNED(6, readonly, Matrix, uvec4, matrix, 16) /* [2][FEATURES][DIM] of float16, [FEATURES] of float32 */
+#define SPANS 7
+#include "spans.glsl"
+
+#define SUMS coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
+#define HALVES coopmat<float16_t, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
+#define LEFT coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>
+#define RIGHT coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB>
+const int BY_ROW = gl_CooperativeMatrixLayoutRowMajor, BY_COLUMN = gl_CooperativeMatrixLayoutColumnMajor;
+
+shared uvec4 rows[SECTIONS * SECTION];
+shared uvec4 values[CHUNK * VALUE_ROW];
+shared uvec4 transform[NEAR ? FEATURES * MATRIX_ROW : 1]; /* [FEATURES][DIM] */
+shared float factor_of[FEATURES];  /* t, and what the matrix's row is to be multiplied by */
+shared float bias_of[FEATURES];    /* log2 D less the unit's exponent */
+shared float number[CHUNK];        /* 0, 1, .. */
+shared uint spoiled_from[COLUMNS]; /* the segment's first token whose value is no number */
+/* All are of whole 64 bytes, so that matrices may be loaded from each. Words that all share lie in the first values'
+ * padding: there is nothing left of 48 KB. */
+#define MARK(i) values[(i) / 4 * VALUE_ROW + VALUE_ROW - 1][(i) % 4]
+const uint MARKS = 16;
+#define failed MARK(0)         /* not 0: the segment is to be done again */
+#define largest_factor MARK(1)
+#define bias_sum MARK(2)       /* times BIAS_UNIT, as a whole number */
+#define spoiled MARK(3)        /* not 0: there is what is no number */
+#define keys_spoiled MARK(4)   /* the complement of the segment's first token whose key is none, or 0 */
+#define keys_spoiled_from (~keys_spoiled)
+const float MOST_BIAS = 30000.0, BIAS_UNIT = 256.0;
+#define RECORDS(at) records.data[(at) / 4][(at) % 4]
+
+uint t, head, count; /* tokens of the chunk */
+float unit, unit_exponent; /* what a feature counts is unit 2^unit_exponent */
+float most_squares;
+uint largest_exponent = 0; /* in size, as bits: what is no number is larger */
+bool failing = false; /* what the invocation has seen of it */
+
+SUMS sums_of[STRIPS * TILES];
+
+/* Orders a subgroup's accesses to shared memory. */
+void subgroup_barrier()
+{
+    controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
+}
+
+/* A chunk's rows of a tensor, `rest` of them, from an element on, 8 numbers at once, 0 beyond the last: to
+ * registers, so that all are under way together, and from there to shared memory. */
+#define LOADS(width) ((CHUNK * (width) / 8 + THREADS - 1) / THREADS)
+#define EACH_LOAD(width) \
+    [[unroll]] for (uint l = 0, i = t; l < LOADS(width); l++, i += THREADS)
+#define LOAD_ROWS(taken, rest, source, from, step, width) \
+    EACH_LOAD(width) { \
+        taken[l] = i / ((width) / 8) < min(rest, CHUNK) ? source.data[((from) + i / ((width) / 8) * (step)) / 8 + i % ((width) / 8)] \
+                                            : uvec4(0); \
+    }
+#define STORE_ROWS(taken, target, to, stride, width) \
+    EACH_LOAD(width) { \
+        if (i / ((width) / 8) < CHUNK) \
+            target[(to) + i / ((width) / 8) * (stride) + i % ((width) / 8)] = taken[l]; \
+    }
+
+/* Whether 8 numbers are small enough for the matrix as it is; those that are none are not. */
+bool is_small(uvec4 eight)
+{
+    f16vec2 squares = f16vec2(0.0);
+    [[unroll]] for (uint n = 0; n < 4; n++) {
+        const f16vec2 two = unpackFloat2x16(eight[n]);
+        squares += two * two;
+    }
+    return floatBitsToUint(float(squares.x) + float(squares.y)) <= floatBitsToUint(most_squares);
+}
+
+/* Whether one of 8 numbers is none. */
+bool has_none(uvec4 eight)
+{
+    const uvec4 all_ones = (eight & 0x7c007c00u) + 0x04000400u; /* exponents, carried into the sign's place */
+    const uvec2 two = all_ones.xy | all_ones.zw;
+    return ((two.x | two.y) & 0x80008000u) != 0;
+}
+
+void note_exponent(float x)
+{
+    largest_exponent = max(largest_exponent, floatBitsToUint(x) & 0x7fffffffu);
+}
+
+/* Features of 8 numbers, of maps without a transform; beyond the chunk's last row all are 0. */
+uvec4 features_of(uvec4 eight, bool within)
+{
+    if (ELU) {
+        [[unroll]] for (uint n = 0; n < 4; n++) {
+            const vec2 x = unpackHalf2x16(eight[n]) * push.factor, exponent = min(x, 0.0) * LOG2E;
+            note_exponent(min(exponent.x, exponent.y));
+            failing = failing || max(x.x, x.y) > MOST_VALUE;
+            eight[n] = within ? packHalf2x16(exp2(exponent) + max(x, 0.0)) : 0u;
+        }
+    } else if (!SIGNED) {
+        eight &= ~((eight >> 15 & 0x10001u) * 0xffffu); /* what has a sign is 0 */
+    }
+    return eight;
+}
+
+/* Of rows of keys or queries that were loaded: what the matrix is not good enough for fails; what is no number
+ * leaves, `mark` saying that row i / (DIM / 8) had some. Features, if they take no matrix. */
+#define CHECK_ROWS(taken, mark) \
+    EACH_LOAD(DIM) { \
+        if (TRANSFORM ? !is_small(taken[l]) : has_none(taken[l])) { \
+            if (has_none(taken[l])) { \
+                taken[l] = uvec4(0); \
+                FLAG(spoiled); \
+                mark; \
+            } else { \
+                failing = true; \
+            } \
+        } \
+        if (!TRANSFORM) \
+            taken[l] = features_of(taken[l], i / (DIM / 8) < count); \
+    }
+#define CHECK_KEYS(taken, first) \
+    CHECK_ROWS(taken, atomicMax(keys_spoiled, ~((first) + i / (DIM / 8)), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed))
+
+/* Values that are no numbers leave. */
+#define CHECK_VALUES(taken, first) \
+    EACH_LOAD(COLUMNS) { \
+        if (has_none(taken[l])) \
+            taken[l] = take_spoiled_values(taken[l], (first) + i / (COLUMNS / 8), i % (COLUMNS / 8) * 8); \
+    }
+
+uvec4 take_spoiled_values(uvec4 eight, uint token, uint column)
+{
+    FLAG(spoiled);
+    [[unroll]] for (uint n = 0; n < 8; n++) {
+        const uint mask = n % 2 == 0 ? 0x7c00u : 0x7c000000u;
+        if ((eight[n / 2] & mask) == mask) {
+            eight[n / 2] &= n % 2 == 0 ? 0xffff0000u : 0xffffu;
+            atomicMin(spoiled_from[column + n], token, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+        }
+    }
+    return eight;
+}
+
+uint strip_row()
+{
+    return gl_SubgroupID % ROW_STRIPS * M;
+}
+
+uint part()
+{
+    return gl_SubgroupID / ROW_STRIPS;
+}
+
+/* Features of the subgroup's share in their rows' place, 0 of keys beyond the chunk's last. */
+void make_features()
+{
+    const uint row = strip_row(), first = PARTS > 1 ? part() % SECTIONS : 0;
+    LEFT a[SHARES * (DIM / K)];
+    [[unroll]] for (uint k = 0; k < DIM / K; k++) {
+        [[unroll]] for (uint section = 0; section < SHARES; section++)
+            coopMatLoad(a[section * (DIM / K) + k], rows, (first + section) * SECTION + row * ROW + k * K / 8, ROW, BY_ROW);
+    }
+    if (SPLIT > 1)
+        barrier();
+    else
+        subgroup_barrier();
+    const uint columns = FEATURES / SPLIT, first_column = part() / SECTIONS * columns;
+    [[unroll]] for (uint n = 0; n < columns / N; n++) {
+        const uint column = (SPLIT > 1 ? first_column : 0) + n * N;
+        SUMS exponents[SHARES], factor, bias;
+        coopMatLoad(bias, bias_of, column, 0, BY_ROW);
+        coopMatLoad(factor, factor_of, column, 0, BY_ROW);
+        [[unroll]] for (uint section = 0; section < SHARES; section++)
+            exponents[section] = SUMS(0.0);
+        [[unroll]] for (uint k = 0; k < DIM / K; k++) {
+            RIGHT b;
+            if (FAR)
+                coopMatLoad(b, matrix.data, (column * DIM + k * K) / 8, DIM / 8, BY_COLUMN);
+            else
+                coopMatLoad(b, transform, column * MATRIX_ROW + k * K / 8, MATRIX_ROW, BY_COLUMN);
+            [[unroll]] for (uint section = 0; section < SHARES; section++)
+                exponents[section] = coopMatMulAdd(a[section * (DIM / K) + k], b, exponents[section]);
+        }
+        [[unroll]] for (uint section = 0; section < SHARES; section++) {
+            [[unroll]] for (uint i = 0; i < exponents[section].length(); i++) {
+                const float exponent = exponents[section][i] * factor[i] + bias[i];
+                note_exponent(exponent);
+                exponents[section][i] = exp2(exponent);
+            }
+            if (count < CHUNK && first + section == KEYS) {
+                SUMS place;
+                coopMatLoad(place, number, row, 0, BY_COLUMN);
+                [[unroll]] for (uint i = 0; i < place.length(); i++)
+                    exponents[section][i] = place[i] < float(count) ? exponents[section][i] : 0.0;
+            }
+            coopMatStore(HALVES(exponents[section]), rows, (first + section) * SECTION + row * ROW + column / 8, ROW, BY_ROW);
+        }
+    }
+}
+
+#define EACH_STRIP \
+    [[unroll]] for (uint s = 0; s < STRIPS; s++) \
+        if (strip_feature(s) < FEATURES)
+
+uint strip_feature(uint s)
+{
+    return (gl_SubgroupID % ROW_STRIPS + s * ROW_STRIPS) * M;
+}
+
+/* The first column of tile n. */
+uint tile_column(uint n)
+{
+    return (part() * NORMS + n) * N;
+}
+
+/* What a factor is for tile n of columns: for norms without signs. (A matrix cannot be selected by ?:.) */
+LEFT factor_for(uint n, LEFT a)
+{
+    if (SIGNED && n == NORMS) {
+        [[unroll]] for (uint i = 0; i < a.length(); i++)
+            a[i] = abs(a[i]);
+    }
+    return a;
+}
+
+/* A matrix of values, of terms from k on, in tile n of columns; of the norms', ones. */
+RIGHT load_values(uint k, uint n)
+{
+    RIGHT b = RIGHT(float16_t(1.0));
+    if (n != NORMS)
+        coopMatLoad(b, values, k * VALUE_ROW + tile_column(n) / 8, VALUE_ROW, BY_ROW);
+    return b;
+}
+
+/* Numbers of the head's map; its unit is known behind the next barrier. */
+void load_map()
+{
+    for (uint i = t; i < MARKS; i += THREADS)
+        MARK(i) = 0;
+    for (uint i = t; i < CHUNK; i += THREADS)
+        number[i] = float(i);
+    for (uint c = t; c < COLUMNS; c += THREADS)
+        spoiled_from[c] = NOWHERE;
+    if (!TRANSFORM) {
+        barrier();
+        return;
+    }
+    const uint table = head * push.head_stride;
+    const float scale = push.factor * LOG2E;
+    [[unroll]] for (uint l = 0, i = t; NEAR && l < (FEATURES * DIM / 8 + THREADS - 1) / THREADS; l++, i += THREADS) {
+        if (i < FEATURES * (DIM / 8))
+            transform[i / (DIM / 8) * MATRIX_ROW + i % (DIM / 8)] = matrix.data[i];
+    }
+    barrier();
+    for (uint f = t; f < FEATURES; f += THREADS) {
+        const float bias = tables.data[push.weights + table + f] * LOG2E, factor = scale * tables.data[table + f];
+        const uint row_factor = 2 * FEATURES * DIM / 8 + f / 4;
+        bias_of[f] = bias;
+        factor_of[f] = factor * uintBitsToFloat(matrix.data[row_factor][f % 4]);
+        atomicAdd(bias_sum, uint(int(clamp(bias, -MOST_BIAS, MOST_BIAS) * BIAS_UNIT)), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+        atomicMax(largest_factor, floatBitsToUint(abs(factor)), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+    }
+}
+
+/* 2^(the mean of log2 D), or what q and k are multiplied by, which maps without a transform leave out. */
+void find_unit()
+{
+    unit = TRANSFORM || ELU ? 1.0 : push.factor;
+    unit_exponent = 0.0;
+    if (!TRANSFORM)
+        return;
+    const float largest = max(uintBitsToFloat(largest_factor), 1.0e-6);
+    unit_exponent = roundEven(float(int(bias_sum)) / (BIAS_UNIT * float(FEATURES)));
+    most_squares = min(MOST_SQUARES / (largest * largest), 60000.0);
+    for (uint f = t; f < FEATURES; f += THREADS)
+        bias_of[f] -= unit_exponent;
+}
+
+/* For all invocations behind a barrier. */
+void collect_failures()
+{
+    if (failing || largest_exponent > floatBitsToUint(MOST_EXPONENT))
+        FLAG(failed);
+}

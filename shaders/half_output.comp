@@ -1,0 +1,331 @@
+#version 450
+/* SPDX-License-Identifier: MIT */
+/* Outputs of a segment of tokens. For each chunk, with S and z before it (half.glsl), of row i
+ *   num_i = sum_f phi_i[f] S[f] + sum_{j<=i} A_ij v_j,   A_ij = sum_f phi_i[f] phi_j[f],
+ *   den_i = sum_f |phi_i[f]| z[f] + sum_{j<=i} |A_ij|.
+ * Factors of the products: features and values as they are; scores over FEATURES; sums and norms times powers
+ * of two that bring the largest there can be in the segment to 2^14. Where float16 may have lost too much, the
+ * outputs are to be done again.
+ *
+ * Workgroup (x, y, z): segment, sequence and query head, block of columns. */
+#extension GL_GOOGLE_include_directive : require
+#define SECTIONS 2
+#include "half.glsl"
+#include "denominator.glsl"
+
+const uint STATE_ROW = (COLUMNS + N + 8) / 8;
+#define SCORE_SCALE (1.0 / float(FEATURES))
+const float FACTOR_BITS = 14.0;
+/* docs/mathematics.md, section 6, says why these. */
+const float LEAST_SCORE = SIGNED ? 1.0 / 16384.0 : 1.0 / 256.0; /* in the mean, norms added */
+const float MOST_SCORE = 60000.0;
+const float LEAST_NORM = 1.0 / 16.0; /* of 2^FACTOR_BITS, in the mean by features */
+const float MOST_SPREAD = 1024.0;    /* from the mean of a column's values to the largest sum over the largest norm */
+
+/* S and z, of float16; once the rows have seen that, outputs. */
+shared uvec4 state[(FEATURES > CHUNK ? FEATURES : CHUNK) * STATE_ROW];
+
+float sum_up, norm_up;      /* the powers of two */
+float sum_down, norm_down;  /* from there to scores' scale */
+float least_part;           /* of what a row sees of norms in the sum of its features */
+float largest_score = 0.0;
+const bool ZERO_ROWS = FEATURE == DJ_FEATURE_RELU && DENOMINATOR != DJ_DENOMINATOR_NONE; /* which see no NaN */
+uint zero_rows; /* bits of those whose features are all 0, of the invocation's elements of a matrix */
+
+#define largest_before MARK(5) /* norm */
+#define largest_sum MARK(6)    /* of a column, there can be */
+#define smallest_sum MARK(7)   /* ... above 0 */
+#define rows_spoiled(chunk, row) MARK(8 + (chunk) % 2 * (CHUNK / 32) + (row) / 32) /* a bit for each */
+const uint INFINITE_BITS = 0x7f800000u; /* and more: no number */
+const uint MOST_BITS = 0x70000000u;     /* of norms and sums, 2^97; those that are none are above */
+
+uint bits_of(float x)
+{
+    return floatBitsToUint(x);
+}
+
+/* S and z before the segment, and what they and the segment's own ask for. In the state's place lie factors of
+ * features, from BEFORES on norms, from MAXIMA on the largest sums of columns. */
+const uint BEFORES = FEATURES / 4, MAXIMA = FEATURES / 2;
+
+/* Loads of all invocations for n numbers. */
+#define SHARES_OF(n) (((n) + THREADS - 1) / THREADS)
+#define EACH_SHARE(n) [[unroll]] for (uint l = 0, i = t; l < SHARES_OF(n); l++, i += THREADS) if (i < (n))
+
+void load_state(uint tile, uint c0, uint tokens)
+{
+    const uint record = tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), note = push.notes + tile * NOTE_SIZE;
+    float before[SHARES_OF(FEATURES)], peak[SHARES_OF(FEATURES)];
+    float largest_value[SHARES_OF(COLUMNS)], mean_value[SHARES_OF(COLUMNS)];
+    vec4 part_sums[SHARES_OF(FEATURES * COLUMNS / 4)];
+    EACH_SHARE(FEATURES) {
+        before[l] = RECORDS(record + DJ_RECORD_BEFORE_NORM(FEATURES, VALUE_DIM) + i);
+        peak[l] = RECORDS(record + DJ_RECORD_BEFORE_PEAK(FEATURES, VALUE_DIM) + i);
+    }
+    EACH_SHARE(COLUMNS) {
+        largest_value[l] = RECORDS(note + c0 + i);
+        mean_value[l] = RECORDS(note + DJ_NOTE_SIZES(VALUE_DIM) + c0 + i) / float(tokens);
+    }
+    const float own_norm = RECORDS(note + DJ_NOTE_NORM(VALUE_DIM));
+    EACH_SHARE(FEATURES * COLUMNS / 4)
+        part_sums[l] = records.data[(record + i / (COLUMNS / 4) * VALUE_DIM + c0) / 4 + i % (COLUMNS / 4)];
+    load_map();
+    EACH_SHARE(COLUMNS) state[MAXIMA + i / 4][i % 4] = 0;
+    if (t == 0)
+        smallest_sum = 0x7f000000u;
+    barrier();
+    find_unit();
+    EACH_SHARE(FEATURES) {
+        const float exponent = peak[l] - unit_exponent, power = before[l] == 0.0 ? 0.0 : exp2i(exponent) / unit;
+        if (before[l] != 0.0 && !(abs(exponent) <= 60.0))
+            FLAG(failed);
+        state[i / 4][i % 4] = bits_of(power);
+        state[BEFORES + i / 4][i % 4] = bits_of(before[l] * power);
+        atomicMax(largest_before, bits_of(before[l] * power), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+    }
+    barrier();
+    EACH_SHARE(FEATURES * COLUMNS / 4) {
+        const float power = uintBitsToFloat(state[i / (COLUMNS / 4) / 4][i / (COLUMNS / 4) % 4]);
+        [[unroll]] for (uint n = 0; n < 4; n++)
+            atomicMax(state[MAXIMA + i % (COLUMNS / 4)][n], bits_of(abs(part_sums[l][n]) * power), gl_ScopeWorkgroup, 0,
+                      gl_SemanticsRelaxed);
+    }
+    EACH_STRIP {
+        SUMS power;
+        coopMatLoad(power, state, strip_feature(s) / 4, 0, BY_COLUMN);
+        [[unroll]] for (uint n = 0; n < NORMS; n++) {
+            SUMS sums;
+            coopMatLoad(sums, records.data, (record + strip_feature(s) * VALUE_DIM + c0 + tile_column(n)) / 4, VALUE_DIM / 4,
+                        BY_ROW);
+            [[unroll]] for (uint i = 0; i < sums.length(); i++)
+                sums[i] *= power[i];
+            sums_of[s * TILES + n] = sums;
+        }
+        coopMatLoad(sums_of[s * TILES + NORMS], state, BEFORES + strip_feature(s) / 4, 0, BY_COLUMN);
+    }
+    barrier();
+    const float norm = uintBitsToFloat(largest_before) + own_norm; /* as large as one may become */
+    EACH_SHARE(COLUMNS) {
+        const uint largest = state[MAXIMA + i / 4][i % 4];
+        const bool none = largest > INFINITE_BITS; /* which spoils the column by itself */
+        const float sum = none ? 0.0 : uintBitsToFloat(largest) + largest_value[l] * norm;
+        if (largest_value[l] == DJ_NOTE_FAILED || (largest >= MOST_BITS && !none) ||
+            !(sum <= MOST_SPREAD * mean_value[l] * norm) || (none && ZERO_ROWS))
+            FLAG(failed);
+        atomicMax(largest_sum, bits_of(sum), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+        if (sum > 0.0)
+            atomicMin(smallest_sum, bits_of(sum), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+    }
+    if (t == 0 && (largest_before >= MOST_BITS || bits_of(own_norm) >= MOST_BITS))
+        FLAG(failed);
+    barrier();
+    const float sum = uintBitsToFloat(largest_sum);
+    const float norm_bits = FACTOR_BITS - exponent_of(norm);
+    const float sum_bits = sum > 0.0 ? FACTOR_BITS - exponent_of(sum) : 0.0;
+    norm_up = exp2i(norm_bits);
+    norm_down = exp2i(-norm_bits) * SCORE_SCALE;
+    sum_up = exp2i(sum_bits);
+    sum_down = exp2i(-sum_bits) * SCORE_SCALE;
+    least_part = LEAST_NORM * (sum > 0.0 ? sum / uintBitsToFloat(smallest_sum) : 1.0);
+}
+
+/* S and z as factors. */
+void write_state()
+{
+    EACH_STRIP {
+        [[unroll]] for (uint n = 0; n < NORMS; n++)
+            coopMatStore(HALVES(sums_of[s * TILES + n] * sum_up), state,
+                         strip_feature(s) * STATE_ROW + tile_column(n) / 8, STATE_ROW, BY_ROW);
+        if (part() == 0)
+            coopMatStore(HALVES(sums_of[s * TILES + NORMS] * norm_up), state,
+                         strip_feature(s) * STATE_ROW + COLUMNS / 8, STATE_ROW, BY_ROW);
+    }
+}
+
+SUMS outputs_of[TILES]; /* of the subgroup's rows: num_i, and den_i */
+
+/* Where a strip's product with the values ends: behind what its last row sees, in whole matrices. */
+uint strip_terms(uint row)
+{
+    return (row + M + K - 1) / K * K;
+}
+
+/* What the subgroup's rows see of the state, to which at least such a part of features' sum belongs; its share of
+ * scores in the place of queries, 0 for keys that a row does not see. */
+void multiply_queries(float least)
+{
+    const uint row = strip_row();
+    LEFT a[FEATURES / K];
+    [[unroll]] for (uint k = 0; k < FEATURES / K; k++)
+        coopMatLoad(a[k], rows, SECTION + row * ROW + k * K / 8, ROW, BY_ROW);
+    if (PARTS > 1)
+        barrier();
+    else
+        subgroup_barrier();
+    SUMS features_sum = SUMS(0.0);
+    [[unroll]] for (uint n = 0; n < TILES; n++)
+        outputs_of[n] = SUMS(0.0);
+    [[unroll]] for (uint k = 0; k < FEATURES / K; k++) {
+        [[unroll]] for (uint n = 0; n < TILES; n++) {
+            RIGHT b;
+            coopMatLoad(b, state, k * K * STATE_ROW + (n == NORMS ? COLUMNS : tile_column(n)) / 8, STATE_ROW, BY_ROW);
+            outputs_of[n] = coopMatMulAdd(factor_for(n, a[k]), b, outputs_of[n]);
+        }
+        features_sum = coopMatMulAdd(factor_for(NORMS, a[k]), RIGHT(float16_t(1.0)), features_sum);
+    }
+    zero_rows = 0;
+    [[unroll]] for (uint i = 0; i < features_sum.length(); i++) {
+        failing = failing || !(outputs_of[NORMS][i] >= features_sum[i] * least);
+        zero_rows |= !TRANSFORM && features_sum[i] == 0.0 ? 1u << i : 0u;
+    }
+    [[unroll]] for (uint n = 0; n < TILES; n++)
+        outputs_of[n] *= n == NORMS ? norm_down : sum_down;
+    [[unroll]] for (uint tile = 0; tile < CHUNK / N; tile += PARTS) {
+        const uint column = (tile + part()) * N;
+        if (column < strip_terms(row)) {
+            SUMS scores = SUMS(0.0);
+            [[unroll]] for (uint k = 0; k < FEATURES / K; k++) {
+                RIGHT b;
+                coopMatLoad(b, rows, column * ROW + k * K / 8, ROW, BY_COLUMN);
+                scores = coopMatMulAdd(a[k], b, scores);
+            }
+            scores *= SCORE_SCALE;
+            [[unroll]] for (uint i = 0; i < scores.length(); i++)
+                largest_score = max(largest_score, abs(scores[i]));
+            if (column + N > row + 1) {
+                SUMS row_number, column_number;
+                coopMatLoad(row_number, number, row, 0, BY_COLUMN);
+                coopMatLoad(column_number, number, column, 0, BY_ROW);
+                [[unroll]] for (uint i = 0; i < scores.length(); i++)
+                    scores[i] = row_number[i] >= column_number[i] ? scores[i] : 0.0;
+            }
+            coopMatStore(HALVES(scores), rows, SECTION + row * ROW + column / 8, ROW, BY_ROW);
+        }
+    }
+    barrier(); /* no more of the state is read: outputs take its place */
+}
+
+/* The chunk's keys and values: to the rows that see them, and to the sums; then outputs in the state's place. */
+void add_chunk()
+{
+    const uint row = strip_row();
+    [[unroll]] for (uint k = 0; k < CHUNK; k += K) {
+        LEFT a[STRIPS], scores;
+        EACH_STRIP coopMatLoad(a[s], rows, k * ROW + strip_feature(s) / 8, ROW, BY_COLUMN);
+        if (k < strip_terms(row))
+            coopMatLoad(scores, rows, SECTION + row * ROW + k / 8, ROW, BY_ROW);
+        [[unroll]] for (uint n = 0; n < TILES; n++) {
+            const RIGHT b = load_values(k, n);
+            EACH_STRIP sums_of[s * TILES + n] = coopMatMulAdd(factor_for(n, a[s]), b, sums_of[s * TILES + n]);
+            if (k < strip_terms(row))
+                outputs_of[n] = coopMatMulAdd(factor_for(n, scores), b, outputs_of[n]);
+        }
+    }
+    const float scale = exp2i(unit_exponent) * unit;
+    SUMS factor, places;
+    coopMatLoad(places, number, row, 0, BY_COLUMN);
+    [[unroll]] for (uint i = 0; i < factor.length(); i++) {
+        const float total = outputs_of[NORMS][i];
+        const bool zero = (zero_rows >> i & 1) != 0, least = total < LEAST_SCORE * (places[i] + 1.0) ||
+            (DENOMINATOR != DJ_DENOMINATOR_NONE && is_least(total / SCORE_SCALE, vec3(1.0, scale, scale)));
+        failing = failing || (!zero && places[i] < float(count) && (least || bits_of(total) >= MOST_BITS));
+        factor[i] = DENOMINATOR == DJ_DENOMINATOR_NONE ? 1.0 / SCORE_SCALE : zero ? 0.0 : 1.0 / total;
+    }
+    [[unroll]] for (uint n = 0; n < NORMS; n++) {
+        SUMS result;
+        [[unroll]] for (uint i = 0; i < factor.length(); i++) {
+            precise float x = outputs_of[n][i] * factor[i];
+            if (DENOMINATOR == DJ_DENOMINATOR_NONE) { /* one by one: the square may overflow */
+                x = x * scale;
+                x = x * scale;
+            }
+            result[i] = x;
+        }
+        coopMatStore(HALVES(result), state, row * STATE_ROW + tile_column(n) / 8, STATE_ROW, BY_ROW);
+    }
+    subgroup_barrier();
+}
+
+/* Numbers of a token's row from a column on, those that are none in their places. */
+uvec4 spoil_outputs(uvec4 eight, uint token, bool all, uint column)
+{
+    [[unroll]] for (uint n = 0; n < 8; n++)
+        eight[n / 2] |= !all && token < spoiled_from[column + n] ? 0u : n % 2 == 0 ? 0x7e00u : 0x7e000000u;
+    return eight;
+}
+
+/* The subgroup's outputs to memory. */
+void store_outputs(uint base, uint first, uint chunk)
+{
+    const uint width = NORMS * N / 8;
+    [[unroll]] for (uint i = gl_SubgroupInvocationID; i < M * width; i += SUBGROUP) {
+        const uint at = part() * width + i % width, row = strip_row() + i / width;
+        uvec4 eight = state[row * STATE_ROW + at];
+        if (spoiled != 0)
+            eight = spoil_outputs(
+                eight, first + row,
+                first + row >= keys_spoiled_from || (rows_spoiled(chunk, row) >> row % 32 & 1) != 0, at * 8);
+        if (row < count)
+            outputs.data[(base + row * push.o_stride[2]) / 8 + at] = eight;
+    }
+}
+
+/* Queries, keys and values of a chunk. */
+#define LOAD_CHUNK(first) { \
+    const uint rest = max(end, first) - (first); \
+    LOAD_ROWS(new_queries, rest, queries, q_base + (first) * push.q_stride[2], push.q_stride[2], DIM) \
+    LOAD_ROWS(new_keys, rest, keys, k_base + (first) * push.k_stride[2], push.k_stride[2], DIM) \
+    LOAD_ROWS(new_values, rest, values_in, v_base + (first) * push.v_stride[2], push.v_stride[2], COLUMNS) \
+}
+
+void main()
+{
+    t = gl_LocalInvocationID.x;
+    const uint segment = gl_WorkGroupID.x, query_heads = push.heads * push.group;
+    const uint sequence = gl_WorkGroupID.y / query_heads, query_head = gl_WorkGroupID.y % query_heads;
+    const uint key_head = query_head / push.group, sequence_head = sequence * push.heads + key_head;
+    const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
+    const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
+    if (start >= tokens)
+        return;
+    head = push.first_head + key_head;
+    const uint row = span_row(sequence);
+    const uint q_base = push.q_base + sequence * push.q_stride[0] + query_head * push.q_stride[1] + row * push.q_stride[2];
+    const uint k_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] + row * push.k_stride[2];
+    const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
+    const uint o_base = push.o_base + sequence * push.o_stride[0] + query_head * push.o_stride[1] + row * push.o_stride[2] + c0;
+    const uint tile = sequence_head * push.tiles + segment;
+    uvec4 new_queries[LOADS(DIM)], new_keys[LOADS(DIM)], new_values[LOADS(COLUMNS)];
+    LOAD_CHUNK(start)
+    load_state(tile, c0, end - start);
+    const bool empty = largest_before == 0;
+    uint chunk = 0;
+    for (uint first = start; first < end && failed == 0; first += CHUNK, chunk++) {
+        count = min(end - first, CHUNK);
+        CHECK_ROWS(new_queries, atomicOr(rows_spoiled(chunk, i / (DIM / 8)), 1u << i / (DIM / 8) % 32, gl_ScopeWorkgroup, 0,
+                                         gl_SemanticsRelaxed))
+        CHECK_KEYS(new_keys, first)
+        CHECK_VALUES(new_values, first)
+        barrier();
+        STORE_ROWS(new_queries, rows, SECTION, ROW, DIM)
+        STORE_ROWS(new_keys, rows, 0, ROW, DIM)
+        STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
+        barrier();
+        if (t < CHUNK / 32)
+            rows_spoiled(chunk + 1, t * 32) = 0;
+        if (TRANSFORM)
+            make_features();
+        write_state();
+        barrier();
+        multiply_queries(empty && first == start ? 0.0 : least_part);
+        LOAD_CHUNK(first + CHUNK)
+        add_chunk();
+        store_outputs(o_base + first * push.o_stride[2], first, chunk);
+    }
+    failing = failing || !(largest_score <= MOST_SCORE) || (ZERO_ROWS && spoiled != 0);
+    collect_failures();
+    barrier();
+    if (t == 0)
+        RECORDS(push.notes + tile * NOTE_SIZE + DJ_NOTE_OUTPUTS(VALUE_DIM) + query_head % push.group * BLOCKS + gl_WorkGroupID.z) =
+            failed != 0 ? DJ_NOTE_FAILED : 0.0;
+}
