@@ -169,7 +169,6 @@ static uint32_t find_parts(const struct dj_attention *plan, const struct half_sh
 static bool find_half_shape(const struct dj_attention *plan, struct half_shape *shape)
 {
     static const struct half_shape shapes[] = {{.chunk = 64, .columns = 64},
-                                               {.chunk = 64, .columns = 48},
                                                {.chunk = 64, .columns = 32},
                                                {.chunk = 64, .columns = 16},
                                                {.chunk = 32, .columns = 64, .far = true},
@@ -179,11 +178,10 @@ static bool find_half_shape(const struct dj_attention *plan, struct half_shape *
     const bool transform = plan->kind->projection == DJ_PROJECTION_DCT;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         *shape = shapes[i];
-        if (plan->value_dim < shape->columns && plan->value_dim % 16 == 0)
-            shape->columns = plan->value_dim;
         shape->far = shape->far && transform;
         uint32_t width = plan->dim > plan->features ? plan->dim : plan->features;
         width = width > shape->chunk ? width : shape->chunk;
+        width = width > shape->columns ? width : shape->columns;
         shape->parts = find_parts(plan, shape);
         const uint32_t threads =
             shape->chunk / info->matrix_rows * shape->parts * plan->context->matrices;
@@ -205,7 +203,7 @@ static dj_result create_halves(struct dj_attention *plan, struct dj_constants co
     struct dj_context *const context = plan->context;
     const struct dj_device_info *const info = &context->info;
     struct half_shape shape;
-    if (!find_half_shape(plan, &shape))
+    if (info->matrix_rows > 16 || info->matrix_columns > 16 || !find_half_shape(plan, &shape))
         return DJ_SUCCESS;
     constants.values[3] = shape.chunk;
     constants.values[5] = shape.far ? DJ_HALF_FAR_MATRIX : 0;
@@ -221,12 +219,6 @@ static dj_result create_halves(struct dj_attention *plan, struct dj_constants co
         plan->chunked.half_columns = shape.columns;
     }
     return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
-}
-
-/* Whether a plan has these kernels unasked: those that were found to be faster than tiles. */
-static bool is_default(const struct dj_attention *plan)
-{
-    return has_halves(plan) && plan->dim <= 64 && plan->features <= 64;
 }
 
 static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
@@ -255,8 +247,6 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
         constants.values[5] |= DJ_CHUNK_FAILED;
         constants.values[constants.count++] = plan->value_dim / plan->chunked.half_columns;
     }
-    if (!context->matrix_tiles && !is_default(plan))
-        return result;
     if (result == DJ_SUCCESS)
         result =
             dj_pipeline_try(context, &dj_shader_chunk_output, &constants, &plan->chunked.output);

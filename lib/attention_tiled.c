@@ -223,8 +223,8 @@ static bool find_matrix_products(const struct dj_attention *plan, bool halves,
                                  struct products *products)
 {
     const struct dj_context *const context = plan->context;
-    if (context->matrices == 0 || !context->matrix_tiles || plan->q_type == DJ_FLOAT32 ||
-        plan->k_type == DJ_FLOAT32 || plan->v_type == DJ_FLOAT32 || plan->o_type == DJ_FLOAT32)
+    if (context->matrices == 0 || plan->q_type == DJ_FLOAT32 || plan->k_type == DJ_FLOAT32 ||
+        plan->v_type == DJ_FLOAT32 || plan->o_type == DJ_FLOAT32)
         return false;
 #if DJ_HAVE_MATRICES
     *products =

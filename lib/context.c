@@ -117,9 +117,11 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
         dj_switch_resolve(params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS", "0"))
         context->subgroups = chosen->info.subgroup_size;
     context->read_invocation = chosen->read_invocation && context->subgroups > 0;
-    dj_context_use_matrices(
-        context, chosen,
-        dj_switch_wanted(params ? params->matrices : DJ_DEFAULT, "DIJIANG_MATRICES"));
+    if (chosen->matrix_lanes > 0 &&
+        dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, false, "DIJIANG_MATRICES", "1"))
+        context->matrices = chosen->matrix_lanes;
+    context->chunked = chosen->chunked;
+    context->max_subgroups = chosen->max_subgroups;
     context->float_controls = chosen->info.signed_zero_inf_nan;
     dj_quirks_apply(context);
     struct dj_device_wants wants;
@@ -160,18 +162,6 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     dj_context_name(context, VK_OBJECT_TYPE_QUEUE, (uint64_t)(uintptr_t)context->queue,
                     "dijiang queue");
     return DJ_SUCCESS;
-}
-
-void dj_context_use_matrices(struct dj_context *context, const struct dj_device *device,
-                             uint32_t wanted)
-{
-    const bool by_default = wanted == DJ_DEFAULT && device->chunked && dj_tuning_chunks(device);
-    if (wanted != DJ_ON && !by_default)
-        return;
-    context->matrices = device->matrix_lanes;
-    context->chunked = device->chunked;
-    context->max_subgroups = device->max_subgroups;
-    context->matrix_tiles = wanted == DJ_ON;
 }
 
 /* The layout that every pipeline has, and the cache that all are made through. */

@@ -14,14 +14,6 @@ bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, con
     return set && strcmp(set, text) == 0 ? !standard : standard;
 }
 
-uint32_t dj_switch_wanted(uint32_t wanted, const char *variable)
-{
-    const char *const set = wanted == DJ_DEFAULT ? getenv(variable) : NULL;
-    if (set != NULL && strcmp(set, "0") == 0)
-        return DJ_OFF;
-    return set != NULL && strcmp(set, "1") == 0 ? DJ_ON : wanted;
-}
-
 dj_result dj_switch_check(const struct dj_log *log, const char *name, uint32_t value)
 {
     if (value <= DJ_OFF)

@@ -21,7 +21,4 @@ dj_result dj_switch_check(const struct dj_log *log, const char *name, uint32_t v
 /* A switch whose default an environment variable turns to `value` by being equal to text. */
 bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, const char *text);
 
-/* The same where the default is more than on or off: "1" and "0" are DJ_ON and DJ_OFF. */
-uint32_t dj_switch_wanted(uint32_t wanted, const char *variable);
-
 #endif

@@ -29,12 +29,6 @@ const struct dj_tuning *dj_tuning_of(uint32_t device_type)
     return device_type == DJ_DEVICE_CPU ? &of_cpu : &of_gpu;
 }
 
-bool dj_tuning_chunks(const struct dj_device *device)
-{
-    return device->info.type != DJ_DEVICE_CPU &&
-           device->driver_id == VK_DRIVER_ID_NVIDIA_PROPRIETARY;
-}
-
 static uint32_t power_below(uint64_t x, uint32_t most)
 {
     uint32_t power = 0;

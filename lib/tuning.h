@@ -5,7 +5,6 @@
 
 #include "bytes.h"
 #include "context.h"
-#include "device.h"
 
 struct dj_tuning {
     uint32_t step_fewest, step_most; /* invocations of the step kernel: powers of two */
@@ -18,10 +17,6 @@ struct dj_tuning {
 
 /* Of an enum dj_device_type. */
 const struct dj_tuning *dj_tuning_of(uint32_t device_type);
-
-/* Whether calls go in chunks of cooperative matrices without being asked to: where that was
- * measured to be faster (docs/performance.md). */
-bool dj_tuning_chunks(const struct dj_device *device);
 
 /* What a choice is for: the numbers of a plan, and a size of calls. */
 enum {

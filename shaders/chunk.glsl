@@ -15,29 +15,10 @@
  * features made in float32: what a row sees is then all there is.
  *
  * Rows in shared memory are of uint4, 8 numbers; they begin in different banks. */
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_EXT_control_flow_attributes : require
-#pragma use_vulkan_memory_model
-#include "kernels.h"
-#include "bindings.glsl"
-#include "logscale.glsl"
+#define RECORD float
+#include "chunk_types.glsl"
 
 layout(local_size_x = DJ_CHUNK_THREADS) in;
-layout(constant_id = 0) const uint DIM = 64;
-layout(constant_id = 1) const uint FEATURES = 64;
-layout(constant_id = 2) const uint VALUE_DIM = 64;
-layout(constant_id = 3) const uint CHUNK = 64; /* tokens */
-layout(constant_id = 4) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
-layout(constant_id = 5) const uint OPTIONS = DJ_CHUNK_TRANSFORM; /* DJ_CHUNK_*, any together */
-layout(constant_id = 6) const uint COLUMNS = 64; /* of a workgroup */
-layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
-layout(constant_id = 8) const uint SUBGROUP = 32;
-layout(constant_id = 9) const uint M = 16;
-layout(constant_id = 10) const uint N = 16;
-layout(constant_id = 11) const uint K = 16;
-layout(constant_id = 12) const uint GROUP = 1; /* query heads to a key head */
 layout(constant_id = 13) const uint NOTED = 1; /* blocks of columns that notes of outputs are of */
 
 const uint THREADS = DJ_CHUNK_THREADS, SUBGROUPS = THREADS / SUBGROUP;
@@ -47,7 +28,6 @@ const bool TRANSFORM = (OPTIONS & DJ_CHUNK_TRANSFORM) != 0; /* by a matrix */
 const uint WIDER = DIM > FEATURES ? DIM : FEATURES, WIDE = CHUNK > COLUMNS ? CHUNK : COLUMNS;
 const uint ROW = ((WIDER > WIDE ? WIDER : WIDE) + 8) / 8;
 const uint VALUE_ROW = (COLUMNS + 8) / 8;
-const float LOG2E = 1.44269504;
 const float WEIGHT_BITS = 13.0, WEIGHT_UNSCALE = 1.0 / 8192.0;
 const float NONE = -20000.0;                 /* the code of nothing; all others are below this in size: */
 const float MOST_CODE = 19000.0;
@@ -55,23 +35,6 @@ const float LIMIT = 1000.0;                  /* of codes */
 const float NEVER = -3.0e38;                 /* exponent of weights that are 0 */
 const float LARGE = 5.0;                     /* of numbers times the largest factor: exponents of 2 */
 const float MATRIX_UNSCALE = 1.0 / 256.0;    /* of the matrix, whose low part would be below float16's normal numbers */
-
-PUSH(chunk_push)
-BUFFER_ALIGNED(0, readonly, Queries, uvec4, queries, 16)
-BUFFER_ALIGNED(1, readonly, Keys, uvec4, keys, 16)
-BUFFER_ALIGNED(2, readonly, Values, uvec4, values_in, 16)
-BUFFER_ALIGNED(3, writeonly, Outputs, uvec4, outputs, 16)
-BUFFER_ALIGNED(4, , Records, float, records, 16)
-BUFFER(5, readonly, Tables, float, tables)
-BUFFER_ALIGNED(6, readonly, Matrix, uvec4, matrix, 16) /* [FEATURES][DIM] of float16, then what those lack */
-#define SPANS 7
-#include "spans.glsl"
-
-#define SUMS coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
-#define HALVES coopmat<float16_t, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
-#define LEFT coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>
-#define RIGHT coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB>
-const int BY_ROW = gl_CooperativeMatrixLayoutRowMajor, BY_COLUMN = gl_CooperativeMatrixLayoutColumnMajor;
 
 /* How the subgroups share a product of so many rows: STRIPS of M rows each or, where there are more
  * subgroups than those, one strip of which each has one of PARTS' columns. */

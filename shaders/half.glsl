@@ -9,29 +9,10 @@
  * A chunk's rows and the features are shared out in strips of M, columns in PARTS: subgroup s has strip
  * s % ROW_STRIPS of the chunk and of the sums (and those that are so many further on), and part
  * s / ROW_STRIPS of columns. Rows in shared memory are of uvec4, 8 numbers; they begin in different banks. */
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_EXT_control_flow_attributes : require
-#pragma use_vulkan_memory_model
-#include "kernels.h"
-#include "bindings.glsl"
-#include "logscale.glsl"
+#define RECORD vec4
+#include "chunk_types.glsl"
 
 layout(local_size_x_id = 13) in;
-layout(constant_id = 0) const uint DIM = 64;
-layout(constant_id = 1) const uint FEATURES = 64;
-layout(constant_id = 2) const uint VALUE_DIM = 64;
-layout(constant_id = 3) const uint CHUNK = 64; /* tokens */
-layout(constant_id = 4) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
-layout(constant_id = 5) const uint OPTIONS = 0; /* DJ_HALF_* */
-layout(constant_id = 6) const uint COLUMNS = 64; /* of a workgroup */
-layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
-layout(constant_id = 8) const uint SUBGROUP = 32;
-layout(constant_id = 9) const uint M = 16;
-layout(constant_id = 10) const uint N = 16;
-layout(constant_id = 11) const uint K = 16;
-layout(constant_id = 12) const uint GROUP = 1; /* query heads to a key head */
 layout(constant_id = 13) const uint THREADS = 128;
 
 const bool TRANSFORM = FEATURE == DJ_FEATURE_EXPONENTIAL; /* by a matrix */
@@ -53,27 +34,9 @@ const uint NORMS = COLUMNS / N / PARTS, TILES = NORMS + 1;
 const uint SHARES = SECTIONS > PARTS ? SECTIONS / PARTS : 1, SPLIT = PARTS > SECTIONS ? PARTS / SECTIONS : 1;
 const uint BLOCKS = VALUE_DIM / COLUMNS, NOTE_SIZE = DJ_NOTE_SIZE(VALUE_DIM, GROUP * BLOCKS);
 const uint NOWHERE = 0xffffffffu;
-const float LOG2E = 1.44269504;
 const float MOST_EXPONENT = 13.0; /* of 2, of a feature: its float16 number is a normal one */
 const float MOST_VALUE = 8192.0;
 const float MOST_SQUARES = 115.0; /* of 8 numbers times the largest factor: docs/mathematics.md, section 6 */
-
-PUSH(chunk_push)
-BUFFER_ALIGNED(0, readonly, Queries, uvec4, queries, 16)
-BUFFER_ALIGNED(1, readonly, Keys, uvec4, keys, 16)
-BUFFER_ALIGNED(2, readonly, Values, uvec4, values_in, 16)
-BUFFER_ALIGNED(3, writeonly, Outputs, uvec4, outputs, 16)
-BUFFER_ALIGNED(4, , Records, vec4, records, 16) /* and notes behind them */
-BUFFER(5, readonly, Tables, float, tables)
-BUFFER_ALIGNED(6, readonly, Matrix, uvec4, matrix, 16) /* [2][FEATURES][DIM] of float16, [FEATURES] of float32 */
-#define SPANS 7
-#include "spans.glsl"
-
-#define SUMS coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
-#define HALVES coopmat<float16_t, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
-#define LEFT coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>
-#define RIGHT coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB>
-const int BY_ROW = gl_CooperativeMatrixLayoutRowMajor, BY_COLUMN = gl_CooperativeMatrixLayoutColumnMajor;
 
 shared uvec4 rows[SECTIONS * SECTION];
 shared uvec4 values[CHUNK * VALUE_ROW];
@@ -82,7 +45,7 @@ shared float factor_of[FEATURES];  /* t, and what the matrix's row is to be mult
 shared float bias_of[FEATURES];    /* log2 D less the unit's exponent */
 shared float number[CHUNK];        /* 0, 1, .. */
 shared uint spoiled_from[COLUMNS]; /* the segment's first token whose value is no number */
-/* All are of whole 64 bytes, so that matrices may be loaded from each. Words that all share lie in the first values'
+/* All begin at multiples of 16 bytes, so that matrices may be loaded from each. Words that all share lie in the first values'
  * padding: there is nothing left of 48 KB. */
 #define MARK(i) values[(i) / 4 * VALUE_ROW + VALUE_ROW - 1][(i) % 4]
 const uint MARKS = 16;

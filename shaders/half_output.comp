@@ -19,7 +19,8 @@ const float FACTOR_BITS = 14.0;
 /* docs/mathematics.md, section 6, says why these. */
 const float LEAST_SCORE = SIGNED ? 1.0 / 16384.0 : 1.0 / 256.0; /* in the mean, norms added */
 const float MOST_SCORE = 60000.0;
-const float LEAST_NORM = 1.0 / 16.0; /* of 2^FACTOR_BITS, in the mean by features */
+const float LEAST_NORM = 1.0 / 8.0;  /* of 2^FACTOR_BITS, in the mean by features */
+const float LEAST_STATE = 1.0 / 8192.0; /* the largest of some sums as factors, if they are not 0 */
 const float MOST_SPREAD = 1024.0;    /* from the mean of a column's values to the largest sum over the largest norm */
 
 /* S and z, of float16; once the rows have seen that, outputs. */
@@ -110,7 +111,7 @@ void load_state(uint tile, uint c0, uint tokens)
         const bool none = largest > INFINITE_BITS; /* which spoils the column by itself */
         const float sum = none ? 0.0 : uintBitsToFloat(largest) + largest_value[l] * norm;
         if (largest_value[l] == DJ_NOTE_FAILED || (largest >= MOST_BITS && !none) ||
-            !(sum <= MOST_SPREAD * mean_value[l] * norm) || (none && ZERO_ROWS))
+            (mean_value[l] > 0.0 && sum > MOST_SPREAD * mean_value[l] * norm) || (none && ZERO_ROWS))
             FLAG(failed);
         atomicMax(largest_sum, bits_of(sum), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
         if (sum > 0.0)
@@ -133,9 +134,14 @@ void load_state(uint tile, uint c0, uint tokens)
 void write_state()
 {
     EACH_STRIP {
-        [[unroll]] for (uint n = 0; n < NORMS; n++)
-            coopMatStore(HALVES(sums_of[s * TILES + n] * sum_up), state,
-                         strip_feature(s) * STATE_ROW + tile_column(n) / 8, STATE_ROW, BY_ROW);
+        [[unroll]] for (uint n = 0; n < NORMS; n++) {
+            const SUMS factor = sums_of[s * TILES + n] * sum_up;
+            float largest = 0.0;
+            [[unroll]] for (uint i = 0; i < factor.length(); i++)
+                largest = max(largest, abs(factor[i]));
+            failing = failing || (largest > 0.0 && largest < LEAST_STATE);
+            coopMatStore(HALVES(factor), state, strip_feature(s) * STATE_ROW + tile_column(n) / 8, STATE_ROW, BY_ROW);
+        }
         if (part() == 0)
             coopMatStore(HALVES(sums_of[s * TILES + NORMS] * norm_up), state,
                          strip_feature(s) * STATE_ROW + COLUMNS / 8, STATE_ROW, BY_ROW);
@@ -254,7 +260,7 @@ uvec4 spoil_outputs(uvec4 eight, uint token, bool all, uint column)
     return eight;
 }
 
-/* The subgroup's outputs to memory. */
+/* The subgroup's outputs to memory. What others mark meanwhile is of later tokens, and changes nothing here. */
 void store_outputs(uint base, uint first, uint chunk)
 {
     const uint width = NORMS * N / 8;

@@ -67,7 +67,7 @@ static void near_ties(void **state)
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
     problem_test_calls(0,
-                       &(struct problem_params){SHAPE(1, 200, 2, 64, 16), .normalise = true,
+                       &(struct problem_params){SHAPE(1, 200, 2, 32, 16), .normalise = true,
                                                 .sigma = 0.5, .scale = 1, HALVES, TILED},
                        tokens, 3, LAYOUT_COUNT, magnitude_change_to_ties, "near ties");
 }
@@ -249,23 +249,29 @@ static void parts(void **state)
 }
 
 /* What float16 numbers as they are would lose, and look right: 0. one key and value that are much
- * larger than all others, which no query sees; 1. a key that all weigh most, whose value is 0. */
+ * larger than all others, which no query sees; 1. a key that all weigh most, whose value is 0; 2.
+ * keys and values that are much smaller than those that come later. */
 static void change_to_outlier(struct problem *p, size_t call)
 {
     const size_t d = p->twin.dim, heads = p->twin.heads, e = p->twin.value_dim;
-    const bool sink = call % 2 == 1;
+    const bool sink = call % 3 == 1, growth = call % 3 == 2;
     for (size_t row = 0; row < p->twin.tokens * heads; row++) {
         const bool special = row / heads == (sink ? 0 : 5);
         for (size_t n = 0; n < d; n++) {
             float *const q = &p->q[row * d + n], *const k = &p->k[row * d + n];
-            *q = sink ? 0x1p-8f : n == 0 ? -1 : fabsf(*q);
-            if (sink)
+            *q = growth ? 1 : sink ? 0x1p-8f : n == 0 ? -1 : fabsf(*q);
+            if (growth)
+                *k = row / heads < 100 ? 1 : 4096;
+            else if (sink)
                 *k = special ? 2 : 0x1p-12f * (1 + fminf(fabsf(*k), 1));
             else
                 *k = special ? n == 0 ? 1000 : 0 : n == 0 ? 0 : 0.01f * fabsf(*k);
         }
         for (size_t n = 0; n < e; n++)
-            p->v[row * e + n] *= sink ? special ? 0 : 1000 : special ? 10000 : 0.01f;
+            p->v[row * e + n] *= growth    ? row / heads < 100 ? 0x1p-14f : 10000
+                                 : sink    ? special ? 0 : 1000
+                                 : special ? 10000
+                                           : 0.01f;
     }
 }
 
@@ -355,10 +361,11 @@ static void notes(void **state)
                                                   .normalise = problem_may_normalise(all[n]),
                                                   HALVES, TILED});
         const size_t row = TOKEN * 2 * p.twin.dim;
+        const bool raw = all[n] == DJ_MAP_RELU || all[n] == DJ_MAP_IDENTITY; /* a score may be 0 */
         for (size_t i = 0; i < twin_q_size(&p.twin); i++)
-            p.q[i] *= 0.5f;
+            p.q[i] = 0.5f * (raw ? 1 + fabsf(p.q[i]) : p.q[i]);
         for (size_t i = 0; i < twin_k_size(&p.twin); i++)
-            p.k[i] *= 0.5f;
+            p.k[i] = 0.5f * (raw ? 1 + fabsf(p.k[i]) : p.k[i]);
         problem_solve(&p);
         assert_int_equal(count_failures(&p), 0);
         if (all[n] == DJ_MAP_WDCF) {

@@ -62,10 +62,7 @@ struct dj_context_params {
                                 * device has them, in attention in tiles whose q, k, v and o are all
                                 * of 2-byte types: products then have float16 factors and float32
                                 * sums, with errors up to the types' bounds (docs/mathematics.md,
-                                * section 7). Default: what DIJIANG_MATRICES says, 1 for on and 0
-                                * for off; else where that was measured to be faster: with NVIDIA's
-                                * own driver float16 calls with features as float16 numbers in
-                                * chunks (docs/mathematics.md, section 6) */
+                                * section 7). Default: off, unless DIJIANG_MATRICES=1 */
     uint32_t padding;          /* 0 */
     const void *cache;    /* what dj_cache_save wrote earlier, of any origin and alignment, read
                            * during the call only; NULL: none. One that is damaged, or of

@@ -93,8 +93,8 @@ struct dj_import_params {
     uint32_t storage_16bit; /* enum dj_switch, default on where enabled: struct dj_tensor */
     uint32_t log_level;     /* as in struct dj_context_params */
     uint32_t subgroups;     /* enum dj_switch, default on where enabled: struct dj_context_params */
-    uint32_t matrices; /* enum dj_switch, default as in struct dj_context_params, less its environment */
-    uint32_t padding;  /* 0 */
+    uint32_t matrices;      /* enum dj_switch, default off: struct dj_context_params */
+    uint32_t padding;       /* 0 */
     dj_log_fn log;
     void *log_user;
     const VkAllocationCallbacks *allocator; /* of every vkCreate and vkDestroy, vkAllocateMemory and
