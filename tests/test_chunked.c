@@ -268,7 +268,7 @@ static void change_to_outlier(struct problem *p, size_t call)
                 *k = special ? n == 0 ? 1000 : 0 : n == 0 ? 0 : 0.01f * fabsf(*k);
         }
         for (size_t n = 0; n < e; n++)
-            p->v[row * e + n] *= growth    ? row / heads < 100 ? 0x1p-6f : 10000
+            p->v[row * e + n] *= growth    ? row / heads < 100 ? 0x1p-10f : 10000
                                  : sink    ? special ? 0 : 1000
                                  : special ? 10000
                                            : 0.01f;
