@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What kernels that go through segments in chunks have in common (chunk.glsl, half.glsl): the constants of a plan, what
  * is bound, and the matrices. The including shader defines RECORD, the type of the records' elements. */
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_EXT_control_flow_attributes : require
-#pragma use_vulkan_memory_model
+#include "matrices.glsl"
 #include "kernels.h"
 #include "bindings.glsl"
 #include "logscale.glsl"
@@ -18,10 +14,6 @@ layout(constant_id = 4) const uint FEATURE = DJ_FEATURE_EXPONENTIAL;
 layout(constant_id = 5) const uint OPTIONS = 0;  /* of either kernels */
 layout(constant_id = 6) const uint COLUMNS = 64; /* of a workgroup */
 layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
-layout(constant_id = 8) const uint SUBGROUP = 32;
-layout(constant_id = 9) const uint M = 16;
-layout(constant_id = 10) const uint N = 16;
-layout(constant_id = 11) const uint K = 16;
 layout(constant_id = 12) const uint GROUP = 1; /* query heads to a key head */
 
 PUSH(chunk_push)

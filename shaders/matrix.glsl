@@ -4,16 +4,7 @@
  * that or less is below its normal numbers, and may be taken for 0.
  * Rows and columns are those of blocks in shared memory; a block is cut into M x K by K x N, of which
  * the workgroup's subgroups have equal shares. Invocation t loads column t of the right factor. */
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_EXT_control_flow_attributes : require
-#pragma use_vulkan_memory_model
-
-layout(constant_id = 8) const uint SUBGROUP = 32;
-layout(constant_id = 9) const uint M = 16;
-layout(constant_id = 10) const uint N = 16;
-layout(constant_id = 11) const uint K = 16;
+#include "matrices.glsl"
 
 const uint SIDE = DJ_TILE_TOKENS, WIDTH = DJ_TILE_VALUES; /* rows and terms; columns at most */
 const uint LEFT_STRIDE = DJ_MATRIX_STRIDE(SIDE), RIGHT_STRIDE = DJ_MATRIX_STRIDE(WIDTH);
