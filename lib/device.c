@@ -118,8 +118,7 @@ static void describe_properties(const struct dj_context *context, struct dj_devi
     const VkSubgroupFeatureFlags exchange =
         VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT |
         VK_SUBGROUP_FEATURE_SHUFFLE_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_RELATIVE_BIT;
-    info->whole_subgroups = info->subgroup_size_control &&
-                            (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
+    info->whole_subgroups = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
                             (subgroup.supportedOperations & exchange) == exchange &&
                             subgroup.subgroupSize <= MOST_LANES;
     info->subgroup_arithmetic =
@@ -159,12 +158,13 @@ static void describe_features(const struct dj_context *context, struct dj_device
     context->vk.vkGetPhysicalDeviceFeatures2(device->handle, &features);
 
     struct dj_device_info *info = &device->info;
-    info->subgroup_size_control =
-        info->subgroup_size_control && size_control.subgroupSizeControl == VK_TRUE;
-    if (!info->subgroup_size_control)
+    const bool varies = size_control.subgroupSizeControl == VK_TRUE;
+    info->subgroup_size_control = info->subgroup_size_control && varies;
+    if (!varies)
         info->subgroup_size_min = info->subgroup_size_max = info->subgroup_size;
-    device->full_subgroups =
-        info->subgroup_size_control && size_control.computeFullSubgroups == VK_TRUE;
+    const bool known =
+        info->subgroup_size_control || info->subgroup_size_min == info->subgroup_size_max;
+    device->full_subgroups = varies && known && size_control.computeFullSubgroups == VK_TRUE;
     info->whole_subgroups = info->whole_subgroups && device->full_subgroups;
     info->push_descriptor = have->push_descriptor;
     info->buffer_device_address = address.bufferDeviceAddress == VK_TRUE;

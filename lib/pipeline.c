@@ -95,7 +95,7 @@ static dj_result create(struct dj_context *context, const struct dj_shader *shad
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                  .pNext = subgroup ? &required : NULL,
+                  .pNext = subgroup && context->info.subgroup_size_control ? &required : NULL,
                   .flags =
                       subgroup ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
