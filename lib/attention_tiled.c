@@ -242,30 +242,31 @@ static dj_result create_products(struct dj_attention *plan, bool decay)
 {
     struct dj_context *const context = plan->context;
     const struct dj_device_info *const info = &context->info;
+    const struct dj_tuning *const tuning = dj_tuning_of(info->type);
     const uint32_t denominator = plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE;
     const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
-    struct dj_constants constants = {
-        .count = 12,
+    struct dj_constants output = {
+        .count = 13,
         .subgroup = context->matrices,
-        .values = {plan->features, plan->value_dim, decay, plan->linear, plan->v_type, plan->o_type,
-                   plan->causal, denominator, context->matrices, info->matrix_rows,
-                   info->matrix_columns, info->matrix_terms}};
+        .values = {plan->features, plan->value_dim, decay, plan->linear, plan->v_type,
+                   tuning->output_ahead, plan->o_type, plan->causal, context->matrices,
+                   info->matrix_rows, info->matrix_columns, info->matrix_terms, denominator}};
+    struct dj_constants sum = output;
+    sum.values[5] = tuning->sum_ahead;
     struct products products;
     if (find_matrix_products(plan, halves, &products)) {
-        dj_result result =
-            dj_pipeline_try(context, products.output, &constants, &plan->tiled.output);
+        dj_result result = dj_pipeline_try(context, products.output, &output, &plan->tiled.output);
         if (result == DJ_SUCCESS)
-            result = dj_pipeline_try(context, products.sum, &constants, &plan->tiled.sum);
+            result = dj_pipeline_try(context, products.sum, &sum, &plan->tiled.sum);
         if (result != DJ_ERROR_UNSUPPORTED)
             return result;
     }
     products = plain_products(halves);
-    constants.count = 8;
-    constants.subgroup = 0;
-    dj_result result = dj_pipeline_get(context, products.output, &constants, &plan->tiled.output);
-    constants.count = 5;
+    output.subgroup = sum.subgroup = 0;
+    sum.count = 6;
+    dj_result result = dj_pipeline_get(context, products.output, &output, &plan->tiled.output);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_get(context, products.sum, &constants, &plan->tiled.sum);
+        result = dj_pipeline_get(context, products.sum, &sum, &plan->tiled.sum);
     return result;
 }
 

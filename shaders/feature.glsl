@@ -18,23 +18,18 @@ float split_feature(float a, out float n)
  * too, the largest gives 2^0. */
 float scaled_feature(float a, float plus, float minus)
 {
-    if (!is_finite(a))
-        return nan();
-    if (is_masked(a))
-        return 0.0;
     float n;
     const float mantissa = split_feature(a, n);
     precise float sum = n + plus;
     precise float exponent = sum - minus;
-    return mantissa * exp2i(exponent);
+    const float scaled = mantissa * exp2i(exponent);
+    return is_finite(a) ? is_masked(a) ? 0.0 : scaled : nan();
 }
 
 /* The exponent that a feature has in a maximum: EMPTY unless it is a number other than 0. */
 float exponent_for_max(float a)
 {
-    if (!is_finite(a) || is_masked(a))
-        return EMPTY;
     float n;
     split_feature(a, n);
-    return n;
+    return is_finite(a) ? is_masked(a) ? EMPTY : n : EMPTY;
 }

@@ -7,6 +7,7 @@
  * may lose 2^-10 of what a row sees. */
 #define GROWTH (17.0 - float(findMSB(2 * FEATURES - 1)))
 
+shared vec4 score[DJ_TILE_TOKENS][DJ_TILE_TOKENS / 4]; /* [key][row / 4][row % 4] */
 shared float column_shift[WIDTH], row_shift[DJ_TILE_TOKENS];
 shared uint spoiled; /* not 0: a value is not finite */
 

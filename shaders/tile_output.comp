@@ -34,16 +34,17 @@ layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
 layout(constant_id = 3) const bool LINEAR = false;
 layout(constant_id = 4) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
-layout(constant_id = 5) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
-layout(constant_id = 6) const bool CAUSAL = true;
-layout(constant_id = 7) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
+layout(constant_id = 5) const uint AHEAD = 1; /* loads that an invocation has under way at once: 1, 2, 4 */
+layout(constant_id = 6) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 7) const bool CAUSAL = true;
+layout(constant_id = 12) const uint DENOMINATOR = DJ_DENOMINATOR_PLAIN;
 
 PUSH(tile_output_push)
 BUFFER(0, readonly, Queries, float, queries)
 BUFFER(1, readonly, Keys, float, keys)
 BUFFER(2, readonly, Values, uint, values)
 BUFFER(4, readonly, Tiles, float, tiles)   /* CAUSAL: P */
-BUFFER(5, readonly, Before, float, before) /* S, z, M */
+BUFFER_ALIGNED(5, readonly, Before, vec4, before, 16) /* S, z, M; scratch memory is aligned */
 BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
 #define SPANS 7
@@ -57,9 +58,10 @@ BUFFER(6, readonly, Decay, vec4, decay)
 #include "walk.glsl"
 
 const uint HALF = DJ_TILE_FEATURES / 2;
+const uint ROWS = DJ_TILE_THREADS / DJ_TILE_FEATURES; /* whose features are loaded at once */
 
-shared float peak_before[DJ_TILE_FEATURES], peak_tile[DJ_TILE_FEATURES]; /* of one block of features */
-shared vec4 score[DJ_TILE_TOKENS][DJ_TILE_TOKENS / 4]; /* [key][row / 4][row % 4] */
+/* Of one block of features: an exponent of each, and what else is asked of it. */
+shared float peak[DJ_TILE_FEATURES], other[DJ_TILE_FEATURES];
 shared float centre[DJ_TILE_TOKENS];
 shared float partial[2][DJ_TILE_TOKENS], partial_seen[2][DJ_TILE_TOKENS];
 shared uint pairwise; /* 1: the guard failed */
@@ -70,27 +72,36 @@ uint before_base;               /* of the state, in before */
 uint record;                    /* of the tile, in tiles */
 uint head;                      /* the key head */
 
+/* Loads are of what is there, and what is not is replaced behind them: a condition around them would make each
+ * wait for the one before. */
 float query(uint row, uint f)
 {
-    return row < count && f < FEATURES ? queries.data[queries_base + row * FEATURES + f] : 0.0;
+    const float a = queries.data[queries_base + min(row, count - 1) * FEATURES + min(f, FEATURES - 1)];
+    return f < FEATURES ? row < count ? a : 0.0 : MASKED;
 }
 
 float key(uint j, uint f)
 {
-    return j < count && f < FEATURES ? keys.data[keys_base + j * FEATURES + f] : MASKED;
+    const float a = keys.data[keys_base + min(j, count - 1) * FEATURES + min(f, FEATURES - 1)];
+    return j < count && f < FEATURES ? a : MASKED;
 }
 
-/* The exponent of key j's feature f as the tile sees it: decay turned into growth. */
-float key_exponent(uint j, uint f)
+/* The exponent of a key's feature as the tile sees it: decay turned into growth. */
+float grown_exponent(float a, vec2 growth)
 {
-    return exponent_for_max(key(j, f)) + decay_growth(head, j).y;
+    return exponent_for_max(a) + growth.y;
+}
+
+float number_before(uint at)
+{
+    return before.data[(before_base + at) / 4][at % 4];
 }
 
 /* M[f], EMPTY where nothing was seen. */
 float exponent_before(uint f)
 {
-    const float norm = before.data[before_base + push.before_norm + f];
-    return norm == 0.0 ? EMPTY : before.data[before_base + push.before_peak + f];
+    const float norm = number_before(push.before_norm + f), m = number_before(push.before_peak + f);
+    return norm == 0.0 ? EMPTY : m;
 }
 
 /* P[f] */
@@ -102,16 +113,23 @@ float exponent_of_tile(uint f)
 /* Without CAUSAL what is before is the carry, which keeps its low parts apart. */
 float norm_before(uint f)
 {
-    const uint at = before_base + push.before_norm + f;
-    return CAUSAL ? before.data[at] : before.data[at] + before.data[at + FEATURES];
+    const float high = number_before(push.before_norm + f);
+    return CAUSAL ? high : high + number_before(push.before_norm + FEATURES + f);
+}
+
+/* Of four columns, and of one. */
+vec4 sums_before(uint f, uint c)
+{
+    const uint at = before_base + f * VALUE_DIM + c;
+    if (CAUSAL)
+        return before.data[at / 4];
+    return before.data[at / 4] + before.data[(at + DJ_STATE_LOW(FEATURES, VALUE_DIM)) / 4];
 }
 
 float sum_before(uint f, uint c)
 {
-    const uint at = before_base + f * VALUE_DIM + c;
-    if (CAUSAL)
-        return before.data[at];
-    return before.data[at] + before.data[at + DJ_STATE_LOW(FEATURES, VALUE_DIM)];
+    const uint at = f * VALUE_DIM + c;
+    return CAUSAL ? number_before(at) : number_before(at) + number_before(DJ_STATE_LOW(FEATURES, VALUE_DIM) + at);
 }
 
 vec4 load_value(uint base, uint j, uint c)
@@ -129,27 +147,33 @@ vec4 load_value(uint base, uint j, uint c)
 #include "tile_plain.glsl"
 #endif
 
-/* M and P of 32 features from f0; others read them after a barrier. */
-void load_peaks(uint f0)
-{
-    const uint f = gl_LocalInvocationID.x;
-    if (f >= DJ_TILE_FEATURES)
-        return;
-    peak_before[f] = f0 + f < FEATURES ? exponent_before(f0 + f) : EMPTY;
-    peak_tile[f] = f0 + f < FEATURES ? exponent_of_tile(f0 + f) : EMPTY;
-}
-
-/* centre[row] = c_row; false if the guard fails for one of the rows. Two invocations share a row. */
+/* centre[row] = c_row; false if the guard fails for one of the rows. Two invocations share a row; beyond the
+ * last feature it counts again. */
 bool find_centres()
 {
-    const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
-    const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
+    const uint t = gl_LocalInvocationID.x, row = t % DJ_TILE_TOKENS, part = t / DJ_TILE_TOKENS;
     float largest = 2.0 * EMPTY, seen = 2.0 * EMPTY;
-    for (uint f = part; f < FEATURES; f += 2) {
-        const float q = exponent_for_max(query(row, f)), m = exponent_before(f);
-        largest = max(largest, q + max(m, exponent_of_tile(f)));
-        if (CAUSAL)
-            seen = max(seen, q + max(m, key_exponent(0, f)));
+    [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
+        if (t < DJ_TILE_FEATURES) {
+            const uint f = min(f0 + t, FEATURES - 1);
+            const float m = exponent_before(f), p = exponent_of_tile(f);
+            peak[t] = max(m, p);
+            if (CAUSAL) /* of what every row sees */
+                other[t] = max(m, grown_exponent(key(0, f), decay_growth(head, 0)));
+        }
+        barrier();
+        [[dont_unroll]] for (uint first = part; first < DJ_TILE_FEATURES; first += 2 * AHEAD) {
+            float a[AHEAD];
+            [[unroll]] for (uint i = 0; i < AHEAD; i++)
+                a[i] = query(row, min(f0 + first + 2 * i, FEATURES - 1));
+            [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+                const float q = exponent_for_max(a[i]);
+                largest = max(largest, q + peak[first + 2 * i]);
+                if (CAUSAL)
+                    seen = max(seen, q + other[first + 2 * i]);
+            }
+        }
+        barrier();
     }
     partial[part][row] = largest;
     partial_seen[part][row] = seen;
@@ -175,7 +199,7 @@ void find_visible_centres()
     [[dont_unroll]] for (uint f = part; f < FEATURES; f += 2) {
         float peak = exponent_before(f);
         [[dont_unroll]] for (uint j = 0; j <= row; j++)
-            peak = max(peak, key_exponent(j, f));
+            peak = max(peak, grown_exponent(key(j, f), decay_growth(head, j)));
         largest = max(largest, exponent_for_max(query(row, f)) + peak);
     }
     partial[part][row] = largest;
@@ -185,25 +209,36 @@ void find_visible_centres()
     barrier();
 }
 
-/* A row's weights phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile. */
-void load_row_weights(uint f0, bool of_tile)
+/* A row's weights phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile; an
+ * invocation's are of one feature. */
+void load_row_weights(uint f0)
 {
-    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
-         i += DJ_TILE_THREADS) {
-        const uint row = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
-        const float peak = of_tile ? peak_tile[f] : peak_before[f];
-        const float weight = f0 + f < FEATURES ? scaled_feature(query(row, f0 + f), peak, centre[row]) : 0.0;
-        set_row(f, row, weight);
+    const uint f = gl_LocalInvocationID.x % DJ_TILE_FEATURES;
+    [[dont_unroll]]
+    for (uint first = gl_LocalInvocationID.x / DJ_TILE_FEATURES; first < DJ_TILE_TOKENS; first += ROWS * AHEAD) {
+        float a[AHEAD];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            a[i] = query(first + ROWS * i, f0 + f);
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+            const uint row = first + ROWS * i;
+            set_row(f, row, scaled_feature(a[i], peak[f], centre[row]));
+        }
     }
 }
 
 void load_key_weights(uint f0)
 {
-    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES;
-         i += DJ_TILE_THREADS) {
-        const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
-        const vec2 growth = decay_growth(head, j);
-        set_key(f, j, growth.x * scaled_feature(key(j, f0 + f), growth.y, peak_tile[f]));
+    const uint f = gl_LocalInvocationID.x % DJ_TILE_FEATURES;
+    [[dont_unroll]]
+    for (uint first = gl_LocalInvocationID.x / DJ_TILE_FEATURES; first < DJ_TILE_TOKENS; first += ROWS * AHEAD) {
+        float a[AHEAD];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            a[i] = key(first + ROWS * i, f0 + f);
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+            const uint j = first + ROWS * i;
+            const vec2 growth = decay_growth(head, j);
+            set_key(f, j, growth.x * scaled_feature(a[i], growth.y, peak[f]));
+        }
     }
 }
 
@@ -233,17 +268,20 @@ float pair_weight(float q, float k, vec2 growth, float c)
     return mq * mk * growth.x * exp2i(exponent);
 }
 
-/* Adds 32 features' share to the invocation's block, pair by pair. */
+/* Adds 32 features' share to the invocation's block, pair by pair; to a copy, so that the block, which is
+ * indexed here by what only the loop knows, need not lie in memory elsewhere. */
 void add_pairs(uint features, uint row, uint key_block)
 {
+    vec4 sums[4] = block;
     [[dont_unroll]] for (uint f = 0; f < features; f++) {
         [[dont_unroll]] for (uint i = 0; i < 16; i++) {
             const uint j = key_block * 4 + i / 4, r = row * 4 + i % 4;
             if (j <= r)
-                block[i / 4][i % 4] += pair_weight(ROW_FEATURE(f, r), KEY_FEATURE(f, j),
-                                                   decay_growth(head, j), centre[r]);
+                sums[i / 4][i % 4] += pair_weight(ROW_FEATURE(f, r), KEY_FEATURE(f, j),
+                                                  decay_growth(head, j), centre[r]);
         }
     }
+    block = sums;
 }
 
 void find_scores(bool together)
@@ -254,9 +292,10 @@ void find_scores(bool together)
     start_scores();
     [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         if (together) {
-            load_peaks(f0);
+            if (gl_LocalInvocationID.x < DJ_TILE_FEATURES)
+                peak[gl_LocalInvocationID.x] = exponent_of_tile(min(f0 + gl_LocalInvocationID.x, FEATURES - 1));
             barrier();
-            load_row_weights(f0, true);
+            load_row_weights(f0);
             load_key_weights(f0);
         } else {
             load_features(f0);
@@ -279,14 +318,27 @@ void find_scores(bool together)
     round_scores();
 }
 
+/* M and the norms of 32 features from f0; others read them after a barrier. */
+void load_state_peaks(uint f0)
+{
+    const uint t = gl_LocalInvocationID.x, f = min(f0 + t, FEATURES - 1);
+    if (t >= DJ_TILE_FEATURES)
+        return;
+    const float norm = norm_before(f);
+    peak[t] = exponent_before(f);
+    other[t] = f0 + t < FEATURES ? norm : 0.0;
+}
+
 /* Adds 32 features' share to the denominators; two invocations share a row. */
 void add_norms(uint f0)
 {
     const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float sum = 0.0;
-    for (uint f = part * HALF; f < (part + 1) * HALF && f0 + f < FEATURES; f++)
-        sum += row_weight(f, row) * norm_before(f0 + f);
+    [[dont_unroll]] for (uint f = part * HALF; f < (part + 1) * HALF; f += AHEAD) {
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            sum += row_weight(f + i, row) * other[f + i];
+    }
     partial[part][row] += sum;
 }
 
@@ -321,9 +373,9 @@ void write_columns(uint values_base, uint outputs_base, uint c0)
     start_states(c0);
     [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         barrier();
-        load_peaks(f0);
+        load_state_peaks(f0);
         barrier();
-        load_row_weights(f0, false);
+        load_row_weights(f0);
         load_states(f0, c0);
         barrier();
         add_norms(f0);

@@ -3,8 +3,13 @@
 
 const float GROWTH = 57.0; /* bits: e^40 */
 
-shared vec4 row_weights[DJ_TILE_FEATURES][DJ_TILE_TOKENS / 4];
-shared vec4 key_weights[DJ_TILE_FEATURES][DJ_TILE_TOKENS / 4];
+/* A feature's begin four banks behind the one's before: neighbours store weights of one row. */
+const uint STRIDE = DJ_TILE_TOKENS / 4 + 1;
+shared vec4 row_weights[DJ_TILE_FEATURES][STRIDE];
+shared vec4 key_weights[DJ_TILE_FEATURES][STRIDE];
+
+/* [key][row / 4][row % 4], where the keys' weights were: what makes scores of them is then done. */
+#define score key_weights
 
 /* The invocation's scores, [key][row]. */
 vec4 block[4];
@@ -26,6 +31,27 @@ void set_key(uint f, uint j, float weight)
 float row_weight(uint f, uint row)
 {
     return row_weights[f][row / 4][row % 4];
+}
+
+/* Adds v times a weight of each of eight rows. */
+void add_rows(vec4 low, vec4 high, vec4 v, inout vec4 sums[8])
+{
+    for (uint i = 0; i < 4; i++) {
+        sums[i] += low[i] * v;
+        sums[4 + i] += high[i] * v;
+    }
+}
+
+/* The same of those rows that see key j, by selection: a NaN in v must not reach the others. */
+void add_seen(uint j, uint row, vec4 v, inout vec4 sums[8])
+{
+    const vec4 low = score[j][row / 4], high = score[j][row / 4 + 1];
+    for (uint i = 0; i < 4; i++) {
+        if (j <= row + i)
+            sums[i] += low[i] * v;
+        if (j <= row + 4 + i)
+            sums[4 + i] += high[i] * v;
+    }
 }
 
 void start_scores()
@@ -59,18 +85,18 @@ void load_states(uint f0, uint c0)
 {
 }
 
-/* Adds 32 features' share of the state before the tile. */
+/* Adds 32 features' share of the state before the tile; FEATURES is a multiple of AHEAD. */
 void add_states(uint f0, uint row, uint c, inout vec4 sums[8])
 {
+    if (c >= VALUE_DIM)
+        return;
     const uint features = min(FEATURES - f0, DJ_TILE_FEATURES);
-    for (uint f = 0; c < VALUE_DIM && f < features; f++) {
-        const vec4 s = vec4(sum_before(f0 + f, c), sum_before(f0 + f, c + 1),
-                            sum_before(f0 + f, c + 2), sum_before(f0 + f, c + 3));
-        const vec4 low = row_weights[f][row / 4], high = row_weights[f][row / 4 + 1];
-        for (uint i = 0; i < 4; i++) {
-            sums[i] += low[i] * s;
-            sums[4 + i] += high[i] * s;
-        }
+    for (uint first = 0; first < features; first += AHEAD) {
+        vec4 states[AHEAD];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            states[i] = sums_before(f0 + first + i, c);
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            add_rows(row_weights[first + i][row / 4], row_weights[first + i][row / 4 + 1], states[i], sums);
     }
 }
 
@@ -78,29 +104,24 @@ void take_states(uint row, inout vec4 sums[8])
 {
 }
 
-/* Adds what the tile's own keys see. */
+/* Adds what the tile's own keys see. Rows beyond the last are of no interest, so that those before an
+ * invocation's, and its own, are a multiple of AHEAD. */
 void add_values(uint values_base, uint c0, uint row, uint c, inout vec4 sums[8])
 {
-    if (c >= VALUE_DIM)
+    if (c >= VALUE_DIM || row >= count)
         return;
-    const uint full = min(row, count);
-    for (uint j = 0; j < full; j++) {
-        const vec4 v = load_value(values_base, j, c);
-        const vec4 low = score[j][row / 4], high = score[j][row / 4 + 1];
-        for (uint i = 0; i < 4; i++) {
-            sums[i] += low[i] * v;
-            sums[4 + i] += high[i] * v;
-        }
+    for (uint first = 0; first < row; first += AHEAD) {
+        vec4 v[AHEAD];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            v[i] = load_value(values_base, first + i, c);
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            add_rows(score[first + i][row / 4], score[first + i][row / 4 + 1], v[i], sums);
     }
-    /* by selection: a NaN in v_j must not reach the rows before j */
-    for (uint j = row; j < min(row + 8, count); j++) {
-        const vec4 v = load_value(values_base, j, c);
-        const vec4 low = score[j][row / 4], high = score[j][row / 4 + 1];
-        for (uint i = 0; i < 4; i++) {
-            if (j <= row + i)
-                sums[i] += low[i] * v;
-            if (j <= row + 4 + i)
-                sums[4 + i] += high[i] * v;
-        }
+    for (uint first = row; first < row + 8; first += AHEAD) {
+        vec4 v[AHEAD];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            v[i] = load_value(values_base, min(first + i, count - 1), c);
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            add_seen(first + i, row, v[i], sums);
     }
 }

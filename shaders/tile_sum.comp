@@ -25,11 +25,12 @@ layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
 layout(constant_id = 3) const bool LINEAR = false;
 layout(constant_id = 4) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
+layout(constant_id = 5) const uint AHEAD = 1; /* loads that an invocation has under way at once: 1, 2, 4, 8 */
 
 PUSH(tile_sum_push)
 BUFFER(0, readonly, Keys, float, keys)
 BUFFER(1, readonly, Values, uint, values)
-BUFFER(2, writeonly, Tiles, float, tiles)
+BUFFER_ALIGNED(2, writeonly, Tiles, vec4, tiles, 16) /* scratch memory is aligned */
 BUFFER(3, readonly, Decay, vec4, decay)
 #define SPANS 4
 #define DECAY_SPAN DJ_TILE_TOKENS
@@ -54,10 +55,17 @@ float tile_value(uint base, uint j, uint c)
 
 void load_keys(uint base, uint count, uint f0)
 {
-    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_FEATURES; i += DJ_TILE_THREADS) {
-        const uint j = i / DJ_TILE_FEATURES, f = i % DJ_TILE_FEATURES;
-        const bool inside = j < count && f0 + f < FEATURES;
-        key[j][f / 4][f % 4] = inside ? keys.data[base + j * FEATURES + f0 + f] : MASKED;
+    const uint rows = DJ_TILE_THREADS / DJ_TILE_FEATURES; /* loaded at once; an invocation's are of one feature */
+    const uint f = gl_LocalInvocationID.x % DJ_TILE_FEATURES, from = base + min(f0 + f, FEATURES - 1);
+    [[dont_unroll]]
+    for (uint first = gl_LocalInvocationID.x / DJ_TILE_FEATURES; first < DJ_TILE_TOKENS; first += rows * AHEAD) {
+        float a[AHEAD];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            a[i] = keys.data[from + min(first + rows * i, count - 1) * FEATURES];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+            const uint j = first + rows * i;
+            key[j][f / 4][f % 4] = j < count && f0 + f < FEATURES ? a[i] : MASKED;
+        }
     }
 }
 
@@ -108,8 +116,10 @@ void main()
     barrier();
     const vec2 scale_and_norm = weigh_keys(push.first_head + sequence_head % push.heads);
     if (c0 == 0 && t < DJ_TILE_FEATURES && f0 + t < FEATURES) {
-        tiles.data[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.y;
-        tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f0 + t] = scale_and_norm.x;
+        const uint norm = record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f0 + t;
+        const uint peak = record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f0 + t;
+        tiles.data[norm / 4][norm % 4] = scale_and_norm.y;
+        tiles.data[peak / 4][peak % 4] = scale_and_norm.x;
     }
 
     write_sums(record, count, f0, c0);

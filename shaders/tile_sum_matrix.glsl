@@ -32,6 +32,8 @@ void write_sums(uint record, uint count, uint f0, uint c0)
     add_products(WIDTH);
     store_products(WIDTH);
     barrier();
-    for (uint f = 0; c < VALUE_DIM && f < DJ_TILE_FEATURES && f0 + f < FEATURES; f++)
-        tiles.data[record + (f0 + f) * VALUE_DIM + c] = products[f * WIDTH + t] * WEIGHT_UNSCALE * down;
+    for (uint f = 0; c < VALUE_DIM && f < DJ_TILE_FEATURES && f0 + f < FEATURES; f++) {
+        const uint at = record + (f0 + f) * VALUE_DIM + c;
+        tiles.data[at / 4][at % 4] = products[f * WIDTH + t] * WEIGHT_UNSCALE * down;
+    }
 }

@@ -13,9 +13,13 @@ float keep_weight(uint f, uint j, float weight)
 
 void load_values(uint base, uint count, uint c0)
 {
-    for (uint i = gl_LocalInvocationID.x; i < DJ_TILE_TOKENS * DJ_TILE_VALUES; i += DJ_TILE_THREADS) {
-        const uint j = i / DJ_TILE_VALUES, c = i % DJ_TILE_VALUES;
-        value[j][c / 4][c % 4] = j < count && c0 + c < VALUE_DIM ? tile_value(base, j, c0 + c) : 0.0;
+    const uint c = gl_LocalInvocationID.x, column = min(c0 + c, VALUE_DIM - 1);
+    [[dont_unroll]] for (uint first = 0; first < DJ_TILE_TOKENS; first += AHEAD) {
+        float v[AHEAD];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            v[i] = tile_value(base, min(first + i, count - 1), column);
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            value[first + i][c / 4][c % 4] = first + i < count && c0 + c < VALUE_DIM ? v[i] : 0.0;
     }
 }
 
@@ -37,8 +41,7 @@ void write_sums(uint record, uint count, uint f0, uint c0)
         return;
     const uint first = f0 + row * 8;
     for (uint f = first; f < min(first + 8, FEATURES); f++) {
-        for (uint n = 0; n < 4; n++)
-            tiles.data[record + f * VALUE_DIM + c0 + column * 4 + n] = sums[0][n];
+        tiles.data[(record + f * VALUE_DIM + c0) / 4 + column] = sums[0];
         NEXT(sums)
     }
 }
