@@ -59,7 +59,7 @@ static dj_result create_kernels(struct dj_projection *projection, uint32_t path)
     if (projection->kind == DJ_PROJECTION_NONE)
         return dj_pipeline_get(context, &dj_shader_rows_load, NULL, &projection->kernel);
     if (projection->kind == DJ_PROJECTION_MATRIX)
-        return dj_pipeline_get(context, &dj_shader_rows_dense, NULL, &projection->kernel);
+        return dj_dense_pipeline(context, &projection->kernel);
     for (uint32_t b = 0; result == DJ_SUCCESS && b < projection->blocks && b < TRANSFORMS; b++)
         result = dj_transform_create(context, projection->first_transform + b, projection->dim,
                                      path, &projection->transforms[b]);

@@ -7,6 +7,7 @@
 #include "quirks.h"
 #include "shaders.h"
 #include "transform_check.h"
+#include "tuning.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -22,6 +23,13 @@ struct dj_transform {
     struct dj_buffer *tables;       /* float scale[length], then at table the kernel's own */
     struct dj_binding table;        /* the recipe's table or the matrix; no buffer: none */
 };
+
+dj_result dj_dense_pipeline(struct dj_context *context, struct dj_pipeline *pipeline)
+{
+    const struct dj_constants constants = {
+        .count = 1, .values = {dj_tuning_of(context->info.type)->dense_ahead}};
+    return dj_pipeline_get(context, &dj_shader_rows_dense, &constants, pipeline);
+}
 
 /* Uploads the scales and a table as one buffer. */
 static dj_result tables_create(struct dj_transform *transform, const void *table,
@@ -105,7 +113,7 @@ static dj_result dense_create(struct dj_transform *transform)
         dj_log_line(&context->log, DJ_LOG_ERROR, "DCT tables: out of memory");
     free(matrix);
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_get(context, &dj_shader_rows_dense, NULL, &transform->kernel);
+        result = dj_dense_pipeline(context, &transform->kernel);
     return result;
 }
 

@@ -46,6 +46,9 @@ struct dj_rows {
     .stride = {(r)->view.stride[0], (r)->view.stride[1], (r)->view.stride[2]}, \
     .type = (r)->view.type
 
+/* The pipeline of rows_dense.comp. */
+dj_result dj_dense_pipeline(struct dj_context *context, struct dj_pipeline *pipeline);
+
 /* Records packed[row][i] = unscaled transform of factor * x[row]. The orthonormal result is
  * packed[row][i] * scale[i], scale being what dj_transform_scale binds. packed holds rows rounded
  * up to the row multiple, length floats each. Begins assuming x is readable and packed writable;

@@ -26,6 +26,8 @@
 #include "bindings.glsl"
 
 layout(local_size_x = DJ_DENSE_THREADS) in;
+layout(constant_id = 0) const uint AHEAD = 1; /* rows whose elements an invocation has under way at once: 1, 2, 4, 8 */
+const uint TERMS = AHEAD < 4 ? 4 : AHEAD;     /* ... terms of the matrix */
 
 PUSH(rows_dense_push)
 BUFFER(0, readonly, Source, uint, source)
@@ -59,18 +61,26 @@ uint packed_row(uint row)
     return (row / push.tokens * push.count1 + gl_WorkGroupID.z) * push.tokens + row % push.tokens;
 }
 
+/* An invocation's elements are of one term. Where there is none another is loaded, of the view's first row, and
+ * replaced: a condition around loads would make each wait for the one before. */
 void load_x(uint first_row, uint first_term)
 {
-    const uint term = gl_LocalInvocationID.x % DJ_DENSE_STEP;
-    for (uint row = gl_LocalInvocationID.x / DJ_DENSE_STEP; row < DJ_DENSE_TILE;
-         row += DJ_DENSE_THREADS / DJ_DENSE_STEP) {
-        float value = 0.0;
-        const uint n = first_term + term;
-        if (starts[row] != ABSENT && n < push.terms) {
-            value = ELEMENT(source, push.type, starts[row] + n) * push.factor;
-            value = (push.signs[n / 32 % 8] >> n % 32 & 1) != 0 ? -value : value;
+    const uint rows = DJ_DENSE_THREADS / DJ_DENSE_STEP; /* loaded at once */
+    const uint term = gl_LocalInvocationID.x % DJ_DENSE_STEP, n = min(first_term + term, push.terms - 1);
+    const float factor = (push.signs[n / 32 % 8] >> n % 32 & 1) != 0 ? -push.factor : push.factor;
+    [[dont_unroll]]
+    for (uint first = gl_LocalInvocationID.x / DJ_DENSE_STEP; first < DJ_DENSE_TILE; first += rows * AHEAD) {
+        uint start[AHEAD], at[AHEAD], word[AHEAD];
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+            start[i] = starts[first + rows * i];
+            at[i] = (start[i] == ABSENT ? push.base : start[i]) + n;
+            word[i] = source.data[element_word(push.type, at[i])];
         }
-        x_tile[row * X_STRIDE + term] = value;
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+            const float x = element_value(push.type, word[i], at[i]) * factor;
+            const bool there = start[i] != ABSENT && first_term + term < push.terms;
+            x_tile[(first + rows * i) * X_STRIDE + term] = there ? x : 0.0;
+        }
     }
 }
 
@@ -78,13 +88,13 @@ void load_matrix(uint base, uint first_term, uint first_column)
 {
     const uint column = gl_LocalInvocationID.x;
     const uint at = base + min(first_column + column, push.columns - 1);
-    [[dont_unroll]] for (uint term = 0; term < DJ_DENSE_STEP; term += 4) {
-        float four[4]; /* loads without a condition, so that all are under way together */
-        for (uint n = 0; n < 4; n++)
-            four[n] = matrix.data[at + min(first_term + term + n, push.terms - 1) * push.columns];
-        for (uint n = 0; n < 4; n++) {
+    [[dont_unroll]] for (uint term = 0; term < DJ_DENSE_STEP; term += TERMS) {
+        float x[TERMS];
+        [[unroll]] for (uint n = 0; n < TERMS; n++)
+            x[n] = matrix.data[at + min(first_term + term + n, push.terms - 1) * push.columns];
+        [[unroll]] for (uint n = 0; n < TERMS; n++) {
             const bool inside = first_term + term + n < push.terms && first_column + column < push.columns;
-            matrix_tile[(term + n) * DJ_DENSE_TILE + column] = inside ? four[n] : 0.0;
+            matrix_tile[(term + n) * DJ_DENSE_TILE + column] = inside ? x[n] : 0.0;
         }
     }
 }

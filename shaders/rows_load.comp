@@ -16,24 +16,21 @@ BUFFER(1, writeonly, Packed, float, packed)
 #define SPANS 2
 #include "elements.glsl"
 #include "spans.glsl"
-#include "rows_view.glsl"
+#include "rows_walk.glsl"
 
 void main()
 {
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     const uint first = group * (DJ_ROWS_THREADS * DJ_ROWS_EACH) + gl_LocalInvocationID.x;
-    [[dont_unroll]] for (uint n = 0; n < DJ_ROWS_EACH; n++) {
-        const uint element = first + n * DJ_ROWS_THREADS;
-        const uint row = element / push.row_length;
-        if (row >= push.padded)
-            return;
-        const uint i = element - row * push.row_length;
+    start_walk(first);
+    [[dont_unroll]] for (uint n = 0; n < DJ_ROWS_EACH && row < push.padded; n++) {
         float value = 0.0;
-        uint start;
-        if (row < push.rows && row_start(row, start)) {
-            value = ELEMENT(source, push.type, start + i) * (i == 0 ? push.first : push.factor);
-            value = (push.signs[i / 32 % 8] >> i % 32 & 1) != 0 ? -value : value;
+        uint at;
+        if (is_there(at)) {
+            value = ELEMENT(source, push.type, at) * (column == 0 ? push.first : push.factor);
+            value = (push.signs[column / 32 % 8] >> column % 32 & 1) != 0 ? -value : value;
         }
-        packed.data[element] = value;
+        packed.data[first + n * DJ_ROWS_THREADS] = value;
+        walk_on();
     }
 }

@@ -15,20 +15,17 @@ BUFFER(2, writeonly, Target, float, target)
 
 #define SPANS 3
 #include "spans.glsl"
-#include "rows_view.glsl"
+#include "rows_walk.glsl"
 
 void main()
 {
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     const uint first = group * (DJ_ROWS_THREADS * DJ_ROWS_EACH) + gl_LocalInvocationID.x;
-    [[dont_unroll]] for (uint n = 0; n < DJ_ROWS_EACH; n++) {
-        const uint element = first + n * DJ_ROWS_THREADS;
-        const uint row = element / push.row_length;
-        if (row >= push.rows)
-            return;
-        const uint i = element - row * push.row_length;
-        uint start;
-        row_start(row, start);
-        target.data[start + i] = packed.data[element] * scale.data[i];
+    start_walk(first);
+    [[dont_unroll]] for (uint n = 0; n < DJ_ROWS_EACH && row < push.rows; n++) {
+        uint at;
+        if (is_there(at))
+            target.data[at] = packed.data[first + n * DJ_ROWS_THREADS] * scale.data[column];
+        walk_on();
     }
 }
