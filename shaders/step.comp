@@ -42,7 +42,7 @@ layout(constant_id = 8) const uint Q_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 9) const uint K_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 10) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 11) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
-layout(constant_id = 12) const uint AHEAD = 1; /* features whose sums an invocation has under way at once */
+layout(constant_id = 12) const uint AHEAD = 1; /* features whose sums an invocation has under way at once: 1, 2, 4 */
 
 PUSH(step_push)
 BUFFER(0, readonly, Queries, uint, queries)
@@ -146,15 +146,20 @@ void project(uint i)
         float product[ROWS], square[ROWS];
         for (uint r = 0; r < ROWS; r++)
             product[r] = square[r] = 0.0;
-        [[dont_unroll]] for (uint four = first; four < min(first + TERMS, DIM); four += 4) {
-            float m[4];
-            for (uint n = 0; n < 4; n++)
-                m[n] = matrix(four + n, i);
+        const uint end = min(first + TERMS, DIM);
+        [[dont_unroll]] for (uint from = first; from < end; from += 4 * AHEAD) {
+            float m[4 * AHEAD];
+            [[unroll]] for (uint n = 0; n < 4 * AHEAD; n++)
+                m[n] = matrix(min(from + n, DIM - 1), i);
             for (uint r = 0; r < ROWS; r++) {
-                const vec4 x = rows[(r * DIM + four) / 4];
-                for (uint n = 0; n < 4; n++) {
-                    product[r] += x[n] * m[n];
-                    square[r] += DIRECTIONS ? x[n] * x[n] : 0.0;
+                [[unroll]] for (uint four = 0; four < 4 * AHEAD; four += 4) {
+                    if (from + four < end) {
+                        const vec4 x = rows[(r * DIM + from + four) / 4];
+                        for (uint n = 0; n < 4; n++) {
+                            product[r] += x[n] * m[four + n];
+                            square[r] += DIRECTIONS ? x[n] * x[n] : 0.0;
+                        }
+                    }
                 }
             }
         }
@@ -327,8 +332,9 @@ void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nu
         value[n] = ELEMENT(values, V_TYPE, at + n);
     [[dont_unroll]] for (uint first = t / LANES; first < FEATURES; first += AHEAD * PARTS) {
         vec4 highs[AHEAD], lows[AHEAD];
-        [[unroll]] for (uint i = 0, f = first; i < AHEAD; i++, f += PARTS) {
-            if (content == SLOT_STATE && f < FEATURES) {
+        if (content == SLOT_STATE) {
+            [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+                const uint f = min(first + i * PARTS, FEATURES - 1); /* loads without a condition do not wait */
                 highs[i] = blocks.data[(from + f * VALUE_DIM) / 4];
                 lows[i] = blocks.data[(from + low_words + f * VALUE_DIM) / 4];
             }
