@@ -26,6 +26,9 @@ float element_value(uint type, uint word, uint at)
 
 /* Element `at` of a buffer. */
 #define ELEMENT(words, type, at) element_value(type, words.data[element_word(type, at)], at)
+#define ELEMENTS(words, type, at) /* four of them */ \
+    vec4(ELEMENT(words, type, at), ELEMENT(words, type, (at) + 1), \
+         ELEMENT(words, type, (at) + 2), ELEMENT(words, type, (at) + 3))
 
 /* To nearest, ties to even; packHalf2x16 may round otherwise. */
 uint to_half(float x)

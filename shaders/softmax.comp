@@ -43,10 +43,6 @@ BUFFER(6, readonly, KeySpans, uvec4, key_spans)
 #include "spans.glsl"
 #include "walk.glsl"
 
-#define LOAD_FOUR(words, type, at) \
-    vec4(ELEMENT(words, type, at), ELEMENT(words, type, (at) + 1), \
-         ELEMENT(words, type, (at) + 2), ELEMENT(words, type, (at) + 3))
-
 const uint THREADS = gl_WorkGroupSize.x;
 const uint BLOCKS = THREADS / DJ_TILE_THREADS;
 const uint KEY_LANES = 8 * BLOCKS;
@@ -103,9 +99,9 @@ void load_tiles(uint j0, uint f0)
         const uint k = keys_base + (j0 + row) * push.k_stride[2] + f0 + four * 4;
         vec4 query = vec4(0.0), key = vec4(0.0);
         if (row < count && four < fours)
-            query = LOAD_FOUR(queries, Q_TYPE, q);
+            query = ELEMENTS(queries, Q_TYPE, q);
         if (j0 + row < key_count && four < fours)
-            key = LOAD_FOUR(keys, K_TYPE, k);
+            key = ELEMENTS(keys, K_TYPE, k);
         tiles[row * ROW_STRIDE + four] = query;
         tiles[(DJ_TILE_TOKENS + row) * ROW_STRIDE + four] = key;
     }
@@ -205,7 +201,7 @@ void add_values(uint j0)
     [[dont_unroll]] for (uint j = 0; j < some; j++) {
         /* columns beyond the last are computed from the last ones, and not stored */
         const uint at = values_base + (j0 + j) * push.v_stride[2] + min(column, VALUE_DIM - 4);
-        const vec4 v = LOAD_FOUR(values, V_TYPE, at);
+        const vec4 v = ELEMENTS(values, V_TYPE, at);
         const vec4 low = weight[j * WEIGHT_STRIDE + rows / 4];
         const vec4 high = weight[j * WEIGHT_STRIDE + rows / 4 + 1];
         if (j < all) {

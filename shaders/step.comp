@@ -327,9 +327,7 @@ void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nu
         nums[g] = vec4(0.0);
     if (t >= LANES * PARTS || column >= VALUE_DIM)
         return;
-    vec4 value;
-    for (uint n = 0; n < 4; n++)
-        value[n] = ELEMENT(values, V_TYPE, at + n);
+    const vec4 value = ELEMENTS(values, V_TYPE, at);
     [[dont_unroll]] for (uint first = t / LANES; first < FEATURES; first += AHEAD * PARTS) {
         vec4 highs[AHEAD], lows[AHEAD];
         if (content == SLOT_STATE) {

@@ -135,10 +135,7 @@ float sum_before(uint f, uint c)
 vec4 load_value(uint base, uint j, uint c)
 {
     const uint at = base + j * push.v_stride[2] + c;
-    vec4 value;
-    for (uint n = 0; n < 4; n++)
-        value[n] = ELEMENT(values, V_TYPE, at + n);
-    return value;
+    return ELEMENTS(values, V_TYPE, at);
 }
 
 #ifdef MATRIX
