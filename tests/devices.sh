@@ -17,7 +17,7 @@ fi
 # shellcheck source=tests/tap.sh
 . "$tests/tap.sh"
 kinds=${1:-import bare limits small-range discrete no-push-descriptors no-16bit no-addresses \
-no-float-controls no-subgroups}
+no-float-controls no-subgroups one-size}
 programs=${2:-import wants refusals buffer dct features attention maps inputs types softmax sweep limits edges plans step \
 arguments state saved slots snapshots large synchronisation lifetime official parts numbers}
 # random plans: new kernels to compile, so fewer on each of the devices

@@ -43,6 +43,7 @@ bool shim_mode(const char *mode, struct shim_promise *promise)
         {"no-addresses", {.without = SHIM_ADDRESSES}},
         {"no-float-controls", {.without = SHIM_FLOAT_CONTROLS}},
         {"no-subgroups", {.without = SHIM_SUBGROUPS}},
+        {"one-size", {.one_size = true}},
     };
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         if (strcmp(modes[i].mode, mode) == 0) {
@@ -56,6 +57,11 @@ bool shim_mode(const char *mode, struct shim_promise *promise)
 uint32_t shim_without(void)
 {
     return promised.without;
+}
+
+bool shim_one_size(void)
+{
+    return promised.one_size;
 }
 
 bool shim_split_memory(void)
@@ -148,7 +154,7 @@ static void lie_of_node(VkBaseOutStructure *node)
             &((VkPhysicalDeviceMaintenance3Properties *)(void *)node)->maxMemoryAllocationSize);
         break;
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES:
-        if (promised.without & SHIM_SUBGROUPS)
+        if ((promised.without & SHIM_SUBGROUPS) || promised.one_size)
             ((VkPhysicalDeviceSubgroupSizeControlProperties *)(void *)node)
                 ->requiredSubgroupSizeStages = 0;
         break;

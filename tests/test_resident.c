@@ -17,7 +17,7 @@ static void require_kernels(void)
 {
     const uint32_t needed = DJ_USE_SUBGROUPS | DJ_USE_DEVICE_ADDRESSES;
     if ((dj_context_uses(harness_context(0)) & needed) != needed)
-        harness_skip("no subgroups of a size that can be asked for, or no addresses");
+        harness_skip("no subgroups of a known size, or no addresses");
 }
 
 /* One plan, several lengths. */
@@ -517,7 +517,23 @@ static void refusals(void **state)
     }
 }
 
+/* A CPU device whose subgroups have one size, which is lavapipe, uses them though none may be asked
+ * for. */
+static void one_size_is_known(void **state)
+{
+    (void)state;
+    const char *const mode = getenv("DIJIANG_TEST_CONTEXT");
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(harness_context(0), &info));
+    if (mode == NULL || strcmp(mode, "one-size") != 0 || info.type != DJ_DEVICE_CPU ||
+        info.subgroup_size_min != info.subgroup_size_max)
+        harness_skip("not a CPU device told that its subgroups have one size");
+    assert_false(info.subgroup_size_control);
+    assert_true(dj_context_uses(harness_context(0)) & DJ_USE_SUBGROUPS);
+}
+
 static const struct CMUnitTest tests[] = {
+    HARNESS_TEST(one_size_is_known),
     HARNESS_TEST(lengths),
     HARNESS_TEST(dimensions),
     HARNESS_TEST(maps),

@@ -520,6 +520,12 @@ static void check_stage(const struct device *device, const VkPipelineShaderStage
         shader.count = held->count;
     }
     pthread_mutex_unlock(&watch.lock);
+    for (const VkBaseInStructure *node = stage->pNext; node != NULL; node = node->pNext) {
+        if (shim_one_size() &&
+            node->sType ==
+                VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO)
+            watch_broken("a size of subgroups is asked for");
+    }
     check_shader(device, &shader);
 }
 
