@@ -24,13 +24,14 @@ uint slot_content(int slot)
 {
     if (slot < 0)
         return SLOT_EMPTY;
-    if (slots.data[slot_start(slot)] == 0)
+    const uint start = slot_start(slot), first = slots.data[start];
+    if (first == 0)
         return SLOT_ZERO;
     HEADER_ORDER();
-    bool same = true;
-    for (uint i = 0; i < 8; i++)
-        same = same && (i == 2 || i == 3 || slots.data[slot_start(slot) + i] == header_word(i, uvec2(0)));
-    return same ? SLOT_STATE : SLOT_ALIEN;
+    uint differences = first ^ header_word(0, uvec2(0)); /* no condition between loads: each would wait */
+    for (uint i = 1; i < 8; i++)
+        differences |= i == 2 || i == 3 ? 0u : slots.data[start + i] ^ header_word(i, uvec2(0));
+    return differences == 0 ? SLOT_STATE : SLOT_ALIEN;
 }
 
 uvec2 slot_tokens(int slot)

@@ -68,6 +68,7 @@ const bool KEY_NORMALISE = (OPTIONS & DJ_STEP_KEY_NORMALISE) != 0;
 const bool TRANSFORM = (OPTIONS & DJ_STEP_TRANSFORM) != 0;
 const bool DIRECTIONS = (OPTIONS & DJ_STEP_DIRECTIONS) != 0;
 const bool SOFTMAX = FEATURE == DJ_FEATURE_SOFTMAX || FEATURE == DJ_FEATURE_SOFTMAX_VALUE;
+const bool NUMBERS = SOFTMAX || FEATURE == DJ_FEATURE_EXPONENTIAL;
 const uint THREADS = gl_WorkGroupSize.x;
 const uint ROWS = 1 + GROUP; /* the key and its queries */
 const uint FOURS = VALUE_DIM / 4, LANES = FOURS < THREADS ? FOURS : THREADS, PARTS = THREADS / LANES;
@@ -85,7 +86,8 @@ shared uint spoiled; /* 1: behind a header of zeros there is something */
 shared vec4 shares[THREADS];
 
 uint t, sequence, head;
-float projections[ROWS], squares[ROWS];
+float projections[ROWS], squares[ROWS]; /* of a feature, as is the next one */
+vec2 own_numbers; /* t and ln D, loaded before what takes time */
 
 /* Maps */
 
@@ -94,14 +96,24 @@ float projected(uint row, uint i)
     return projections[row];
 }
 
-float frequency(uint i)
+float loaded_frequency(uint i)
 {
     return numbers.data[head * push.head_stride + i];
 }
 
-float log_weight(uint i)
+float loaded_log_weight(uint i)
 {
     return numbers.data[push.weights + head * push.head_stride + i];
+}
+
+float frequency(uint i)
+{
+    return own_numbers.x;
+}
+
+float log_weight(uint i)
+{
+    return own_numbers.y;
 }
 
 float square_sum(uint row)
@@ -119,9 +131,12 @@ void load_rows()
     if (t == 0)
         spoiled = 0;
     for (uint n = t; n < DIM; n += THREADS) {
-        rows[n / 4][n % 4] = ELEMENT(keys, K_TYPE, k + n) * push.factor;
+        float x[ROWS];
+        x[0] = ELEMENT(keys, K_TYPE, k + n);
         for (uint r = 1; r < ROWS; r++)
-            rows[(r * DIM + n) / 4][n % 4] = ELEMENT(queries, Q_TYPE, q + (r - 1) * push.q_stride[1] + n) * push.factor;
+            x[r] = ELEMENT(queries, Q_TYPE, q + (r - 1) * push.q_stride[1] + n);
+        for (uint r = 0; r < ROWS; r++)
+            rows[(r * DIM + n) / 4][n % 4] = x[r] * push.factor;
     }
     barrier();
 }
@@ -192,7 +207,7 @@ REDUCE(find_sum, a + b)
 /* What a row's sum is over, as a logarithm. */
 float summand(uint row, uint i)
 {
-    return weight[row * FEATURES + i] + (KEY_NORMALISE ? log_weight(i) : 0.0);
+    return weight[row * FEATURES + i] + (KEY_NORMALISE ? loaded_log_weight(i) : 0.0);
 }
 
 void subtract_log_sum(uint row)
@@ -215,6 +230,8 @@ void find_features()
 {
     load_rows();
     for (uint i = t; i < FEATURES; i += THREADS) {
+        if (NUMBERS)
+            own_numbers = vec2(loaded_frequency(i), loaded_log_weight(i));
         project(i);
         for (uint r = 0; r < ROWS; r++)
             weight[r * FEATURES + i] = feature(r, i);
