@@ -141,12 +141,14 @@ void write_before(uint record, uint f, uint head)
     }
 }
 
-/* What a tile's record has of a feature, number i of those that are under way. */
+/* What a tile's record has of a feature, number i of those that are under way; no condition stands between loads,
+ * where each would wait for the one before. */
 void load_tile(uint i, uint record, uint f)
 {
-    for (uint c = 0; c < COLUMNS; c++)
-        ahead[i * COLUMNS + c] = column(c) < VALUE_DIM ? tiles.data[record + f * VALUE_DIM + column(c)] : 0.0;
-    ahead_norm[i] = tiles.data[record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f];
+    const uint norm_at = DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f;
+    for (uint c = 0; c < COLUMNS; c++) /* what is beyond the last column is loaded from elsewhere, and not stored */
+        ahead[i * COLUMNS + c] = tiles.data[record + (column(c) < VALUE_DIM ? f * VALUE_DIM + column(c) : norm_at)];
+    ahead_norm[i] = tiles.data[record + norm_at];
     ahead_peak[i] = tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f];
 }
 
@@ -218,10 +220,8 @@ void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
     const uint first_record = sequence_head * push.tiles * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
     const uint count = (tokens + push.tile_tokens - 1) / push.tile_tokens;
     for (uint first = 0; first < count; first += AHEAD) {
-        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
-            if (first + i < count)
-                load_tile(i, first_record + (first + i) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f);
-        }
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            load_tile(i, first_record + min(first + i, count - 1) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f);
         [[unroll]] for (uint i = 0; i < AHEAD; i++) {
             const uint first_token = (first + i) * push.tile_tokens;
             if (first + i < count) {
