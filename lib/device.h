@@ -13,7 +13,7 @@ struct dj_device {
     uint32_t matrix_lanes;   /* of the subgroups that multiply matrices; 0: none do */
     bool chunked;            /* with them the chunked kernels can be made */
     uint32_t max_subgroups;  /* of a workgroup whose subgroups have a size that is asked for */
-    bool full_subgroups;     /* of a size that is asked for, or that alone there is */
+    bool full_subgroups;     /* of a size that is asked for, or the only one there is */
     bool halves_preserve;    /* as signed_zero_inf_nan, in float16 */
     bool portability_subset; /* VK_KHR_portability_subset is there and must be enabled */
     bool read_invocation;    /* VK_EXT_shader_subgroup_ballot is there and of use */

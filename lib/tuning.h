@@ -8,14 +8,14 @@
 
 struct dj_tuning {
     uint32_t step_fewest, step_most; /* invocations of the step kernel: powers of two */
-    uint32_t step_ahead;             /* features whose sums that has under way at once */
-    uint32_t dense_ahead;      /* rows whose elements the matrix product has under way at once */
-    uint32_t sum_ahead;        /* loads that an invocation of a tile's sums has under way at once */
-    uint32_t output_ahead;     /* ... of its outputs: 1, 2 or 4 */
-    uint32_t scan_ahead;       /* tiles whose numbers the scan has under way at once */
-    uint32_t chunk_workgroups; /* that are enough: more tokens make longer segments */
-    uint32_t two_strips;       /* heads from which on a resident workgroup has two strips */
-    bool resident;             /* sums in registers where that can be, without being asked */
+    uint32_t step_ahead;             /* features whose sums that has under way at once: 1, 2, 4 */
+    uint32_t dense_ahead;            /* rows whose elements a product of rows has: 1, 2, 4, 8 */
+    uint32_t sum_ahead;              /* loads that an invocation of a tile's sums has: 1, 2, 4, 8 */
+    uint32_t output_ahead;           /* ... of its outputs: 1, 2, 4 */
+    uint32_t scan_ahead;             /* tiles whose numbers the scan has under way at once */
+    uint32_t chunk_workgroups;       /* that are enough: more tokens make longer segments */
+    uint32_t two_strips;             /* heads from which on a resident workgroup has two strips */
+    bool resident;                   /* sums in registers where that can be, without being asked */
 };
 
 /* Of an enum dj_device_type. */

@@ -184,9 +184,7 @@ void read_ahead(uint q, uint k, uint v, uint o)
         Fours row = Fours(word_address(uvec2(words), element_word(type, at))); \
         [[unroll]] for (uint i = 0; i < WIDTH; i += 4) { \
             const bool whole = VECTORS && type == DJ_ELEMENT_FLOAT32; \
-            const vec4 four = whole ? uintBitsToFloat(row.data[i / 4]) \
-                                    : vec4(ELEMENT(words, type, at + i), ELEMENT(words, type, at + i + 1), \
-                                           ELEMENT(words, type, at + i + 2), ELEMENT(words, type, at + i + 3)); \
+            const vec4 four = whole ? uintBitsToFloat(row.data[i / 4]) : ELEMENTS(words, type, at + i); \
             x[i] = four.x; \
             x[i + 1] = four.y; \
             x[i + 2] = four.z; \

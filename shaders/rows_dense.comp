@@ -63,7 +63,7 @@ uint packed_row(uint row)
 
 /* An invocation's elements are of one term. Where there is none another is loaded, of the view's first row, and
  * replaced: a condition around loads would make each wait for the one before. */
-void load_x(uint first_row, uint first_term)
+void load_x(uint first_term)
 {
     const uint rows = DJ_DENSE_THREADS / DJ_DENSE_STEP; /* loaded at once */
     const uint term = gl_LocalInvocationID.x % DJ_DENSE_STEP, n = min(first_term + term, push.terms - 1);
@@ -130,7 +130,7 @@ void main()
     }
     for (uint first_term = 0; first_term < push.terms; first_term += DJ_DENSE_STEP) {
         barrier();
-        load_x(first_row, first_term);
+        load_x(first_term);
         load_matrix(base, first_term, first_column);
         barrier();
         if (push.squares != 0)

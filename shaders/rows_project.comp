@@ -43,12 +43,6 @@ void load_matrix(uint base, uint first_row, uint t0)
     }
 }
 
-vec4 load_source(uint at)
-{
-    return vec4(ELEMENT(source, TYPE, at), ELEMENT(source, TYPE, at + 1),
-                ELEMENT(source, TYPE, at + 2), ELEMENT(source, TYPE, at + 3));
-}
-
 void main()
 {
     const uint sequence = gl_WorkGroupID.y / push.heads, head = gl_WorkGroupID.y % push.heads;
@@ -90,7 +84,7 @@ void main()
             step[i] = vec4(0.0);
         const uint tokens = min(push.tokens - t0, DJ_TILE_TOKENS);
         [[dont_unroll]] for (uint t = 0; t < tokens; t++) {
-            const vec4 x = load_source(source_base + (t0 + t) * push.stride[2]);
+            const vec4 x = ELEMENTS(source, TYPE, source_base + (t0 + t) * push.stride[2]);
             const vec4 low = matrix_tile[t * STRIDE + row / 4];
             const vec4 high = matrix_tile[t * STRIDE + row / 4 + 1];
             for (uint i = 0; i < 4; i++) {

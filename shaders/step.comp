@@ -42,7 +42,8 @@ layout(constant_id = 8) const uint Q_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 9) const uint K_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 10) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 11) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
-layout(constant_id = 12) const uint AHEAD = 1; /* features whose sums an invocation has under way at once: 1, 2, 4 */
+layout(constant_id = 12) const uint AHEAD = 1; /* features whose sums an invocation has under way at once, and
+                                           * fours of a product's terms: 1, 2, 4, as TERMS is 16 */
 
 PUSH(step_push)
 BUFFER(0, readonly, Queries, uint, queries)
@@ -349,7 +350,8 @@ void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nu
         vec4 highs[AHEAD], lows[AHEAD];
         if (content == SLOT_STATE) {
             [[unroll]] for (uint i = 0; i < AHEAD; i++) {
-                const uint f = min(first + i * PARTS, FEATURES - 1); /* loads without a condition do not wait */
+                /* loads without a condition do not wait; beyond the last feature the first again, nobody else's */
+                const uint f = first + i * PARTS < FEATURES ? first + i * PARTS : first;
                 highs[i] = blocks.data[(from + f * VALUE_DIM) / 4];
                 lows[i] = blocks.data[(from + low_words + f * VALUE_DIM) / 4];
             }

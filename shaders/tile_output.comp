@@ -60,8 +60,8 @@ BUFFER(6, readonly, Decay, vec4, decay)
 const uint HALF = DJ_TILE_FEATURES / 2;
 const uint ROWS = DJ_TILE_THREADS / DJ_TILE_FEATURES; /* whose features are loaded at once */
 
-/* Of one block of features: an exponent of each, and what else is asked of it. */
-shared float peak[DJ_TILE_FEATURES], other[DJ_TILE_FEATURES];
+/* Of one block of features: exponents; and what every row sees of them, or else the norms before the tile. */
+shared float peak[DJ_TILE_FEATURES], seen_or_norm[DJ_TILE_FEATURES];
 shared float centre[DJ_TILE_TOKENS];
 shared float partial[2][DJ_TILE_TOKENS], partial_seen[2][DJ_TILE_TOKENS];
 shared uint pairwise; /* 1: the guard failed */
@@ -73,7 +73,7 @@ uint record;                    /* of the tile, in tiles */
 uint head;                      /* the key head */
 
 /* Loads are of what is there, and what is not is replaced behind them: a condition around them would make each
- * wait for the one before. */
+ * wait for the one before. Rows beyond the last are 0; features beyond the last are MASKED, of no weight. */
 float query(uint row, uint f)
 {
     const float a = queries.data[queries_base + min(row, count - 1) * FEATURES + min(f, FEATURES - 1)];
@@ -145,7 +145,7 @@ vec4 load_value(uint base, uint j, uint c)
 #endif
 
 /* centre[row] = c_row; false if the guard fails for one of the rows. Two invocations share a row; beyond the
- * last feature it counts again. */
+ * last feature it counts again, which changes no maximum. */
 bool find_centres()
 {
     const uint t = gl_LocalInvocationID.x, row = t % DJ_TILE_TOKENS, part = t / DJ_TILE_TOKENS;
@@ -156,7 +156,7 @@ bool find_centres()
             const float m = exponent_before(f), p = exponent_of_tile(f);
             peak[t] = max(m, p);
             if (CAUSAL) /* of what every row sees */
-                other[t] = max(m, grown_exponent(key(0, f), decay_growth(head, 0)));
+                seen_or_norm[t] = max(m, grown_exponent(key(0, f), decay_growth(head, 0)));
         }
         barrier();
         [[dont_unroll]] for (uint first = part; first < DJ_TILE_FEATURES; first += 2 * AHEAD) {
@@ -167,7 +167,7 @@ bool find_centres()
                 const float q = exponent_for_max(a[i]);
                 largest = max(largest, q + peak[first + 2 * i]);
                 if (CAUSAL)
-                    seen = max(seen, q + other[first + 2 * i]);
+                    seen = max(seen, q + seen_or_norm[first + 2 * i]);
             }
         }
         barrier();
@@ -194,16 +194,24 @@ void find_visible_centres()
     const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
     float largest = 2.0 * EMPTY;
     [[dont_unroll]] for (uint f = part; f < FEATURES; f += 2) {
-        float peak = exponent_before(f);
+        float visible = exponent_before(f);
         [[dont_unroll]] for (uint j = 0; j <= row; j++)
-            peak = max(peak, grown_exponent(key(j, f), decay_growth(head, j)));
-        largest = max(largest, exponent_for_max(query(row, f)) + peak);
+            visible = max(visible, grown_exponent(key(j, f), decay_growth(head, j)));
+        largest = max(largest, exponent_for_max(query(row, f)) + visible);
     }
     partial[part][row] = largest;
     barrier();
     if (part == 0)
         centre[row] = max(partial[0][row], partial[1][row]);
     barrier();
+}
+
+/* P of 32 features from f0; others read it after a barrier. */
+void load_tile_peaks(uint f0)
+{
+    const uint t = gl_LocalInvocationID.x;
+    if (t < DJ_TILE_FEATURES)
+        peak[t] = exponent_of_tile(min(f0 + t, FEATURES - 1));
 }
 
 /* A row's weights phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile; an
@@ -289,8 +297,7 @@ void find_scores(bool together)
     start_scores();
     [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         if (together) {
-            if (gl_LocalInvocationID.x < DJ_TILE_FEATURES)
-                peak[gl_LocalInvocationID.x] = exponent_of_tile(min(f0 + gl_LocalInvocationID.x, FEATURES - 1));
+            load_tile_peaks(f0);
             barrier();
             load_row_weights(f0);
             load_key_weights(f0);
@@ -323,7 +330,7 @@ void load_state_peaks(uint f0)
         return;
     const float norm = norm_before(f);
     peak[t] = exponent_before(f);
-    other[t] = f0 + t < FEATURES ? norm : 0.0;
+    seen_or_norm[t] = f0 + t < FEATURES ? norm : 0.0;
 }
 
 /* Adds 32 features' share to the denominators; two invocations share a row. */
@@ -334,7 +341,7 @@ void add_norms(uint f0)
     float sum = 0.0;
     [[dont_unroll]] for (uint f = part * HALF; f < (part + 1) * HALF; f += AHEAD) {
         [[unroll]] for (uint i = 0; i < AHEAD; i++)
-            sum += row_weight(f + i, row) * other[f + i];
+            sum += row_weight(f + i, row) * seen_or_norm[f + i];
     }
     partial[part][row] += sum;
 }

@@ -3,12 +3,13 @@
 
 const float GROWTH = 57.0; /* bits: e^40 */
 
-/* A feature's begin four banks behind the one's before: neighbours store weights of one row. */
+/* A feature's weights begin four banks behind those of the feature before: neighbouring invocations store one
+ * row's weights of neighbouring features. */
 const uint STRIDE = DJ_TILE_TOKENS / 4 + 1;
 shared vec4 row_weights[DJ_TILE_FEATURES][STRIDE];
 shared vec4 key_weights[DJ_TILE_FEATURES][STRIDE];
 
-/* [key][row / 4][row % 4], where the keys' weights were: what makes scores of them is then done. */
+/* [key][row / 4][row % 4], where the keys' weights were, which nobody needs once there are scores. */
 #define score key_weights
 
 /* The invocation's scores, [key][row]. */
@@ -104,8 +105,9 @@ void take_states(uint row, inout vec4 sums[8])
 {
 }
 
-/* Adds what the tile's own keys see. Rows beyond the last are of no interest, so that those before an
- * invocation's, and its own, are a multiple of AHEAD. */
+/* Adds what the tile's own keys see. Rows beyond the last may be anything, so that no count bounds the loops: the
+ * rows before an invocation's, and its eight, are multiples of AHEAD. Of keys beyond the last, which only rows
+ * beyond the last see, the last is taken. */
 void add_values(uint values_base, uint c0, uint row, uint c, inout vec4 sums[8])
 {
     if (c >= VALUE_DIM || row >= count)

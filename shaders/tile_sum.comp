@@ -12,6 +12,7 @@
  * of the product of cooperative matrices.
  * Writes S, z and P of a tile record (kernels.h). */
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
 #include "bindings.glsl"
 #include "logscale.glsl"

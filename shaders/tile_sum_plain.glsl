@@ -11,6 +11,7 @@ float keep_weight(uint f, uint j, float weight)
     return weight;
 }
 
+/* An invocation's values are of one column: there are as many as DJ_TILE_VALUES. */
 void load_values(uint base, uint count, uint c0)
 {
     const uint c = gl_LocalInvocationID.x, column = min(c0 + c, VALUE_DIM - 1);

@@ -25,7 +25,7 @@ struct shim_promise {
     uint32_t without; /* enum shim_feature */
     bool least;       /* every limit as poor as Vulkan lets it be, but for 8 storage buffers */
     uint64_t storage_range; /* maxStorageBufferRange; 0: as above */
-    bool one_size; /* subgroups of one size, which no pipeline may ask for */
+    bool one_size;          /* subgroups of one size, which no pipeline may ask for */
     bool discrete; /* a GPU with memory of its own that the host cannot map, and none is cached */
 };
 
@@ -33,8 +33,8 @@ struct shim_promise {
 void shim_promise(const struct shim_promise *promise);
 /* The promise of a mode: "import" (none), "limits" (the poorest device), "small-range" (the same
  * with bindings of 5 MiB, less than Vulkan lets any have), "discrete", "no-push-descriptors",
- * "no-16bit", "no-addresses", "no-float-controls", "no-subgroups", "one-size". Returns whether there
- * is such a mode. */
+ * "no-16bit", "no-addresses", "no-float-controls", "no-subgroups", "one-size". Returns whether
+ * there is such a mode. */
 bool shim_mode(const char *mode, struct shim_promise *promise);
 
 /* For struct engine_options. */
