@@ -2,6 +2,7 @@
 /* Attention plans: their checks, their creation, and the public calls. */
 #include "attention.h"
 
+#include "aside.h"
 #include "kernels.h"
 #include "pipeline.h"
 #include "shaders.h"
@@ -186,6 +187,50 @@ static struct dj_attention describe(dj_context *context, const struct dj_attenti
     };
 }
 
+/* A family of a plan to be created. */
+struct errand {
+    struct dj_attention *plan;
+    const struct dj_attention_params *params;
+    const struct dj_kernel_family *family;
+    struct dj_aside aside;
+};
+
+static dj_result do_errand(void *user)
+{
+    const struct errand *const errand = user;
+    return errand->family->create(errand->plan, errand->params);
+}
+
+/* All families of linear attention; drivers compile their kernels at the same time. */
+static dj_result create_linear(struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    struct errand errands[] = {{.family = &dj_family_resident},
+                               {.family = &dj_family_chunked},
+                               {.family = &dj_family_step},
+                               {.family = &dj_family_tiled}};
+    enum {
+        COUNT = sizeof errands / sizeof *errands
+    };
+    dj_result result = dj_resident_choose(plan, params);
+    if (result == DJ_SUCCESS)
+        result = dj_tiled_prepare(plan, params);
+    if (result != DJ_SUCCESS)
+        return result;
+    int begun = 0;
+    while (begun < COUNT && result == DJ_SUCCESS) {
+        struct errand *const errand = &errands[begun++];
+        errand->plan = plan;
+        errand->params = params;
+        result = dj_aside_start(&errand->aside, plan->context->threads && begun < COUNT, do_errand,
+                                errand);
+    }
+    for (int i = 0; i < begun; i++) {
+        const dj_result other = dj_aside_join(&errands[i].aside);
+        result = result == DJ_SUCCESS ? other : result;
+    }
+    return result;
+}
+
 dj_result dj_attention_create(dj_context *context, const struct dj_attention_params *params,
                               dj_attention **plan)
 {
@@ -204,14 +249,9 @@ dj_result dj_attention_create(dj_context *context, const struct dj_attention_par
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "attention: no host memory");
     *made = describe(context, params);
     result = dj_pipeline_get(context, &dj_shader_spans, NULL, &made->spans);
-    if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
-        result = dj_family_resident.create(made, params);
     if (result == DJ_SUCCESS)
-        result = made->family->create(made, params);
-    if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
-        result = dj_family_chunked.create(made, params);
-    if (result == DJ_SUCCESS && made->family == &dj_family_tiled)
-        result = dj_family_step.create(made, params);
+        result = made->family == &dj_family_tiled ? create_linear(made, params)
+                                                  : made->family->create(made, params);
     if (result == DJ_SUCCESS && params->family == DJ_FAMILY_TUNED)
         result = dj_choices_create(made);
     if (result != DJ_SUCCESS) {

@@ -40,7 +40,9 @@ struct dj_attention {
         struct dj_pipeline query_features, key_features, sum, scan, output;
     } tiled;
     struct {
-        struct dj_pipeline attend; /* none: the plan is not for this family */
+        const struct dj_shader *shader; /* NULL: the plan is not for this family */
+        struct dj_constants constants;
+        struct dj_pipeline attend; /* none: nor where the driver cannot make it */
         struct dj_buffer *decay;   /* powers within a span; NULL: there is none */
         uint32_t columns, blocks;  /* columns of a workgroup; blocks of so many */
         bool preferred;            /* where nothing else was chosen */
@@ -117,7 +119,8 @@ struct dj_kernel_family {
     void (*record)(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t piece);
 
-    /* Creates the family's pipelines and tables. */
+    /* Creates the family's pipelines and tables, in members of its own of the plan: where a plan
+     * has several families, each in a thread of its own. */
     dj_result (*create)(struct dj_attention *plan, const struct dj_attention_params *params);
 };
 extern const struct dj_kernel_family dj_family_tiled;
@@ -125,6 +128,12 @@ extern const struct dj_kernel_family dj_family_chunked;
 extern const struct dj_kernel_family dj_family_resident;
 extern const struct dj_kernel_family dj_family_step;
 extern const struct dj_kernel_family dj_family_softmax;
+
+/* What families need before any is created. Which resident kernel the plan is for, if any: refused
+ * with DJ_ERROR_UNSUPPORTED, logged, if none is but one was asked for. */
+dj_result dj_resident_choose(struct dj_attention *plan, const struct dj_attention_params *params);
+/* Then the projection of queries and keys, which others look at, and the decays' powers. */
+dj_result dj_tiled_prepare(struct dj_attention *plan, const struct dj_attention_params *params);
 
 /* Whether the step family can do a call of this plan. */
 bool dj_step_can(const struct dj_call *call);

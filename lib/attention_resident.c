@@ -52,7 +52,7 @@ static const struct dj_shader *find_shader(const struct dj_attention *plan, uint
     return NULL;
 }
 
-static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+dj_result dj_resident_choose(struct dj_attention *plan, const struct dj_attention_params *params)
 {
     struct dj_context *const context = plan->context;
     const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
@@ -84,7 +84,8 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const uint32_t strip = (widest <= DJ_RESIDENT_FOURS ? 4 : 2) * context->subgroups;
     const uint32_t strips = plan->heads >= tuning->two_strips && plan->value_dim > strip ? 2 : 1;
     const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
-    const struct dj_constants constants = {
+    plan->resident.shader = shader;
+    plan->resident.constants = (struct dj_constants){
         .count = 13,
         .subgroup = context->subgroups,
         .read_invocation = context->read_invocation,
@@ -96,9 +97,20 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     plan->resident.preferred = forced || suited;
     plan->resident.columns = strips * strip;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, plan->resident.columns);
+    return DJ_SUCCESS;
+}
+
+static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    struct dj_context *const context = plan->context;
+    const struct dj_shader *const shader = plan->resident.shader;
+    const struct dj_constants *const constants = &plan->resident.constants;
+    const bool forced = params->family == DJ_FAMILY_RESIDENT;
+    if (shader == NULL)
+        return DJ_SUCCESS;
     const dj_result result =
-        forced ? dj_pipeline_get(context, shader, &constants, &plan->resident.attend)
-               : dj_pipeline_try(context, shader, &constants, &plan->resident.attend);
+        forced ? dj_pipeline_get(context, shader, constants, &plan->resident.attend)
+               : dj_pipeline_try(context, shader, constants, &plan->resident.attend);
     if (!forced && result == DJ_ERROR_UNSUPPORTED)
         return DJ_SUCCESS;
     if (result != DJ_SUCCESS || params->decay == NULL)

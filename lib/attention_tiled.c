@@ -251,8 +251,9 @@ static dj_result create_products(struct dj_attention *plan, bool decay)
         .values = {plan->features, plan->value_dim, decay, plan->linear, plan->v_type,
                    tuning->output_ahead, plan->o_type, plan->causal, context->matrices,
                    info->matrix_rows, info->matrix_columns, info->matrix_terms, denominator}};
-    struct dj_constants sum = output;
+    struct dj_constants sum = output; /* but for what it has no part in: others may share it */
     sum.values[5] = tuning->sum_ahead;
+    sum.values[6] = sum.values[7] = sum.values[12] = 0;
     struct products products;
     if (find_matrix_products(plan, halves, &products)) {
         dj_result result = dj_pipeline_try(context, products.output, &output, &plan->tiled.output);
@@ -302,21 +303,23 @@ static dj_result create_pipelines(struct dj_attention *plan, bool decay)
 static uint32_t choose_path(const struct dj_attention *plan,
                             const struct dj_attention_params *params)
 {
-    const bool fused =
-        plan->resident.attend.handle != VK_NULL_HANDLE && params->family != DJ_FAMILY_TUNED;
+    const bool fused = plan->resident.shader != NULL && params->family != DJ_FAMILY_TUNED;
     return fused && params->dct_path == DJ_DCT_PATH_DEFAULT ? DJ_DCT_PATH_DENSE : params->dct_path;
 }
 
-static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+dj_result dj_tiled_prepare(struct dj_attention *plan, const struct dj_attention_params *params)
 {
     dj_result result = dj_projection_create(plan->context, plan->kind, plan->dim, plan->features,
                                             choose_path(plan, params), &plan->projection);
     if (result == DJ_SUCCESS)
         result = dj_decay_create(plan->context, params->decay, plan->key_heads, DJ_TILE_TOKENS,
                                  &plan->decay);
-    if (result == DJ_SUCCESS)
-        result = create_pipelines(plan, params->decay != NULL);
     return result;
+}
+
+static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    return create_pipelines(plan, params->decay != NULL);
 }
 
 const struct dj_kernel_family dj_family_tiled = {

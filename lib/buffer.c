@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    ALIGNMENT = 16 /* of what kernels load by four floats: scratch memory, slots, rows of chunks */
+};
+
 /* What an allocation says if its buffer is to have an address. */
 static const VkMemoryAllocateFlagsInfo addressed = {
     .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
@@ -245,6 +249,12 @@ dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *param
     const dj_result result = dj_context_check(context);
     if (result != DJ_SUCCESS)
         return result;
+    const VkDeviceAddress address =
+        context->device_addresses ? address_get(context, params->buffer) : 0;
+    if (address % ALIGNMENT != 0)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "dj_wrap_params.buffer is at 0x%" PRIx64 ", no multiple of %d bytes",
+                       address, ALIGNMENT);
     struct dj_buffer *made = calloc(1, sizeof(*made));
     if (!made)
         return dj_fail(log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a buffer");
@@ -256,7 +266,7 @@ dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *param
         .size = params->size,
         .mapped = params->mapped,
         .host_cached = params->mapped && params->host_cached != 0,
-        .address = context->device_addresses ? address_get(context, params->buffer) : 0,
+        .address = address,
     };
     *buffer = made;
     return DJ_SUCCESS;

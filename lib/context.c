@@ -122,6 +122,8 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
         context->matrices = chosen->matrix_lanes;
     context->chunked = chosen->chunked;
     context->max_subgroups = chosen->max_subgroups;
+    context->threads =
+        dj_switch_resolve(params ? params->threads : DJ_DEFAULT, true, "DIJIANG_THREADS", "0");
     context->float_controls = chosen->info.signed_zero_inf_nan;
     dj_quirks_apply(context);
     struct dj_device_wants wants;

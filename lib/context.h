@@ -51,6 +51,7 @@ struct dj_context {
     bool chunked;           /* as of struct dj_device, as is the next one */
     uint32_t max_subgroups; /* of a workgroup that multiplies matrices */
     bool float_controls;    /* kernels may ask for IEEE 754's NaN and Inf */
+    bool threads;           /* a plan's families are created each in a thread of its own */
     bool narrow_scope;      /* kernels may not order memory between workgroups */
     bool debug_names;       /* VK_EXT_debug_utils is enabled */
 

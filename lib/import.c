@@ -44,6 +44,8 @@ static dj_result check_members(const struct dj_log *log, const struct dj_import_
         result = dj_switch_check(log, "dj_import_params.subgroups", params->subgroups);
     if (result == DJ_SUCCESS)
         result = dj_switch_check(log, "dj_import_params.matrices", params->matrices);
+    if (result == DJ_SUCCESS)
+        result = dj_switch_check(log, "dj_import_params.threads", params->threads);
     return result;
 }
 
@@ -136,6 +138,7 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
         context->matrices = device.matrix_lanes;
     context->chunked = device.chunked;
     context->max_subgroups = device.max_subgroups;
+    context->threads = params->threads == DJ_ON;
     const struct VolkDeviceTable *const vk = &context->vk.device;
     if ((context->push_descriptors && !vk->vkCmdPushDescriptorSetKHR) ||
         (context->device_addresses && !vk->vkGetBufferDeviceAddressKHR &&
@@ -193,9 +196,6 @@ dj_result dj_context_import(const struct dj_import_params *params, dj_context **
     };
     if (!dj_reserved_is_zero(&log, params->reserved, 4, "dj_import_params"))
         return DJ_ERROR_VERSION;
-    if (params->padding != 0)
-        return dj_fail(&log, DJ_ERROR_VERSION, "dj_import_params.padding is %u and must be 0",
-                       params->padding);
     if (context == NULL)
         return dj_fail(&log, DJ_ERROR_INVALID_ARGUMENT, "dj_context_import: context is NULL");
     dj_result result = check_members(&log, params);

@@ -33,9 +33,6 @@ dj_result dj_params_init(struct dj_context *context, const struct dj_context_par
 
     if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_context_params"))
         return DJ_ERROR_VERSION;
-    if (params->padding != 0)
-        return dj_fail(log, DJ_ERROR_VERSION, "dj_context_params.padding is %u and must be 0",
-                       params->padding);
     dj_result result = dj_switch_check(log, "dj_context_params.validation", params->validation);
     if (result == DJ_SUCCESS)
         result =
@@ -49,6 +46,8 @@ dj_result dj_params_init(struct dj_context *context, const struct dj_context_par
         result = dj_switch_check(log, "dj_context_params.subgroups", params->subgroups);
     if (result == DJ_SUCCESS)
         result = dj_switch_check(log, "dj_context_params.matrices", params->matrices);
+    if (result == DJ_SUCCESS)
+        result = dj_switch_check(log, "dj_context_params.threads", params->threads);
     return result;
 }
 

@@ -39,6 +39,7 @@ static const char *const kind_names[] = {
 
 void (*null_on_dispatch)(const struct null_dispatch *dispatch);
 void (*null_on_call)(enum null_function function);
+uint64_t null_address_shift;
 void (*null_on_buffer)(const VkBufferCreateInfo *info);
 
 static atomic_uint_fast64_t calls[NULL_FUNCTION_COUNT];

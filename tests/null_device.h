@@ -202,6 +202,8 @@ bool null_is_address(uint64_t address);
 /* Called first by each function of the table; and for each buffer and each module that is made.
  * NULL: nothing. */
 extern void (*null_on_call)(enum null_function function);
+/* Bytes by which every address is off, as of memory that is bound elsewhere. */
+extern uint64_t null_address_shift;
 extern void (*null_on_buffer)(const VkBufferCreateInfo *info);
 extern void (*null_on_module)(const VkShaderModuleCreateInfo *info);
 

@@ -257,7 +257,7 @@ static VkDeviceAddress address_of(VkDevice device, const VkBufferDeviceAddressIn
         return 0;
     }
     add_address(buffer);
-    return buffer->address;
+    return buffer->address + null_address_shift;
 }
 
 static VKAPI_ATTR VkDeviceAddress VKAPI_CALL

@@ -183,7 +183,8 @@ void world_own(struct world *world)
 {
     const struct dj_context_params params = {.log = operation_log,
                                              .device_addresses =
-                                                 DJ_OFF, /* transform sees bindings */
+                                                 DJ_OFF,        /* transform sees bindings */
+                                             .threads = DJ_OFF, /* calls are counted */
                                              .cache = kernels,
                                              .cache_size = kernels_size};
     HARNESS_OK(dj_context_create(&params, &world->own));
@@ -265,8 +266,10 @@ static dj_result create_context(uint32_t validation)
     dj_context *context = OLD(dj_context);
     dj_result result;
     MAKE(result,
-         dj_context_create(
-             &(struct dj_context_params){.log = operation_log, .validation = validation}, &context),
+         dj_context_create(&(struct dj_context_params){.log = operation_log,
+                                                       .validation = validation,
+                                                       .threads = DJ_OFF},
+                           &context),
          context);
     dj_context_destroy(&context);
     return result;

@@ -173,6 +173,9 @@ static void test_unknown_switch(void **state)
     params = logged();
     params.matrices = 9;
     expect_failure(&params, DJ_ERROR_INVALID_ARGUMENT, "matrices is 9");
+    params = logged();
+    params.threads = 3;
+    expect_failure(&params, DJ_ERROR_INVALID_ARGUMENT, "threads is 3");
 }
 
 static void test_list(void **state)

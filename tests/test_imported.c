@@ -52,6 +52,7 @@ static int forget_hooks(void **state)
     null_on_call = NULL;
     null_on_buffer = NULL;
     null_on_module = NULL;
+    null_address_shift = 0;
     return 0;
 }
 
@@ -417,9 +418,10 @@ static void queues_are_locked_for_submissions_alone(void **state)
         queue.locked = queue.unlocked = queue.others = 0;
         null_on_call = watch_locks;
         if (own)
-            HARNESS_OK(dj_context_create(
-                &(struct dj_context_params){.log = harness_log_line, .validation = DJ_OFF},
-                &context));
+            HARNESS_OK(dj_context_create(&(struct dj_context_params){.log = harness_log_line,
+                                                                     .validation = DJ_OFF,
+                                                                     .threads = DJ_OFF},
+                                         &context));
         else
             HARNESS_OK(dj_context_import(&params, &context));
         const uint64_t waits = null_calls(NULL_vkWaitForFences);
@@ -594,9 +596,48 @@ static void reads_of_invocations_take_their_extension(void **state)
         }
         HARNESS_OK(dj_context_import(&params, &context));
         assert_reads(context, lanes, false);
-        HARNESS_OK(dj_context_create(
-            &(struct dj_context_params){.log = harness_log_line, .quirks = "none"}, &context));
+        HARNESS_OK(dj_context_create(&(struct dj_context_params){.log = harness_log_line,
+                                                                 .quirks = "none",
+                                                                 .threads = DJ_OFF},
+                                     &context));
         assert_reads(context, lanes, offered && of_use);
+        finish(&engine);
+    }
+}
+
+/* Kernels load by four floats from scratch memory and slots: a buffer that begins elsewhere is
+ * refused. */
+static void addresses_are_multiples_of_16(void **state)
+{
+    (void)state;
+    static const uint64_t shifts[] = {0, 4, 8, 16, 20};
+    for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) {
+        struct null_engine engine;
+        dj_context *context;
+        dj_buffer *own, *wrapped = NULL;
+        int variant = 0;
+        while (!variants[variant].addresses)
+            variant++;
+        start(&engine, variant);
+        struct dj_import_params params = null_engine_params(&engine);
+        params.log = harness_log_line;
+        HARNESS_OK(dj_context_import(&params, &context));
+        own = harness_buffer(context, NULL, 64);
+        null_address_shift = shifts[i];
+        const dj_result want = shifts[i] % 16 == 0 ? DJ_SUCCESS : DJ_ERROR_INVALID_ARGUMENT;
+        HARNESS_RESULT(dj_buffer_wrap(context,
+                                      &(struct dj_wrap_params){
+                                          .buffer = dj_buffer_handle(own),
+                                          .size = 64,
+                                          .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                                                   VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT},
+                                      &wrapped),
+                       want);
+        assert_int_equal(wrapped != NULL, want == DJ_SUCCESS);
+        null_address_shift = 0;
+        dj_buffer_destroy(&wrapped);
+        dj_buffer_destroy(&own);
+        dj_context_destroy(&context);
         finish(&engine);
     }
 }
@@ -613,6 +654,7 @@ int main(void)
         TEST(saved_pipelines_reach_the_driver),
         TEST(a_pipeline_cache_of_the_engines_is_used),
         TEST(reads_of_invocations_take_their_extension),
+        TEST(addresses_are_multiples_of_16),
     };
     harness_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,7 @@ MUTATION(odd_switch, p->push_descriptors = 3)
 MUTATION(odd_addresses, p->device_addresses = 3)
 MUTATION(odd_subgroups, p->subgroups = 3)
 MUTATION(odd_matrices, p->matrices = 3)
+MUTATION(odd_threads, p->threads = 3)
 MUTATION(odd_storage, p->storage_16bit = 3)
 MUTATION(old_version, p->api_version = VK_API_VERSION_1_0)
 MUTATION(odd_quirks, p->quirks = "none,arc-push-descriptors")
@@ -59,6 +60,7 @@ static void bad_imports_are_refused(void **state)
         {odd_addresses, DJ_ERROR_INVALID_ARGUMENT, "device_addresses is 3"},
         {odd_subgroups, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.subgroups"},
         {odd_matrices, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.matrices"},
+        {odd_threads, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.threads"},
         {odd_storage, DJ_ERROR_INVALID_ARGUMENT, "storage_16bit is 3"},
         {old_version, DJ_ERROR_DEVICE_UNSUITABLE, "Vulkan 1.0"},
         {odd_quirks, DJ_ERROR_INVALID_ARGUMENT, "dj_import_params.quirks"},

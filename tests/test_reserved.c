@@ -160,7 +160,6 @@ CREATE(attention)
 
 static const struct member context_members[] = {
     RESERVED_4(dj_context_params, "dj_context_params"),
-    MEMBER(dj_context_params, "dj_context_params", padding),
 };
 static const struct member buffer_members[] = {
     MEMBER(dj_buffer_params, "dj_buffer_params", padding),
@@ -443,7 +442,6 @@ static dj_result wrap_buffer(const void *given)
 
 static const struct member import_members[] = {
     RESERVED_4(dj_import_params, "dj_import_params"),
-    MEMBER(dj_import_params, "dj_import_params", padding),
 };
 static const struct member wrap_members[] = {
     RESERVED_4(dj_wrap_params, "dj_wrap_params"),

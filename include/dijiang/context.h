@@ -63,7 +63,10 @@ struct dj_context_params {
                                 * of 2-byte types: products then have float16 factors and float32
                                 * sums, with errors up to the types' bounds (docs/mathematics.md,
                                 * section 7). Default: off, unless DIJIANG_MATRICES=1 */
-    uint32_t padding;          /* 0 */
+    uint32_t threads;          /* enum dj_switch; DJ_OFF does everything in the threads that call.
+                                * On, dj_attention_create has drivers compile a plan's kernels in
+                                * three more, which are gone when it returns and log what they have
+                                * to say. Default: on, unless DIJIANG_THREADS=0 */
     const void *cache;    /* what dj_cache_save wrote earlier, of any origin and alignment, read
                            * during the call only; NULL: none. One that is damaged, or of
                            * another device, driver or version, is left alone, with a line at

@@ -94,7 +94,8 @@ struct dj_import_params {
     uint32_t log_level;     /* as in struct dj_context_params */
     uint32_t subgroups;     /* enum dj_switch, default on where enabled: struct dj_context_params */
     uint32_t matrices;      /* enum dj_switch, default off: struct dj_context_params */
-    uint32_t padding;       /* 0 */
+    uint32_t threads;       /* enum dj_switch, default off: struct dj_context_params. Threads of the
+                             * library's call Vulkan and the allocator, too */
     dj_log_fn log;
     void *log_user;
     const VkAllocationCallbacks *allocator; /* of every vkCreate and vkDestroy, vkAllocateMemory and
@@ -122,7 +123,8 @@ DJ_API dj_result dj_context_import(const struct dj_import_params *params, dj_con
 
 /* A buffer of the caller's. */
 struct dj_wrap_params {
-    VkBuffer buffer;          /* bound to memory, and outliving the dj_buffer */
+    VkBuffer buffer;          /* bound to memory, at a multiple of 16 bytes, and outliving the
+                               * dj_buffer */
     uint64_t size;            /* bytes, as created; it must hold the whole word of 4 bytes in which
                                * a tensor of 2-byte elements ends */
     VkBufferUsageFlags usage; /* as created: VK_BUFFER_USAGE_STORAGE_BUFFER_BIT at least; where the
@@ -138,8 +140,9 @@ struct dj_wrap_params {
 /* Makes a dj_buffer of a VkBuffer. dj_buffer_destroy then frees the handle alone. The whole buffer
  * is wrapped; tensors name offsets in it. Ownership of queue families is the caller's to transfer.
  *
- * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or usage without what the context needs);
- * DJ_ERROR_VERSION; DJ_ERROR_DEVICE_LOST; DJ_ERROR_OUT_OF_HOST_MEMORY. Thread-safe. */
+ * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, usage without what the context needs, or an
+ * address that is no multiple of 16); DJ_ERROR_VERSION; DJ_ERROR_DEVICE_LOST;
+ * DJ_ERROR_OUT_OF_HOST_MEMORY. Thread-safe. */
 DJ_API dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *params,
                                 dj_buffer **buffer);
 
