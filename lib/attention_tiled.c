@@ -271,8 +271,9 @@ static dj_result create_products(struct dj_attention *plan, bool decay)
     return result;
 }
 
-static dj_result create_pipelines(struct dj_attention *plan, bool decay)
+static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
 {
+    const bool decay = params->decay != NULL;
     struct dj_context *const context = plan->context;
     const struct dj_map_kind *const kind = plan->kind;
     const bool plain = !plan->normalise && kind->plain_feature != 0;
@@ -315,11 +316,6 @@ dj_result dj_tiled_prepare(struct dj_attention *plan, const struct dj_attention_
         result = dj_decay_create(plan->context, params->decay, plan->key_heads, DJ_TILE_TOKENS,
                                  &plan->decay);
     return result;
-}
-
-static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
-{
-    return create_pipelines(plan, params->decay != NULL);
 }
 
 const struct dj_kernel_family dj_family_tiled = {

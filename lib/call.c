@@ -425,8 +425,8 @@ struct dj_rows dj_call_rows(const struct dj_call *call, const struct dj_span_set
         .origin = (uint32_t)piece.start[1],
         .spans = table,
     };
-    if (piece.count[1] ==
-        0) /* no sequence has tokens there: kernels may load one, and replace it */
+    /* where no sequence has tokens kernels may load one, and replace it */
+    if (piece.count[1] == 0)
         piece.count[1] = 1;
     rows.view = dj_tensor_view(tensor, &piece);
     /* kernels count sequences, heads, tokens */

@@ -9,8 +9,8 @@
 struct dj_tuning {
     uint32_t step_fewest, step_most; /* invocations of the step kernel: powers of two */
     uint32_t step_ahead;             /* features whose sums that has under way at once: 1, 2, 4 */
-    uint32_t dense_ahead;            /* rows whose elements a product of rows has: 1, 2, 4, 8 */
-    uint32_t sum_ahead;              /* loads that an invocation of a tile's sums has: 1, 2, 4, 8 */
+    uint32_t dense_ahead;            /* rows whose elements a product of rows has so: 1, 2, 4, 8 */
+    uint32_t sum_ahead;              /* loads that an invocation of a tile's sums has so: 1 to 8 */
     uint32_t output_ahead;           /* ... of its outputs: 1, 2, 4 */
     uint32_t scan_ahead;             /* tiles whose numbers the scan has under way at once */
     uint32_t chunk_workgroups;       /* that are enough: more tokens make longer segments */

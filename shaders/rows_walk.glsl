@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Walks through the elements of packed rows of a view, DJ_ROWS_THREADS apart, and divides only where a row's
  * sequence or head ends; `push` is a DJ_ROWS_VIEW with a row_length, and spans.glsl is included. */
+#include "rows_view.glsl"
 
 uint row, column; /* of the element at hand */
-uint token;       /* of the row */
-uint from, seen;  /* where token 0 of the row's sequence and head starts, in elements; the sequence's tokens */
-
-void find_sequence()
-{
-    const uint outer = row / push.tokens, i0 = outer / push.count1, i1 = outer - i0 * push.count1;
-    token = row - outer * push.tokens;
-    from = push.base + i0 * push.stride[0] + i1 * push.stride[1] + span_row(i0) * push.stride[2];
-    seen = span_tokens(i0);
-}
+uint token, from, seen; /* of the row, as find_sequence has them */
 
 void start_walk(uint element)
 {
@@ -20,7 +12,7 @@ void start_walk(uint element)
     column = element - row * push.row_length;
     token = from = seen = 0;
     if (row < push.rows)
-        find_sequence();
+        find_sequence(row, token, from, seen);
 }
 
 void walk_on()
@@ -31,7 +23,7 @@ void walk_on()
     row += wraps ? rows + 1 : rows;
     token += wraps ? rows + 1 : rows;
     if (token >= push.tokens && row < push.rows)
-        find_sequence();
+        find_sequence(row, token, from, seen);
 }
 
 /* Whether the view has the row, and its sequence the token; where the element then lies. */
