@@ -18,14 +18,14 @@ shared float products[SIDE * WIDTH];         /* [row][column] */
 
 const uint SUBGROUPS = DJ_TILE_THREADS / SUBGROUP;
 const uint SHARE = (SIDE / M * (WIDTH / N) + SUBGROUPS - 1) / SUBGROUPS;
-coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sums_of[SHARE];
+/* A subgroup's share of a product, float sums; what follows takes the name of one. */
+#define SUMS(name) coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> name[SHARE]
 
-void start_products()
-{
-    [[unroll]]
-    for (uint i = 0; i < SHARE; i++)
-        sums_of[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0.0);
-}
+#define START_PRODUCTS(sums) \
+    { \
+        [[unroll]] for (uint i = 0; i < SHARE; i++) \
+            sums[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0.0); \
+    }
 
 #define ADD_PRODUCT(sums, row, column, k) \
     { \
@@ -45,34 +45,30 @@ bool find_share(uint i, uint columns, out uint row, out uint column)
     return row < SIDE;
 }
 
-/* Adds left * right, its first `columns` columns. */
-void add_products(uint columns)
-{
-    [[unroll]]
-    for (uint i = 0; i < SHARE; i++) {
-        uint row, column;
-        if (!find_share(i, columns, row, column))
-            continue;
-        [[dont_unroll]] /* what is unrolled takes CPU devices seconds to compile */
-        for (uint k = 0; k < SIDE; k += 2 * K) {
-            ADD_PRODUCT(sums_of[i], row, column, k)
-            if (k + K < SIDE)
-                ADD_PRODUCT(sums_of[i], row, column, k + K)
-        }
+/* Adds left * right, its first `columns` columns. What is unrolled takes CPU devices seconds to compile. */
+#define ADD_PRODUCTS(sums, columns) \
+    { \
+        [[unroll]] for (uint i = 0; i < SHARE; i++) { \
+            uint row, column; \
+            if (!find_share(i, columns, row, column)) \
+                continue; \
+            [[dont_unroll]] for (uint k = 0; k < SIDE; k += 2 * K) { \
+                ADD_PRODUCT(sums[i], row, column, k) \
+                if (k + K < SIDE) \
+                    ADD_PRODUCT(sums[i], row, column, k + K) \
+            } \
+        } \
     }
-}
 
 /* Writes the sums to `products`; others read them after a barrier. */
-void store_products(uint columns)
-{
-    [[unroll]]
-    for (uint i = 0; i < SHARE; i++) {
-        uint row, column;
-        if (!find_share(i, columns, row, column))
-            continue;
-        coopMatStore(sums_of[i], products, row * WIDTH + column, WIDTH, gl_CooperativeMatrixLayoutRowMajor);
+#define STORE_PRODUCTS(sums, columns) \
+    { \
+        [[unroll]] for (uint i = 0; i < SHARE; i++) { \
+            uint row, column; \
+            if (find_share(i, columns, row, column)) \
+                coopMatStore(sums[i], products, row * WIDTH + column, WIDTH, gl_CooperativeMatrixLayoutRowMajor); \
+        } \
     }
-}
 
 /* The larger of a maximum and a number's size; what is not finite does not count. */
 float larger(float largest, float x)

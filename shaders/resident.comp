@@ -67,6 +67,7 @@ BUFFER(4, coherent, Carry, float, carry) /* the states, then each workgroup's ow
 BUFFER(5, readonly, Tables, float, tables)
 BUFFER(6, readonly, Decay, vec4, decay)
 #define OUTPUTS 3
+#define VECTORS (LANES <= 8)
 /* read_ahead's: Mesa 26.1 aborts where 16 lanes load by an address made of two words, as of `outputs` */
 BUFFER(OUTPUTS, readonly, OutputLines, uint, lines)
 #define SPANS 7
@@ -85,25 +86,11 @@ BUFFER(OUTPUTS, readonly, OutputLines, uint, lines)
 #define floats vec2
 #endif
 
-/* Memory in fours or twos of words from any word on: a quarter of the loads and stores to compile. But Mesa
- * 26.1 aborts where vectors of 16 lanes are moved so. */
-const bool VECTORS = LANES <= 8;
-layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Fours
-{
-    uvec4 data[];
-};
+/* Sums in memory: a quarter of the loads and stores to compile. */
 layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Sums
 {
     floats data[];
 };
-
-/* The address of a word of what begins at `start`, as a buffer's name converts to it. */
-uvec2 word_address(uvec2 start, uint word)
-{
-    uint carry_bit;
-    const uint low = uaddCarry(start.x, word << 2, carry_bit);
-    return uvec2(low, start.y + (word >> 30) + carry_bit);
-}
 
 /* What is compiled in: DCT, the length of a transform, and SOFTMAX, 1 for the maps that have one, which
  * take the DCT-III; or DIRECTIONS, whose products with a row are what the map works on. */

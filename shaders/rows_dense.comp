@@ -35,6 +35,7 @@ BUFFER(1, writeonly, Packed, float, packed)
 BUFFER(2, readonly, Matrix, float, matrix)
 
 #define SPANS 3
+#define VECTORS (AHEAD > 1)
 #include "elements.glsl"
 #include "spans.glsl"
 #include "rows_view.glsl"

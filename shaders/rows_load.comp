@@ -14,6 +14,7 @@ BUFFER(0, readonly, Source, uint, source)
 BUFFER(1, writeonly, Packed, float, packed)
 
 #define SPANS 2
+#define VECTORS false
 #include "elements.glsl"
 #include "spans.glsl"
 #include "rows_walk.glsl"

@@ -23,6 +23,7 @@ BUFFER(1, readonly, Matrix, float, matrix)
 BUFFER(2, , Projected, float, projected)
 BUFFER(3, , Lacking, float, lacking)
 #include "compensated.glsl"
+#define VECTORS false
 #include "elements.glsl"
 #include "walk.glsl"
 

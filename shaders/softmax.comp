@@ -38,6 +38,7 @@ BUFFER(6, readonly, KeySpans, uvec4, key_spans)
 #define OUTPUTS 3
 #define SPANS 5
 #include "compensated.glsl"
+#define VECTORS false
 #include "elements.glsl"
 #include "outputs.glsl"
 #include "spans.glsl"

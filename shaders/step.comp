@@ -21,7 +21,8 @@
  * The slot's header. Where state goes out to the slot that it came in from, all heads judge a header that
  * head 0 is about to write. Of a header that is right, it changes nothing that they look at; of a slot of
  * zero bytes its first word comes last, and until then and afterwards the others read the same zeros;
- * one that is wrong stays so, and one of zeros before a block that is not.
+ * one that is wrong stays so, and one of zeros before head 0's block that is not; of other heads' blocks head 0
+ * knows nothing, and dijiang/attention.h promises nothing.
  *
  * Workgroup: sequence and key head. */
 #extension GL_GOOGLE_include_directive : require
@@ -58,6 +59,7 @@ BUFFER(7, readonly, Own, float, own)          /* gamma of each head, then the tr
 #define HEADER_HEADS push.heads
 #define HEADER_DIM DIM
 #include "denominator.glsl"
+#define VECTORS (AHEAD > 1)
 #include "elements.glsl"
 #include "outputs.glsl"
 #include "slots.glsl"

@@ -11,6 +11,9 @@ shared vec4 score[DJ_TILE_TOKENS][DJ_TILE_TOKENS / 4]; /* [key][row / 4][row % 4
 shared float column_shift[WIDTH], row_shift[DJ_TILE_TOKENS];
 shared uint spoiled; /* not 0: a value is not finite */
 
+SUMS(scores_of);
+SUMS(sums_of); /* of columns: what rows see of the state, then of values */
+
 /* The invocation's scores, [key][row]. */
 vec4 block[4];
 
@@ -36,17 +39,19 @@ float row_weight(uint f, uint row)
 
 void start_scores()
 {
-    start_products();
+    START_PRODUCTS(scores_of)
+    for (uint i = 0; i < 4; i++)
+        block[i] = vec4(0.0);
 }
 
 void add_scores(uint features, uint row, uint key_block)
 {
-    add_products(DJ_TILE_TOKENS);
+    ADD_PRODUCTS(scores_of, DJ_TILE_TOKENS)
 }
 
 void take_scores(uint row, uint key_block)
 {
-    store_products(DJ_TILE_TOKENS);
+    STORE_PRODUCTS(scores_of, DJ_TILE_TOKENS)
     barrier();
     for (uint i = 0; i < 16; i++)
         block[i / 4][i % 4] = products[(row * 4 + i % 4) * WIDTH + key_block * 4 + i / 4] *
@@ -63,9 +68,9 @@ void round_scores()
     float largest = 0.0;
     for (uint j = first; j < end; j++)
         largest = larger(largest, score[j][row / 4][row % 4]);
-    partial[part][row] = largest;
+    partial_seen[part][row] = largest;
     barrier();
-    const float shift = half_shift(max(partial[0][row], partial[1][row]));
+    const float shift = half_shift(max(partial_seen[0][row], partial_seen[1][row]));
     const float up = exp2i(shift), down = exp2i(-shift);
     for (uint j = first; j < end; j++)
         score[j][row / 4][row % 4] = float(float16_t(score[j][row / 4][row % 4] * up)) * down;
@@ -78,31 +83,36 @@ void round_scores()
 void start_states(uint c0)
 {
     const uint c = c0 + gl_LocalInvocationID.x;
+    barrier(); /* nobody reads the shifts of the columns before */
     float largest = 0.0;
     for (uint f = 0; c < VALUE_DIM && f < FEATURES; f++)
         largest = larger(largest, sum_before(f, c));
     column_shift[gl_LocalInvocationID.x] = half_shift(largest);
-    start_products();
+    START_PRODUCTS(sums_of)
 }
 
-void load_states(uint f0, uint c0)
+/* In the place of keys' weights; behind it the rows' weights are there, too. */
+void load_states(uint f0, uint c0, bool scores)
 {
+    if (scores)
+        barrier();
     const uint c = c0 + gl_LocalInvocationID.x;
     const float up = exp2i(column_shift[gl_LocalInvocationID.x]);
     for (uint f = 0; f < DJ_TILE_FEATURES; f++)
-        set_term(f, c < VALUE_DIM && f0 + f < FEATURES ? sum_before(f0 + f, c) * up : 0.0);
+        set_term(f, c < VALUE_DIM && f0 + f < FEATURES ? sum_before(f0 + f, c) * up * state_power[f] : 0.0);
+    barrier();
 }
 
 void add_states(uint f0, uint row, uint c, inout vec4 sums[8])
 {
-    add_products(WIDTH);
+    ADD_PRODUCTS(sums_of, WIDTH)
 }
 
 /* Adds the products of the invocation's rows and columns, the shifts of columns taken back. */
 void take_products(uint row, inout vec4 sums[8])
 {
     const uint column = gl_LocalInvocationID.x % 16 * 4;
-    store_products(WIDTH);
+    STORE_PRODUCTS(sums_of, WIDTH)
     barrier();
     for (uint n = 0; n < 4; n++) {
         const float down = exp2i(-column_shift[column + n]);
@@ -157,8 +167,8 @@ void add_values(uint values_base, uint c0, uint row, uint c, inout vec4 sums[8])
     for (uint i = 0; i < 8; i++)
         own[i] = vec4(0.0);
     load_values(values_base, c0);
-    start_products();
-    add_products(WIDTH);
+    START_PRODUCTS(sums_of)
+    ADD_PRODUCTS(sums_of, WIDTH)
     take_products(row, own);
     for (uint i = 0; i < 8; i++)
         sums[i] += own[i] * exp2i(-row_shift[row + i]);

@@ -1,17 +1,17 @@
 #version 450
 /* SPDX-License-Identifier: MIT */
 /* Phase 3 of the tiled prefix sum: the outputs of a tile's tokens,
- *   num_i = sum_f wb_i[f] S[f] + sum_{j<=i} A_ij v_j,   den_i likewise with z and 1,
- *   A_ij  = sum_f wt_i[f] phi_j[f] gamma^-j 2^-P[f]
- * with S, z, M the state before the tile, P the exponents of the tile's keys, and a row's weights
- *   wb_i[f] = phi_i[f] 2^(M[f] - c_i),   wt_i[f] = phi_i[f] 2^(P[f] - c_i),
- *   c_i     = max_f (exponent of phi_i[f] + max(M[f], P[f])).
+ *   num_i = sum_f w_i[f] 2^(M[f] - E[f]) S[f] + sum_{j<=i} A_ij v_j,   den_i likewise with z and 1,
+ *   A_ij  = sum_f w_i[f] phi_j[f] gamma^-j 2^-E[f]
+ * with S, z, M the state before the tile, P the exponents of the tile's keys, E[f] = max(M[f], P[f]), and a
+ * row's weights
+ *   w_i[f] = phi_i[f] 2^(E[f] - c_i),   c_i = max_f (exponent of phi_i[f] + E[f]).
  * c_i cancels in num / den; without the normaliser the result is num 2^c_i gamma^i.
  *
  * Every factor is at most 3. What a row cannot see must not make what it can see underflow: P comes
  * from all keys of the tile, and a row sees only those up to itself. Every row sees the state and the
- * tile's first key; if they alone would give it a c_i smaller by more than GROWTH bits, the tile is
- * evaluated pair by pair instead, with c_i from what row i sees; both forms then lose nothing above
+ * tile's first key; if they alone would give it a c_i smaller by more than GROWTH bits, the scores are
+ * evaluated pair by pair instead, with c_i from what row i sees, and E = M; both forms then lose nothing above
  * 2^-60 of a row's largest term. (Of float16 factors: GROWTH is tile_matrix.glsl's.)
  *
  * Workgroup (x, y, z): tile, sequence and query head, share of the column blocks (64 each).
@@ -51,6 +51,7 @@ BUFFER(6, readonly, Decay, vec4, decay)
 #define DECAY_SPAN DJ_TILE_TOKENS
 #include "decay.glsl"
 #include "denominator.glsl"
+#define VECTORS (AHEAD > 1)
 #include "elements.glsl"
 #include "feature.glsl"
 #include "outputs.glsl"
@@ -60,8 +61,9 @@ BUFFER(6, readonly, Decay, vec4, decay)
 const uint HALF = DJ_TILE_FEATURES / 2;
 const uint ROWS = DJ_TILE_THREADS / DJ_TILE_FEATURES; /* whose features are loaded at once */
 
-/* Of one block of features: exponents; and what every row sees of them, or else the norms before the tile. */
-shared float peak[DJ_TILE_FEATURES], seen_or_norm[DJ_TILE_FEATURES];
+/* Of one block of features: E; what every row sees of them, or else the norms before the tile in units of 2^E; and
+ * what brings the sums to that unit, 2^(M - E). */
+shared float peak[DJ_TILE_FEATURES], seen_or_norm[DJ_TILE_FEATURES], state_power[DJ_TILE_FEATURES];
 shared float centre[DJ_TILE_TOKENS];
 shared float partial[2][DJ_TILE_TOKENS], partial_seen[2][DJ_TILE_TOKENS];
 shared uint pairwise; /* 1: the guard failed */
@@ -206,16 +208,20 @@ void find_visible_centres()
     barrier();
 }
 
-/* P of 32 features from f0; others read it after a barrier. */
-void load_tile_peaks(uint f0)
+/* What is shared of 32 features from f0; others read it after a barrier. `together`: scores are not done by pairs. */
+void load_peaks(uint f0, bool together)
 {
-    const uint t = gl_LocalInvocationID.x;
-    if (t < DJ_TILE_FEATURES)
-        peak[t] = exponent_of_tile(min(f0 + t, FEATURES - 1));
+    const uint t = gl_LocalInvocationID.x, f = min(f0 + t, FEATURES - 1);
+    if (t >= DJ_TILE_FEATURES)
+        return;
+    const float norm = norm_before(f), m = exponent_before(f);
+    const float e = together ? max(m, exponent_of_tile(f)) : m, power = exp2_down(m - e);
+    peak[t] = e;
+    state_power[t] = power;
+    seen_or_norm[t] = f0 + t < FEATURES ? norm * power : 0.0;
 }
 
-/* A row's weights phi_i[f] 2^(peak[f] - c_i) for 32 features from f0, of the state or of the tile; an
- * invocation's are of one feature. */
+/* Rows' weights of 32 features from f0; an invocation's are of one feature. */
 void load_row_weights(uint f0)
 {
     const uint f = gl_LocalInvocationID.x % DJ_TILE_FEATURES;
@@ -289,31 +295,9 @@ void add_pairs(uint features, uint row, uint key_block)
     block = sums;
 }
 
-void find_scores(bool together)
+/* The invocation's block of scores, 0 where a row does not see a key, for all to read. */
+void share_scores(uint row, uint key_block)
 {
-    const uint row = gl_LocalInvocationID.x / 8, key_block = gl_LocalInvocationID.x % 8;
-    for (uint i = 0; i < 4; i++)
-        block[i] = vec4(0.0);
-    start_scores();
-    [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
-        if (together) {
-            load_tile_peaks(f0);
-            barrier();
-            load_row_weights(f0);
-            load_key_weights(f0);
-        } else {
-            load_features(f0);
-        }
-        barrier();
-        const uint features = min(FEATURES - f0, DJ_TILE_FEATURES);
-        if (together)
-            add_scores(features, row, key_block);
-        else if (key_block <= row) /* else no row of the block sees any of its keys */
-            add_pairs(features, row, key_block);
-        barrier();
-    }
-    if (together)
-        take_scores(row, key_block);
     for (uint i = 0; i < 4; i++) {
         const uint j = key_block * 4 + i;
         score[j][row] = mix(vec4(0.0), block[i], lessThanEqual(uvec4(j), row * 4 + uvec4(0, 1, 2, 3)));
@@ -322,15 +306,17 @@ void find_scores(bool together)
     round_scores();
 }
 
-/* M and the norms of 32 features from f0; others read them after a barrier. */
-void load_state_peaks(uint f0)
+void find_scores_by_pairs()
 {
-    const uint t = gl_LocalInvocationID.x, f = min(f0 + t, FEATURES - 1);
-    if (t >= DJ_TILE_FEATURES)
-        return;
-    const float norm = norm_before(f);
-    peak[t] = exponent_before(f);
-    seen_or_norm[t] = f0 + t < FEATURES ? norm : 0.0;
+    const uint row = gl_LocalInvocationID.x / 8, key_block = gl_LocalInvocationID.x % 8;
+    [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
+        load_features(f0);
+        barrier();
+        if (key_block <= row) /* else no row of the block sees any of its keys */
+            add_pairs(min(FEATURES - f0, DJ_TILE_FEATURES), row, key_block);
+        barrier();
+    }
+    share_scores(row, key_block);
 }
 
 /* Adds 32 features' share to the denominators; two invocations share a row. */
@@ -346,16 +332,16 @@ void add_norms(uint f0)
     partial[part][row] += sum;
 }
 
-void start_denominators()
+/* ... and what a row sees of the tile's keys; others read it after a barrier. */
+void add_score_sums()
 {
     const uint row = gl_LocalInvocationID.x % DJ_TILE_TOKENS;
-    const uint part = gl_LocalInvocationID.x / DJ_TILE_TOKENS;
+    if (!CAUSAL || gl_LocalInvocationID.x / DJ_TILE_TOKENS > 0)
+        return;
     float sum = 0.0;
-    if (CAUSAL && part == 0) {
-        for (uint j = 0; j <= row; j++)
-            sum += score[j][row / 4][row % 4];
-    }
-    partial[part][row] = sum;
+    for (uint j = 0; j <= row; j++)
+        sum += score[j][row / 4][row % 4];
+    partial[0][row] += sum;
 }
 
 /* 2^c gamma^i, as factors. */
@@ -365,26 +351,39 @@ vec3 scale_of(uint row)
     return vec3(power.x, exp2_halves(centre[row] + power.y));
 }
 
-void write_columns(uint values_base, uint outputs_base, uint c0)
+/* Outputs of 64 columns from c0. With the workgroup's first ones come the denominators and, if `together`, the
+ * scores, from the same weights. */
+void write_columns(uint values_base, uint outputs_base, uint c0, bool first, bool together)
 {
-    const uint row = gl_LocalInvocationID.x / 16 * 8;
-    const uint c = c0 + gl_LocalInvocationID.x % 16 * 4;
+    const uint t = gl_LocalInvocationID.x, row = t / 16 * 8;
+    const uint c = c0 + t % 16 * 4;
+    const bool scores = CAUSAL && first && together;
     vec4 sums[8];
     for (uint i = 0; i < 8; i++)
         sums[i] = vec4(0.0);
 
-    start_denominators();
     start_states(c0);
     [[dont_unroll]] for (uint f0 = 0; f0 < FEATURES; f0 += DJ_TILE_FEATURES) {
         barrier();
-        load_state_peaks(f0);
+        load_peaks(f0, together);
         barrier();
         load_row_weights(f0);
-        load_states(f0, c0);
-        barrier();
-        add_norms(f0);
+        if (scores) {
+            load_key_weights(f0);
+            barrier();
+            add_scores(min(FEATURES - f0, DJ_TILE_FEATURES), t / 8, t % 8);
+        }
+        load_states(f0, c0, scores);
+        if (first)
+            add_norms(f0);
         add_states(f0, row, c, sums);
     }
+    if (scores) {
+        take_scores(t / 8, t % 8);
+        share_scores(t / 8, t % 8);
+    }
+    if (first)
+        add_score_sums();
     take_states(row, sums);
     barrier();
     if (CAUSAL)
@@ -413,20 +412,19 @@ void main()
     record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
     head = push.first_head + key_head;
 
+    start_scores();
     const bool together = find_centres();
-    if (CAUSAL) {
-        if (!together)
-            find_visible_centres();
-        find_scores(together);
+    if (CAUSAL && !together) {
+        find_visible_centres();
+        find_scores_by_pairs();
     }
+    partial[gl_LocalInvocationID.x / DJ_TILE_TOKENS][gl_LocalInvocationID.x % DJ_TILE_TOKENS] = 0.0;
     const uint row = span_row(sequence) + first_token;
     const uint values_base = push.v_base + sequence * push.v_stride[0] +
                              key_head * push.v_stride[1] + row * push.v_stride[2];
     const uint outputs_base = push.o_base + sequence * push.o_stride[0] +
                               query_head * push.o_stride[1] + row * push.o_stride[2];
-    for (uint c0 = gl_WorkGroupID.z * DJ_TILE_VALUES; c0 < VALUE_DIM;
-         c0 += gl_NumWorkGroups.z * DJ_TILE_VALUES) {
-        barrier();
-        write_columns(values_base, outputs_base, c0);
-    }
+    const uint first_column = gl_WorkGroupID.z * DJ_TILE_VALUES;
+    for (uint c0 = first_column; c0 < VALUE_DIM; c0 += gl_NumWorkGroups.z * DJ_TILE_VALUES)
+        write_columns(values_base, outputs_base, c0, c0 == first_column, together);
 }

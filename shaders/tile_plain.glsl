@@ -57,6 +57,8 @@ void add_seen(uint j, uint row, vec4 v, inout vec4 sums[8])
 
 void start_scores()
 {
+    for (uint i = 0; i < 4; i++)
+        block[i] = vec4(0.0);
 }
 
 void add_scores(uint features, uint row, uint key_block)
@@ -70,8 +72,10 @@ void add_scores(uint features, uint row, uint key_block)
     }
 }
 
+/* Behind it nobody reads the keys' weights. */
 void take_scores(uint row, uint key_block)
 {
+    barrier();
 }
 
 void round_scores()
@@ -82,8 +86,11 @@ void start_states(uint c0)
 {
 }
 
-void load_states(uint f0, uint c0)
+/* Behind it the rows' weights are there, as they are behind those of scores. */
+void load_states(uint f0, uint c0, bool scores)
 {
+    if (!scores)
+        barrier();
 }
 
 /* Adds 32 features' share of the state before the tile; FEATURES is a multiple of AHEAD. */
@@ -95,7 +102,7 @@ void add_states(uint f0, uint row, uint c, inout vec4 sums[8])
     for (uint first = 0; first < features; first += AHEAD) {
         vec4 states[AHEAD];
         [[unroll]] for (uint i = 0; i < AHEAD; i++)
-            states[i] = sums_before(f0 + first + i, c);
+            states[i] = sums_before(f0 + first + i, c) * state_power[first + i];
         [[unroll]] for (uint i = 0; i < AHEAD; i++)
             add_rows(row_weights[first + i][row / 4], row_weights[first + i][row / 4 + 1], states[i], sums);
     }

@@ -36,6 +36,7 @@ BUFFER(3, readonly, Decay, vec4, decay)
 #define SPANS 4
 #define DECAY_SPAN DJ_TILE_TOKENS
 #include "decay.glsl"
+#define VECTORS (AHEAD > 1)
 #include "elements.glsl"
 #include "feature.glsl"
 #include "spans.glsl"

@@ -28,9 +28,10 @@ void write_sums(uint record, uint count, uint f0, uint c0)
 {
     const uint t = gl_LocalInvocationID.x, c = c0 + t;
     const float down = exp2i(-value_shift);
-    start_products();
-    add_products(WIDTH);
-    store_products(WIDTH);
+    SUMS(sums);
+    START_PRODUCTS(sums)
+    ADD_PRODUCTS(sums, WIDTH)
+    STORE_PRODUCTS(sums, WIDTH)
     barrier();
     for (uint f = 0; c < VALUE_DIM && f < DJ_TILE_FEATURES && f0 + f < FEATURES; f++) {
         const uint at = record + (f0 + f) * VALUE_DIM + c;
