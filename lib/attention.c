@@ -162,6 +162,7 @@ static struct dj_attention describe(dj_context *context, const struct dj_attenti
     const struct dj_map_kind *const kind = dj_map_find(params->map);
     const struct options options = resolve(params, kind);
     const uint32_t key_heads = params->key_heads != 0 ? params->key_heads : params->heads;
+    const bool plain = !options.normalise && kind->plain_feature != 0;
     const float standard_scale = kind->unit_scale ? 1.0f : (float)(1.0 / sqrt((double)params->dim));
     return (struct dj_attention){
         .context = context,
@@ -179,6 +180,9 @@ static struct dj_attention describe(dj_context *context, const struct dj_attenti
         .normalise = options.normalise,
         .key_normalise = options.key_normalise,
         .linear = options.normalise ? kind->linear : kind->linear || kind->plain_linear,
+        .feature = plain ? kind->plain_feature : kind->feature,
+        .denominator = options.normalise ? kind->denominator : DJ_DENOMINATOR_NONE,
+        .small_outputs = params->o_type != DJ_FLOAT32 && context->storage_16bit,
         .q_type = params->q_type,
         .k_type = params->k_type,
         .v_type = params->v_type,
@@ -472,7 +476,7 @@ static dj_result prepare(const char *function, const struct dj_attention *plan,
                        args == NULL ? "args" : "recorder");
     if (dj_recorder_context(recorder) != plan->context)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: the recorder is another context's");
+                       "attention: the recorder is another context's, or was destroyed");
     dj_result result = dj_attention_check(plan, args, true, call, needs);
     if (result == DJ_SUCCESS)
         result = dj_attention_lay_out(call, layout, needs);

@@ -18,7 +18,9 @@ struct dj_kernel_family;
 enum {
     DJ_MOST_SNAPSHOTS = 64,
     DJ_MOST_COPIES = 1 << 19, /* that one part may end with */
-    DJ_MOST_PLACES = 1 << 30  /* of cosFormer and of position scales: sums of two fit 32 bits */
+    DJ_MOST_PLACES = 1 << 30, /* of cosFormer and of position scales: sums of two fit 32 bits */
+    DJ_SEGMENT_TOKENS = 512   /* of the chunked kernels: sums are rounded where segments meet, and a
+                               * sequence's result may not depend on what else is in the call */
 };
 
 struct dj_attention {
@@ -29,7 +31,10 @@ struct dj_attention {
     uint32_t features; /* m, or n' */
     uint32_t max_tokens;
     bool causal, normalise, key_normalise;
-    bool linear; /* features are values, not logarithms */
+    bool linear;          /* features are values, not logarithms */
+    uint32_t feature;     /* DJ_FEATURE_*, of kernels */
+    uint32_t denominator; /* DJ_DENOMINATOR_*, of kernels */
+    bool small_outputs;   /* of 2 bytes each, by kernels that store such at any place */
     uint32_t q_type, k_type, v_type, o_type;
     float scale;                      /* of q.k; never 0 */
     struct dj_projection *projection; /* of queries and keys; NULL: softmax */
@@ -138,9 +143,8 @@ dj_result dj_tiled_prepare(struct dj_attention *plan, const struct dj_attention_
 /* Whether the step family can do a call of this plan. */
 bool dj_step_can(const struct dj_call *call);
 
-/* Whether the chunked kernels can do a call of this plan, and the tokens of a segment. */
+/* Whether the chunked kernels can do a call of this plan. */
 bool dj_chunked_can(const struct dj_call *call);
-uint64_t dj_chunked_segment(const struct dj_call *call);
 uint64_t dj_chunked_notes(const struct dj_attention *plan); /* floats, of a segment */
 
 /* Whether the resident family can do a call of this plan, and the bytes behind a carry's states

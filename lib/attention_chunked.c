@@ -9,16 +9,13 @@
 #include "pipeline.h"
 #include "shaders.h"
 #include "size.h"
-#include "tuning.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    MOST_WIDTH = 128,    /* of rows, features, values */
-    LEAST_SEGMENT = 128, /* tokens */
-    MOST_SEGMENT = 2048,
+    MOST_WIDTH = 128, /* of rows, features, values */
     MOST_TILES = 8,
 };
 
@@ -227,7 +224,6 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const struct dj_device_info *const info = &context->info;
     if (!is_fit(plan, params))
         return DJ_SUCCESS;
-    const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
     const uint32_t options = (plan->linear ? DJ_CHUNK_LINEAR : 0) |
                              (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0);
     uint32_t chunk, columns;
@@ -236,11 +232,9 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     struct dj_constants constants = {
         .count = 13,
         .subgroup = context->matrices,
-        .values = {plan->dim, plan->features, plan->value_dim, chunk,
-                   plain ? plan->kind->plain_feature : plan->kind->feature, options, columns,
-                   plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE,
-                   context->matrices, info->matrix_rows, info->matrix_columns, info->matrix_terms,
-                   plan->group}};
+        .values = {plan->dim, plan->features, plan->value_dim, chunk, plan->feature, options,
+                   columns, plan->denominator, context->matrices, info->matrix_rows,
+                   info->matrix_columns, info->matrix_terms, plan->group}};
     plan->chunked.columns = columns;
     dj_result result = create_halves(plan, constants);
     if (has_halves(plan)) {
@@ -279,7 +273,7 @@ static bool is_aligned(const struct dj_tensor *tensor)
 bool dj_chunked_can(const struct dj_call *call)
 {
     const struct dj_attention_args *const args = call->args;
-    const uint64_t segment = dj_chunked_segment(call);
+    const uint64_t segment = DJ_SEGMENT_TOKENS;
     const uint32_t group = call->plan->group;
     return call->plan->chunked.sum.handle != VK_NULL_HANDLE && call->states == 1 &&
            args->query_scales.shape[3] == 0 && args->key_scales.shape[3] == 0 &&
@@ -290,17 +284,6 @@ bool dj_chunked_can(const struct dj_call *call)
            dj_call_binds_tokens(call, &args->o, segment, group) &&
            dj_call_binds_tokens(call, &args->k, segment, 1) &&
            dj_call_binds_tokens(call, &args->v, segment, 1);
-}
-
-uint64_t dj_chunked_segment(const struct dj_call *call)
-{
-    const uint64_t enough = dj_tuning_of(call->plan->context->info.type)->chunk_workgroups;
-    const uint64_t tokens =
-        dj_times(dj_times(call->keys.sequences, call->plan->heads), call->keys.longest);
-    uint64_t segment = LEAST_SEGMENT;
-    while (call->max_work == 0 && segment < MOST_SEGMENT && tokens / (2 * segment) >= enough)
-        segment *= 2;
-    return segment;
 }
 
 uint64_t dj_chunked_notes(const struct dj_attention *plan)
@@ -338,15 +321,13 @@ static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel,
                  (uint32_t)DJ_RECORD_SIZE(plan->features, plan->value_dim),
         DJ_PART_TENSORS(q, k, v, o),
     };
-    const struct dj_binding matrix = {.buffer = plan->chunked.matrix,
-                                      .range = plan->chunked.matrix->size};
+    const struct dj_binding matrix = dj_buffer_whole(plan->chunked.matrix);
     /* what the kernel will not touch is bound to something harmless all the same */
     struct dj_binding bindings[8] = {
         q.view.binding, k.view.binding, v.view.binding, o.view.binding,
         part->records,  matrix,         matrix,         k.ragged ? k.spans : matrix};
     if (numbers != NULL)
-        bindings[5] =
-            (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
+        bindings[5] = dj_buffer_whole(numbers->tables);
     dj_recorder_dispatch(part->recorder, kernel, bindings, 8, &push, sizeof push,
                          (uint32_t[3]){part->tiles, part->sequences * part->heads * members,
                                        plan->value_dim / columns});

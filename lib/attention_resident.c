@@ -80,20 +80,17 @@ dj_result dj_resident_choose(struct dj_attention *plan, const struct dj_attentio
                              "attention: %s%s of dim %u and %u features has no resident kernel%s",
                              plan->causal ? "" : "non-causal ", plan->kind->name, plan->dim,
                              plan->features,
-                             offered ? "" : " without subgroups and device addresses");
+                             offered ? "" : " here: it needs whole subgroups and device addresses");
     const uint32_t strip = (widest <= DJ_RESIDENT_FOURS ? 4 : 2) * context->subgroups;
     const uint32_t strips = plan->heads >= tuning->two_strips && plan->value_dim > strip ? 2 : 1;
-    const bool plain = !plan->normalise && plan->kind->plain_feature != 0;
     plan->resident.shader = shader;
     plan->resident.constants = (struct dj_constants){
         .count = 13,
         .subgroup = context->subgroups,
         .read_invocation = context->read_invocation,
         .values = {context->subgroups, plan->features, plan->value_dim, strips,
-                   params->decay != NULL, plain ? plan->kind->plain_feature : plan->kind->feature,
-                   plan->key_normalise,
-                   plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE, plan->q_type,
-                   plan->k_type, plan->v_type, plan->o_type, plan->dim}};
+                   params->decay != NULL, plan->feature, plan->key_normalise, plan->denominator,
+                   plan->q_type, plan->k_type, plan->v_type, plan->o_type, plan->dim}};
     plan->resident.preferred = forced || suited;
     plan->resident.columns = strips * strip;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, plan->resident.columns);
@@ -206,11 +203,9 @@ static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t to
         q.view.binding, k.view.binding, v.view.binding, o.view.binding,
         part->carry,    part->carry,    part->decay,    k.ragged ? k.spans : part->carry};
     if (plan->resident.decay != NULL)
-        bindings[6] = (struct dj_binding){.buffer = plan->resident.decay,
-                                          .range = plan->resident.decay->size};
+        bindings[6] = dj_buffer_whole(plan->resident.decay);
     if (numbers != NULL)
-        bindings[5] =
-            (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
+        bindings[5] = dj_buffer_whole(numbers->tables);
     dj_recorder_dispatch(part->recorder, plan->resident.attend, bindings, 8, &push, sizeof push,
                          (uint32_t[3]){plan->resident.blocks * plan->group, states, 1});
 }

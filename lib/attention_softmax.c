@@ -76,10 +76,8 @@ static void record_project(const struct part *part, struct dj_pipeline pipeline,
         .base = x.view.base,
         .stride = {x.view.stride[0], x.view.stride[1], x.view.stride[2]},
     };
-    struct dj_binding bindings[4] = {x.view.binding,
-                                     {.buffer = features->tables, .range = features->tables->size},
-                                     region(part, sums),
-                                     region(part, lacking)};
+    struct dj_binding bindings[4] = {x.view.binding, dj_buffer_whole(features->tables),
+                                     region(part, sums), region(part, lacking)};
     if (bindings[3].buffer == VK_NULL_HANDLE) /* not touched, but bound all the same */
         bindings[3] = bindings[2];
     const uint32_t columns = (uint32_t)tensor->shape[3];
@@ -216,8 +214,8 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     (void)params;
     struct dj_context *const context = plan->context;
     const bool projected = plan->map == DJ_MAP_LINFORMER;
-    const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
-    const struct dj_shader *const shader = halves ? &dj_shader_softmax_16 : &dj_shader_softmax;
+    const struct dj_shader *const shader =
+        plan->small_outputs ? &dj_shader_softmax_16 : &dj_shader_softmax;
     struct dj_constants constants = {
         .count = 9,
         .values = {plan->dim, plan->value_dim, dj_softmax_blocks(plan) * DJ_TILE_THREADS,

@@ -70,7 +70,6 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     if (chosen || context->narrow_scope || !plan->causal || kind->places ||
         plan->group > MOST_MEMBERS || plan->heads == 0 || !fits(plan, threads))
         return DJ_SUCCESS;
-    const bool plain = !plan->normalise && kind->plain_feature != 0;
     const uint32_t options = (params->decay != NULL ? DJ_STEP_DECAY : 0) |
                              (plan->linear ? DJ_STEP_LINEAR : 0) |
                              (plan->key_normalise ? DJ_STEP_KEY_NORMALISE : 0) |
@@ -78,17 +77,14 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
                              (kind->projection == DJ_PROJECTION_MATRIX ? DJ_STEP_DIRECTIONS : 0);
     const struct dj_constants constants = {
         .count = 13,
-        .values = {threads, plan->dim, plan->features, plan->value_dim, plan->group,
-                   plain ? kind->plain_feature : kind->feature,
-                   plan->normalise ? kind->denominator : DJ_DENOMINATOR_NONE, options, plan->q_type,
-                   plan->k_type, plan->v_type, plan->o_type,
-                   dj_tuning_of(context->info.type)->step_ahead}};
+        .values = {threads, plan->dim, plan->features, plan->value_dim, plan->group, plan->feature,
+                   plan->denominator, options, plan->q_type, plan->k_type, plan->v_type,
+                   plan->o_type, dj_tuning_of(context->info.type)->step_ahead}};
     dj_result result = create_table(plan, params->decay);
     if (result != DJ_SUCCESS)
         return result;
-    const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
-    result = dj_pipeline_try(context, halves ? &dj_shader_step_16 : &dj_shader_step, &constants,
-                             &plan->step.attend);
+    result = dj_pipeline_try(context, plan->small_outputs ? &dj_shader_step_16 : &dj_shader_step,
+                             &constants, &plan->step.attend);
     return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
 }
 
@@ -164,7 +160,7 @@ static void record(const struct dj_call *call, struct dj_recorder *recorder,
     const struct dj_features *const numbers = args->features;
     const struct dj_view q = view(&args->q), k = view(&args->k), v = view(&args->v),
                          o = view(&args->o);
-    const struct dj_binding table = {.buffer = plan->step.table, .range = plan->step.table->size};
+    const struct dj_binding table = dj_buffer_whole(plan->step.table);
     struct step_push push = {
         .sequences = (uint32_t)call->keys.sequences,
         .heads = plan->key_heads,
@@ -191,8 +187,7 @@ static void record(const struct dj_call *call, struct dj_recorder *recorder,
         bindings[6] = bind_indices(indices, &push);
     }
     if (numbers != NULL) {
-        bindings[5] =
-            (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
+        bindings[5] = dj_buffer_whole(numbers->tables);
         push.head_stride = numbers->head_stride;
         push.weights = numbers->weights;
         push.square_factor = numbers->square_factor;

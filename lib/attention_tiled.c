@@ -59,8 +59,7 @@ static void record_features(const struct dj_part *part, const struct dj_rows *x,
                                      x->ragged ? x->spans : part->projected,
                                      part->projected};
     if (numbers != NULL)
-        bindings[2] =
-            (struct dj_binding){.buffer = numbers->tables, .range = numbers->tables->size};
+        bindings[2] = dj_buffer_whole(numbers->tables);
     if (scales->buffer != NULL) {
         const struct dj_box all = {.count = {1, 1, scales->shape[2]}};
         const struct dj_view view = dj_tensor_view(scales, &all);
@@ -212,27 +211,25 @@ struct products {
     const struct dj_shader *sum, *output;
 };
 
-static struct products plain_products(bool halves)
+static struct products plain_products(const struct dj_attention *plan)
 {
-    return (struct products){&dj_shader_tile_sum,
-                             halves ? &dj_shader_tile_output_16 : &dj_shader_tile_output};
+    return (struct products){&dj_shader_tile_sum, plan->small_outputs ? &dj_shader_tile_output_16
+                                                                      : &dj_shader_tile_output};
 }
 
 /* Those of cooperative matrices, for tensors whose rounding is as coarse as float16's. */
-static bool find_matrix_products(const struct dj_attention *plan, bool halves,
-                                 struct products *products)
+static bool find_matrix_products(const struct dj_attention *plan, struct products *products)
 {
     const struct dj_context *const context = plan->context;
     if (context->matrices == 0 || plan->q_type == DJ_FLOAT32 || plan->k_type == DJ_FLOAT32 ||
         plan->v_type == DJ_FLOAT32 || plan->o_type == DJ_FLOAT32)
         return false;
 #if DJ_HAVE_MATRICES
-    *products =
-        (struct products){&dj_shader_tile_sum_matrix, halves ? &dj_shader_tile_output_matrix_16
-                                                             : &dj_shader_tile_output_matrix};
+    *products = (struct products){&dj_shader_tile_sum_matrix, plan->small_outputs
+                                                                  ? &dj_shader_tile_output_matrix_16
+                                                                  : &dj_shader_tile_output_matrix};
     return true;
 #else
-    (void)halves;
     (void)products;
     return false;
 #endif
@@ -243,26 +240,24 @@ static dj_result create_products(struct dj_attention *plan, bool decay)
     struct dj_context *const context = plan->context;
     const struct dj_device_info *const info = &context->info;
     const struct dj_tuning *const tuning = dj_tuning_of(info->type);
-    const uint32_t denominator = plan->normalise ? plan->kind->denominator : DJ_DENOMINATOR_NONE;
-    const bool halves = plan->o_type != DJ_FLOAT32 && context->storage_16bit;
     struct dj_constants output = {
         .count = 13,
         .subgroup = context->matrices,
         .values = {plan->features, plan->value_dim, decay, plan->linear, plan->v_type,
                    tuning->output_ahead, plan->o_type, plan->causal, context->matrices,
-                   info->matrix_rows, info->matrix_columns, info->matrix_terms, denominator}};
+                   info->matrix_rows, info->matrix_columns, info->matrix_terms, plan->denominator}};
     struct dj_constants sum = output; /* but for what it has no part in: others may share it */
     sum.values[5] = tuning->sum_ahead;
     sum.values[6] = sum.values[7] = sum.values[12] = 0;
     struct products products;
-    if (find_matrix_products(plan, halves, &products)) {
+    if (find_matrix_products(plan, &products)) {
         dj_result result = dj_pipeline_try(context, products.output, &output, &plan->tiled.output);
         if (result == DJ_SUCCESS)
             result = dj_pipeline_try(context, products.sum, &sum, &plan->tiled.sum);
         if (result != DJ_ERROR_UNSUPPORTED)
             return result;
     }
-    products = plain_products(halves);
+    products = plain_products(plan);
     output.subgroup = sum.subgroup = 0;
     sum.count = 6;
     dj_result result = dj_pipeline_get(context, products.output, &output, &plan->tiled.output);
@@ -275,12 +270,9 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
 {
     const bool decay = params->decay != NULL;
     struct dj_context *const context = plan->context;
-    const struct dj_map_kind *const kind = plan->kind;
-    const bool plain = !plan->normalise && kind->plain_feature != 0;
-    struct dj_constants features = {.count = 4,
-                                    .values = {dj_projection_width(plan->projection),
-                                               plan->features,
-                                               plain ? kind->plain_feature : kind->feature, 0}};
+    struct dj_constants features = {
+        .count = 4,
+        .values = {dj_projection_width(plan->projection), plan->features, plan->feature, 0}};
     const struct dj_constants scan = {.count = 4,
                                       .values = {plan->features, plan->value_dim, decay,
                                                  dj_tuning_of(context->info.type)->scan_ahead}};

@@ -24,6 +24,11 @@ struct dj_binding {
     VkDeviceSize offset, range;     /* bytes */
 };
 
+static inline struct dj_binding dj_buffer_whole(const struct dj_buffer *buffer)
+{
+    return (struct dj_binding){.buffer = buffer, .range = buffer->size};
+}
+
 /* As dj_buffer_create, for memory of the library's own: named for debuggers. */
 dj_result dj_buffer_create_named(struct dj_context *context, uint64_t size, uint32_t memory,
                                  const char *name, struct dj_buffer **buffer);

@@ -68,7 +68,7 @@ struct dj_part dj_part_make(const struct dj_call *call, struct dj_recorder *reco
         .layout = layout,
         .indices = indices,
         .cut = dj_tiled_cut(call, layout, index),
-        .decay = {.buffer = plan->decay, .range = plan->decay->size},
+        .decay = dj_buffer_whole(plan->decay),
     };
     part.sequences = (uint32_t)part.cut.box.count[0];
     part.heads = (uint32_t)part.cut.box.count[2];

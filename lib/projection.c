@@ -162,7 +162,7 @@ uint32_t dj_projection_squares(const struct dj_projection *projection, uint64_t 
 
 struct dj_binding dj_projection_scale(const struct dj_projection *projection)
 {
-    return (struct dj_binding){.buffer = projection->scale, .range = projection->scale->size};
+    return dj_buffer_whole(projection->scale);
 }
 
 static void record_copy(const struct dj_projection *projection, struct dj_recorder *recorder,

@@ -355,14 +355,16 @@ dj_result dj_recorder_timings(dj_recorder *recorder, struct dj_timing *timings, 
     if (result != DJ_SUCCESS)
         return result;
     const uint32_t room = *count;
+    const bool fits = !timings || room >= kept->count;
+    const dj_result read =
+        timings && fits ? dj_timings_read(recorder->context, kept, timings) : DJ_SUCCESS;
+    if (read != DJ_SUCCESS)
+        return read;
     *count = kept->count;
-    if (!timings)
-        return DJ_SUCCESS;
-    if (room < kept->count)
-        return dj_fail(log, DJ_ERROR_LIMIT,
-                       "dj_recorder_timings: room for %u, and there are %u dispatches", room,
-                       kept->count);
-    return dj_timings_read(recorder->context, kept, timings);
+    return fits ? DJ_SUCCESS
+                : dj_fail(log, DJ_ERROR_LIMIT,
+                          "dj_recorder_timings: room for %u, and there are %u dispatches", room,
+                          kept->count);
 }
 
 dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)

@@ -26,7 +26,7 @@ static uint64_t useful_scratch(const struct dj_attention_args *args)
 
 uint64_t dj_tiled_tokens(const struct dj_call *call)
 {
-    return call->family == &dj_family_chunked ? dj_chunked_segment(call) : DJ_TILE_TOKENS;
+    return call->family == &dj_family_chunked ? DJ_SEGMENT_TOKENS : DJ_TILE_TOKENS;
 }
 
 static uint64_t tile_count(const struct dj_call *call, uint64_t tokens)

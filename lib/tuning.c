@@ -16,7 +16,6 @@ static const struct dj_tuning of_cpu = {.step_fewest = 8,
                                         .sum_ahead = 1,
                                         .output_ahead = 1,
                                         .scan_ahead = 1,
-                                        .chunk_workgroups = 4,
                                         .two_strips = 4,
                                         .resident = true};
 static const struct dj_tuning of_gpu = {.step_fewest = 64,
@@ -26,7 +25,6 @@ static const struct dj_tuning of_gpu = {.step_fewest = 64,
                                         .sum_ahead = 8,
                                         .output_ahead = 4,
                                         .scan_ahead = 4,
-                                        .chunk_workgroups = 512,
                                         .two_strips = UINT32_MAX,
                                         .resident = false};
 

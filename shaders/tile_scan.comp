@@ -209,7 +209,9 @@ void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
         LOAD_STATE(carry, carry_block, f)
     } else if (content == SLOT_STATE) {
         LOAD_STATE(slots, slot_block(in_slot, head), f)
-    } else if (content == SLOT_ALIEN) {
+    } else if (content == SLOT_ALIEN ||
+               (content == SLOT_ZERO &&
+                slots.data[slot_block(in_slot, head) + DJ_STATE_NORM(FEATURES, VALUE_DIM) + f] != 0)) {
         spoil_state();
     }
     /* state may go out where it came in: all have read norm and exponent before one writes them */

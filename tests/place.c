@@ -405,6 +405,17 @@ float *problem_run(const struct problem *problem, uint32_t device, enum layout l
     return got;
 }
 
+struct dj_attention_args placed_sequence(const struct placed *placed, uint64_t b)
+{
+    struct dj_attention_args args = placed->args;
+    struct dj_tensor *tensors[4] = {&args.q, &args.k, &args.v, &args.o};
+    for (size_t i = 0; i < 4; i++) {
+        tensors[i]->offset += dj_type_size(tensors[i]->type) * b * tensors[i]->stride[0];
+        tensors[i]->shape[0] = 1;
+    }
+    return args;
+}
+
 struct dj_attention_args placed_range(const struct placed *placed, uint64_t first, uint64_t count)
 {
     struct dj_attention_args args = placed->args;

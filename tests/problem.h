@@ -112,6 +112,8 @@ void placed_poison(struct placed *placed);
  * buffer was written, nor the rows outside every sequence, which are 0 in the answer. */
 float *placed_output(const struct placed *placed);
 
+/* Sequence b of a call without spans, alone. */
+struct dj_attention_args placed_sequence(const struct placed *placed, uint64_t b);
 /* Tokens first .. first+count-1 of a call without spans; of q and o too if Tq = T. */
 struct dj_attention_args placed_range(const struct placed *placed, uint64_t first, uint64_t count);
 

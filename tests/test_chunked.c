@@ -225,25 +225,41 @@ static void segments(void **state)
         tokens, 3, LAYOUT_COUNT, NULL, "segments");
 }
 
-/* Cut into parts, whose segments are the shortest. */
+/* The same bits whether a call is done at once, in parts, or one sequence of it alone. */
 static void parts(void **state)
 {
     (void)state;
+    enum {
+        BATCH = 3,
+        TOKENS = 1400
+    };
     struct problem p;
-    problem_init(
-        &p, &(struct problem_params){SHAPE(1, 700, 2, 32, 16), .normalise = true, HALVES, TILED});
+    problem_init(&p, &(struct problem_params){SHAPE(BATCH, TOKENS, 2, 32, 16), .normalise = true,
+                                              HALVES, TILED});
     problem_solve(&p);
     struct placed placed;
     problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *together = placed_output(&placed);
+    problem_assert(&p, together, "at once");
     struct dj_attention_args args = placed.args;
     args.max_work = 1;
     struct dj_needs needs;
     HARNESS_OK(dj_attention_needs(placed.plan, &args, &needs));
     assert_true(needs.parts > 4);
-    HARNESS_OK(dj_attention_run(placed.plan, &args));
-    float *got = placed_output(&placed);
-    problem_assert(&p, got, "parts");
-    free(got);
+    for (int alone = 0; alone < 2; alone++) {
+        placed_poison(&placed);
+        for (uint64_t b = 0; b < BATCH && alone; b++) {
+            args = placed_sequence(&placed, b);
+            HARNESS_OK(dj_attention_run(placed.plan, &args));
+        }
+        if (!alone)
+            HARNESS_OK(dj_attention_run(placed.plan, &args));
+        float *got = placed_output(&placed);
+        assert_memory_equal(got, together, problem_output_size(&p) * sizeof *got);
+        free(got);
+    }
+    free(together);
     placed_finish(&placed);
     problem_finish(&p);
 }

@@ -148,6 +148,34 @@ static void zero_slot_is_empty(void **state)
     pool_finish(&pool);
 }
 
+/* Zeros in the header alone make no empty state of what another sequence left. */
+static void cleared_headers(void **state)
+{
+    (void)state;
+    static const uint32_t families[] = {DJ_FAMILY_DEFAULT, DJ_FAMILY_TILED};
+    static const int32_t slots[] = {0, 1}, others[] = {2, 3};
+    static const struct dj_state_header zero = {0};
+    for (size_t n = 0; n < 2; n++) {
+        struct problem_params params = variants[1];
+        params.family = families[n];
+        for (uint64_t tokens = n == 0 ? 2 : 1; tokens < TOKENS; tokens += 90) {
+            struct pool pool;
+            pool_init(&pool, harness_context(0), &params, 4);
+            pool_run(&pool, 0, 1, NULL, slots);
+            for (uint32_t i = 0; i < 2; i++)
+                HARNESS_OK(dj_buffer_write(pool.state, pool_offset(&pool, i), &zero, sizeof zero));
+            pool_run(&pool, 0, tokens, slots, others);
+            struct placed rows = pool.placed;
+            rows.args = placed_range(&pool.placed, 0, tokens);
+            float *got = placed_output(&rows);
+            for (size_t i = 0; i < 2 * tokens * params.heads * params.value_dim; i++)
+                assert_true(isnan(got[i]));
+            free(got);
+            pool_finish(&pool);
+        }
+    }
+}
+
 /* T = 0 copies states bit for bit; an empty one is written, or left as what is empty. */
 static void no_tokens_copy_states(void **state)
 {
@@ -298,18 +326,6 @@ static void pool_beyond_binding_range(void **state)
     }
 }
 
-/* Sequence b of a call, alone. */
-static struct dj_attention_args alone(const struct placed *placed, uint64_t b)
-{
-    struct dj_attention_args args = placed->args;
-    struct dj_tensor *tensors[4] = {&args.q, &args.k, &args.v, &args.o};
-    for (size_t i = 0; i < 4; i++) {
-        tensors[i]->offset += dj_type_size(tensors[i]->type) * b * tensors[i]->stride[0];
-        tensors[i]->shape[0] = 1;
-    }
-    return args;
-}
-
 /* Each sequence of a batch comes out bit for bit as when it runs alone, and so does its state; a
  * repeated call is the same to the last bit. */
 static void assert_batch_equals_alone(const struct problem_params *params, uint32_t family)
@@ -330,7 +346,7 @@ static void assert_batch_equals_alone(const struct problem_params *params, uint3
         if (repeat)
             pool_run(&pool, 0, TOKENS, NULL, (const int32_t[]){6, 7, 8});
         for (uint64_t b = 0; b < 3 && !repeat; b++) {
-            struct dj_attention_args args = alone(&pool.placed, b);
+            struct dj_attention_args args = placed_sequence(&pool.placed, b);
             const int32_t out = (int32_t)(3 + b);
             args.slots_out.host = &out;
             HARNESS_OK(dj_attention_run(pool.placed.plan, &args));
@@ -489,10 +505,15 @@ static void places_count_from_the_state(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(pieces_and_steps_equal_whole), HARNESS_TEST(zero_slot_is_empty),
-    HARNESS_TEST(no_tokens_copy_states),        HARNESS_TEST(fork_continues_twice),
-    HARNESS_TEST(batch_equals_each_alone),      HARNESS_TEST(state_joins_full_attention),
-    HARNESS_TEST(slot_holds_published_sums),    HARNESS_TEST(places_count_from_the_state),
+    HARNESS_TEST(pieces_and_steps_equal_whole),
+    HARNESS_TEST(zero_slot_is_empty),
+    HARNESS_TEST(cleared_headers),
+    HARNESS_TEST(no_tokens_copy_states),
+    HARNESS_TEST(fork_continues_twice),
+    HARNESS_TEST(batch_equals_each_alone),
+    HARNESS_TEST(state_joins_full_attention),
+    HARNESS_TEST(slot_holds_published_sums),
+    HARNESS_TEST(places_count_from_the_state),
     HARNESS_TEST(pool_beyond_binding_range),
 };
 
