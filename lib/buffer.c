@@ -143,6 +143,7 @@ static dj_result buffer_create(struct dj_context *context, uint64_t size, uint32
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "no memory for a buffer");
     made->context = context;
     made->size = size;
+    atomic_fetch_add(&context->buffers, 1);
     if (size > 0)
         result = buffer_fill(made, memory, name);
     if (result != DJ_SUCCESS)
@@ -197,8 +198,9 @@ void dj_buffer_destroy(dj_buffer **buffer)
 {
     if (!buffer || !*buffer)
         return;
-    const struct dj_context *context = (*buffer)->context;
+    struct dj_context *const context = (*buffer)->context;
     const struct VolkDeviceTable *vk = &context->vk.device;
+    atomic_fetch_sub(&context->buffers, 1);
     if (!(*buffer)->wrapped) { /* freeing memory unmaps it */
         vk->vkDestroyBuffer(context->device, (*buffer)->handle, context->allocator);
         vk->vkFreeMemory(context->device, (*buffer)->memory, context->allocator);
@@ -268,6 +270,7 @@ dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *param
         .host_cached = params->mapped && params->host_cached != 0,
         .address = address,
     };
+    atomic_fetch_add(&context->buffers, 1);
     *buffer = made;
     return DJ_SUCCESS;
 }

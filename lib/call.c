@@ -14,15 +14,28 @@ static_assert(DJ_KERNEL_SPANS_WHOLE == DJ_SPANS_WHOLE && DJ_KERNEL_SPANS_PADDED 
               "kinds of spans");
 
 static dj_result check_shape(const struct dj_log *log, const char *name,
-                             const struct dj_tensor *tensor, const uint64_t want[4])
+                             const struct dj_tensor *tensor, const uint64_t want[4],
+                             const char *hint)
 {
     const uint64_t *const s = tensor->shape;
     if (s[0] != want[0] || s[1] != want[1] || s[2] != want[2] || s[3] != want[3])
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: %s has shape [%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
-                       "], not [%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "]",
-                       name, s[0], s[1], s[2], s[3], want[0], want[1], want[2], want[3]);
+                       "], not [%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "]%s",
+                       name, s[0], s[1], s[2], s[3], want[0], want[1], want[2], want[3], hint);
     return DJ_SUCCESS;
+}
+
+/* What a wrong shape is likely to be. */
+static const char *shape_hint(const struct dj_attention *plan, const struct dj_tensor *tensor,
+                              const uint64_t want[4])
+{
+    const uint64_t *const s = tensor->shape;
+    if (s[2] != want[2] && s[1] == want[2])
+        return ": [B,T,H,d], which dj_tensor_swap makes of [B,H,T,d]";
+    if (plan->causal && s[1] != want[1])
+        return ": where it is causal, k, v and o have as many tokens as q";
+    return "";
 }
 
 static dj_result check_tensors(const struct dj_call *call)
@@ -44,7 +57,8 @@ static dj_result check_tensors(const struct dj_call *call)
         {"o", &args->o, plan->o_type, {batch, queries, plan->heads, plan->value_dim}},
     };
     for (int i = 0; i < 4; i++) {
-        dj_result result = check_shape(log, rows[i].name, rows[i].tensor, rows[i].shape);
+        dj_result result = check_shape(log, rows[i].name, rows[i].tensor, rows[i].shape,
+                                       shape_hint(plan, rows[i].tensor, rows[i].shape));
         if (result == DJ_SUCCESS)
             result = dj_tensor_check(plan->context, rows[i].name, rows[i].tensor, rows[i].type,
                                      i == 3, call->placed);
@@ -74,13 +88,14 @@ static dj_result check_features(const struct dj_attention *plan, const struct dj
     if (features == NULL)
         return DJ_SUCCESS;
     if (features->context != plan->context)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: features are another context's");
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "attention: features are another context's, or were destroyed");
     if (features->map != plan->map || features->dim != plan->dim ||
         features->features != plan->features)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: features of map %u, dim %u, %u for a plan of map %u, dim %u, %u",
-                       features->map, features->dim, features->features, plan->map, plan->dim,
-                       plan->features);
+                       "attention: %u features of %s, dim %u, for a plan of %u of %s, dim %u",
+                       features->features, dj_map_find(features->map)->name, features->dim,
+                       plan->features, plan->kind->name, plan->dim);
     if (features->heads != 0 && features->heads != plan->key_heads)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: features of %u heads for a plan of %u key heads",
@@ -158,7 +173,7 @@ static dj_result check_one_scale(const struct dj_call *call, const char *name,
         return dj_fail(log, DJ_ERROR_UNSUPPORTED, "attention: %s for %s%s", name, plan->kind->name,
                        plan->normalise ? " with a normaliser" : "");
     const uint64_t want[4] = {1, 1, heads, scales->shape[3]};
-    dj_result result = check_shape(log, name, scales, want);
+    dj_result result = check_shape(log, name, scales, want, "");
     if (result == DJ_SUCCESS)
         result = dj_tensor_check(plan->context, name, scales, DJ_FLOAT32, false, call->placed);
     if (result != DJ_SUCCESS)

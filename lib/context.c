@@ -8,6 +8,7 @@
 #include "tuning.h"
 #include "wants.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 void dj_context_name(const struct dj_context *context, VkObjectType type, uint64_t handle,
@@ -359,6 +360,12 @@ void dj_context_destroy(dj_context **context)
 {
     if (!context || !*context)
         return;
+    const uint64_t buffers = atomic_load(&(*context)->buffers);
+    if (buffers > 0)
+        dj_log_line(&(*context)->log, DJ_LOG_ERROR,
+                    "dj_context_destroy: %" PRIu64 " buffers, the caller's or of plans, features, "
+                    "transforms and recorders, were not destroyed before it, and may not be now",
+                    buffers);
     dj_context_free(*context);
     *context = NULL;
 }

@@ -67,7 +67,8 @@ struct dj_context {
     bool trials; /* a recipe is tried on the device before it is first used, which submits */
 
     atomic_uint_fast64_t validation_count;
-    atomic_bool lost; /* the device was lost: for good */
+    atomic_uint_fast64_t buffers; /* that were not destroyed */
+    atomic_bool lost;             /* the device was lost: for good */
 };
 
 /* As dj_vk_result; remembers a lost device. */

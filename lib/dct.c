@@ -310,7 +310,8 @@ dj_result dj_dct_record(const dj_dct *plan, dj_recorder *recorder, const struct 
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "dj_dct_record: %s is NULL",
                        recorder == NULL ? "recorder" : "args");
     if (dj_recorder_context(recorder) != plan->context)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "the recorder is another context's");
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "the recorder is another context's, or was destroyed");
     struct call call;
     dj_result result = tensors_check(plan, args, true);
     if (result == DJ_SUCCESS)

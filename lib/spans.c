@@ -23,7 +23,8 @@ dj_result dj_indices_check(const struct dj_context *context, const char *name,
     if (indices->buffer == NULL)
         return DJ_SUCCESS;
     if (indices->buffer->context != context)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is another context's", name);
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: the buffer is another context's, or was destroyed", name);
     const uint64_t size = indices->buffer->size;
     if (indices->offset % 4 != 0 || indices->offset > size ||
         count > (size - indices->offset) / sizeof(int32_t))
@@ -110,10 +111,11 @@ static dj_result check_fields(const struct dj_log *log, const char *name,
         return dj_fail(log, DJ_ERROR_VERSION, "%s: padding is %u, not 0", name, spans->padding);
     if (spans->kind > DJ_SPANS_PACKED)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: unknown kind %u", name, spans->kind);
+    static const char *const kinds[] = {"DJ_SPANS_WHOLE", "DJ_SPANS_PADDED", "DJ_SPANS_PACKED"};
     const bool given = dj_indices_given(&spans->indices);
     if ((spans->kind == DJ_SPANS_WHOLE) == given)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: kind %u %s indices", name, spans->kind,
-                       given ? "takes no" : "needs");
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: %s %s indices", name,
+                       kinds[spans->kind], given ? "takes no" : "needs");
     if (spans->kind != DJ_SPANS_PACKED && spans->count != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: count %u is of packed spans only", name,
                        spans->count);
@@ -146,6 +148,10 @@ dj_result dj_spans_check(const struct dj_context *context, const char *name,
     };
     if (spans->kind == DJ_SPANS_WHOLE)
         return DJ_SUCCESS;
+    if (packed && spans->count == 0 && row_tokens > 0)
+        dj_log_line(log, DJ_LOG_INFO,
+                    "%s: count is 0, so that no sequence is in the row of %" PRIu64 " tokens", name,
+                    row_tokens);
     if (row_tokens > INT32_MAX)
         return dj_fail(log, DJ_ERROR_LIMIT, "%s: rows of %" PRIu64 " tokens, at most 2^31 - 1",
                        name, row_tokens);

@@ -36,7 +36,7 @@ static dj_result check_pool(const struct dj_attention *plan, const struct dj_att
         return dj_fail(log, DJ_ERROR_STATELESS, "attention: a state for %s", plan->kind->name);
     if (args->state != NULL && args->state->context != plan->context)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "attention: the state buffer is another context's");
+                       "attention: the state buffer is another context's, or was destroyed");
     if (args->state_offset % 16 != 0)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "attention: state_offset %" PRIu64 " is no multiple of 16",
@@ -216,8 +216,9 @@ static dj_result check_aliases(const struct dj_call *call, uint64_t *work)
         if (at < count && packed_slot(work[at]) == (uint32_t)slot &&
             (snapshots > 1 || (uint32_t)work[at] != n))
             return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                           "attention: sequence %" PRIu64 " continues slot %d, slots_out[%u]", n,
-                           slot, (uint32_t)work[at]);
+                           "attention: sequence %" PRIu64
+                           " continues slot %d, which slots_out[%u] overwrites",
+                           n, slot, (uint32_t)work[at]);
     }
     return DJ_SUCCESS;
 }

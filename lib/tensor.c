@@ -17,6 +17,12 @@ uint64_t dj_type_size(uint32_t type)
     }
 }
 
+static const char *type_name(uint32_t type)
+{
+    static const char *const names[] = {"float32", "float16", "bfloat16"};
+    return type <= DJ_BFLOAT16 ? names[type] : "of no known type";
+}
+
 void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t offset, uint32_t type,
                     const uint64_t shape[4])
 {
@@ -116,7 +122,8 @@ static dj_result check_place(const struct dj_context *context, const char *name,
     if (buffer == NULL)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is NULL", name);
     if (buffer->context != context)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: the buffer is another context's", name);
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "%s: the buffer is another context's, or was destroyed", name);
     if (end > buffer->size)
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "%s: its last byte is %llu, its buffer has %llu bytes", name,
@@ -134,8 +141,8 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
 {
     const struct dj_log *log = &context->log;
     if (tensor->type != type)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: element type %u, must be %u", name,
-                       tensor->type, type);
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: elements are %s (%u), must be %s", name,
+                       type_name(tensor->type), tensor->type, type_name(type));
     const uint64_t element = dj_type_size(type);
     if (tensor->padding != 0)
         return dj_fail(log, DJ_ERROR_VERSION, "%s: padding is %u, not 0", name, tensor->padding);
@@ -217,7 +224,8 @@ dj_result dj_scratch_check(const struct dj_context *context, const struct dj_scr
         return dj_fail(log, DJ_ERROR_SCRATCH,
                        "no scratch memory was given, %" PRIu64 " bytes are needed", need);
     if (scratch->buffer->context != context)
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "the scratch memory is another context's");
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "the scratch memory is another context's, or was destroyed");
     if (scratch->offset % alignment != 0)
         return dj_fail(log, DJ_ERROR_SCRATCH,
                        "scratch: offset %" PRIu64 " is no multiple of %" PRIu64, scratch->offset,

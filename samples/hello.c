@@ -7,6 +7,12 @@
 enum { T = 1000, H = 8, D = 64 }; /* tokens of one sequence, heads, head dimension */
 static float q[T * H * D], k[T * H * D], v[T * H * D], o[T * H * D]; /* [T][H][D] */
 
+static void print(void *user, uint32_t level, const char *line) /* what went wrong, with its values */
+{
+    (void)user, (void)level;
+    fprintf(stderr, "%s\n", line);
+}
+
 int main(void)
 {
     for (int i = 0; i < T * H * D; i++)
@@ -20,7 +26,7 @@ int main(void)
     struct dj_attention_args args = {0};
 
     dj_frequencies_draw(D, 1, t);
-    dj_result r = dj_context_create(NULL, &gpu);
+    dj_result r = dj_context_create(&(struct dj_context_params){.log = print}, &gpu);
     r = r ? r : dj_features_create(gpu, &(struct dj_features_params){.dim = D, .frequencies = t}, &map);
     r = r ? r : dj_attention_create(gpu, &(struct dj_attention_params){.heads = H, .dim = D}, &plan);
     r = r ? r : dj_tensor_create(gpu, DJ_FLOAT32, shape, q, &args.q);

@@ -117,7 +117,7 @@ static void print_switches(const struct dj_device_info *info)
                  "preallocated descriptor sets", "VK_KHR_push_descriptor");
     print_switch("  whole subgroups", "DIJIANG_SUBGROUPS", info->whole_subgroups, false,
                  "sums in registers, where device addresses bind", "not used",
-                 "subgroups of a size that can be asked for");
+                 "whole subgroups of 4 to 32 invocations");
     print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit, false,
                  "one by one", "in pairs, as 32-bit words: even strides and offsets only",
                  "16-bit storage");

@@ -642,6 +642,34 @@ static void addresses_are_multiples_of_16(void **state)
     }
 }
 
+/* A context that goes before its buffers says so. */
+static void buffers_left_behind_are_counted(void **state)
+{
+    (void)state;
+    struct null_engine engine;
+    dj_context *context;
+    dj_buffer *wrapped;
+    start(&engine, 0);
+    struct dj_import_params params = null_engine_params(&engine);
+    params.log = harness_log_line;
+    HARNESS_OK(dj_context_import(&params, &context));
+    dj_buffer *own = harness_buffer(context, NULL, 64);
+    HARNESS_OK(
+        dj_buffer_wrap(context,
+                       &(struct dj_wrap_params){.buffer = dj_buffer_handle(own),
+                                                .size = 64,
+                                                .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                                                         VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT},
+                       &wrapped));
+    dj_buffer_destroy(&own);
+    harness_log_clear();
+    dj_context_destroy(&context);
+    assert_non_null(strstr(harness_log_last(), "1 buffers"));
+    harness_log_clear();
+    free(wrapped); /* of the object there is no more than this: the Vulkan buffer was another's */
+    finish(&engine);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, harness_reseed, forget_hooks)
 
 int main(void)
@@ -655,6 +683,7 @@ int main(void)
         TEST(a_pipeline_cache_of_the_engines_is_used),
         TEST(reads_of_invocations_take_their_extension),
         TEST(addresses_are_multiples_of_16),
+        TEST(buffers_left_behind_are_counted),
     };
     harness_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,7 +207,7 @@ struct dj_attention_args {
     uint64_t max_work; /* floating-point operations, as needs.flops counts them, that one part may
                         * take; but a part takes a tile at least: 32 tokens (SOFTMAX: queries and
                         * keys; DJ_FAMILY_RESIDENT: 512, with a decay 256; in chunks of cooperative
-                        * matrices: 128) of one sequence and key head with its query heads, and
+                        * matrices: 512) of one sequence and key head with its query heads, and
                         * LINFORMER's projection of 32 keys. 0, or needs.flops and more: all in one
                         * part */
     uint64_t reserved[4]; /* 0 */
@@ -215,7 +215,9 @@ struct dj_attention_args {
 
 /* The start of a state slot. A slot of zero bytes is the empty state (its header alone is not
  * enough); from one that was never written and is not zero, or that another map or shape wrote, a
- * sequence continues with NaN, and where that slot is also its slots_out it may stay so.
+ * sequence continues with NaN, and where that slot is also its slots_out it may stay so. But if a
+ * header of zeros before a block that is not zero is also slots_out, what a head continues with is
+ * undefined: it may be what is in its block.
  * (Other numbers of the map, another scale or decay cannot be told.) After the header, for each key
  * head, float32 arrays: sum[m][e], its low parts[m][e], norm[m], its low parts[m] and exponent[m].
  * Feature f's true sum is (sum[f] + low[f]) * 2^exponent[f], the exponent a whole number; norm is

@@ -42,8 +42,10 @@ struct dj_context_params {
     void *log_user;      /* handed to log */
     uint32_t log_level;  /* enum dj_log_level, the most verbose level wanted; 0: DJ_LOG_WARNING */
     uint32_t validation; /* enum dj_switch; DJ_ON loads VK_LAYER_KHRONOS_validation, with checks of
-                          * synchronisation, and is refused with DJ_ERROR_NO_VALIDATION where it is
-                          * not installed. Default: on if DIJIANG_VALIDATION=1, else off */
+                          * synchronisation (which cannot see what kernels reach by addresses:
+                          * device_addresses = DJ_OFF shows it more), and is refused with
+                          * DJ_ERROR_NO_VALIDATION where it is not installed. Default: on if
+                          * DIJIANG_VALIDATION=1, else off */
     uint32_t push_descriptors; /* enum dj_switch; DJ_OFF binds through preallocated sets even where
                                 * the device has VK_KHR_push_descriptor. Default: on, unless
                                 * DIJIANG_PUSH_DESCRIPTORS=0. The results are the same */
@@ -60,10 +62,10 @@ struct dj_context_params {
                                 * to be one subgroup (VK_EXT_subgroup_size_control): DJ_FAMILY_TILED
                                 * does all. Default: on, unless DIJIANG_SUBGROUPS=0 */
     uint32_t matrices;         /* enum dj_switch; DJ_ON multiplies cooperative matrices, where the
-                                * device has them, in attention in tiles whose q, k, v and o are all
-                                * of 2-byte types: products then have float16 factors and float32
-                                * sums, with errors up to the types' bounds (docs/mathematics.md,
-                                * section 7). Default: off, unless DIJIANG_MATRICES=1 */
+                                * device has them, in DJ_FAMILY_TILED where q, k, v and o are all of
+                                * 2-byte types: products then have float16 factors and float32 sums,
+                                * with errors up to the types' bounds (docs/mathematics.md, section
+                                * 7). Default: off, unless DIJIANG_MATRICES=1 */
     uint32_t threads;          /* enum dj_switch; DJ_OFF does everything in the threads that call.
                                 * On, dj_attention_create has drivers compile a plan's kernels in
                                 * three more, which are gone when it returns and log what they have
@@ -160,8 +162,9 @@ DJ_API dj_result dj_device_list(const struct dj_context_params *params,
 DJ_API dj_result dj_context_create(const struct dj_context_params *params, dj_context **context);
 
 /* Waits for the device to be idle, unless it was imported, and destroys the context; sets *context
- * to NULL. Every object made from it must have been destroyed before. NULL, and a pointer to NULL,
- * are accepted. */
+ * to NULL. Every object made from it must have been destroyed before: buffers that were not are
+ * counted in a log line, and destroying one later is undefined. NULL, and a pointer to NULL, are
+ * accepted. */
 DJ_API void dj_context_destroy(dj_context **context);
 
 /* The device of a context, as dj_device_list describes it: what it offers (dj_context_uses says

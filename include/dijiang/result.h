@@ -43,7 +43,7 @@ extern "C" {
     X(DJ_ERROR_TIMEOUT, -14, "the time given ran out") \
     X(DJ_ERROR_COMPILER, -15, "a kernel could not be generated or failed its self-test") \
     X(DJ_ERROR_VERSION, -16, \
-      "a reserved field is not zero: the program is newer than the library") \
+      "a reserved field is not zero: a struct was not zeroed, or the program is newer") \
     X(DJ_ERROR_VULKAN, -17, "a Vulkan call failed in a way that has no code of its own") \
     X(DJ_ERROR_SCRATCH, -18, "the scratch memory is missing, too small or misaligned") \
     X(DJ_ERROR_STATELESS, -19, "softmax and Linformer attention have neither state nor decay") \
@@ -76,7 +76,7 @@ DJ_API const char *dj_result_name(dj_result result);
 /* The version of the library that runs, as major * 1000000 + minor * 1000 + patch. Thread-safe. */
 DJ_API uint32_t dj_version(void);
 
-/* A switch whose zero is "what the library thinks best". */
+/* A switch whose zero, and so whose false, is "what the library thinks best" and not off. */
 enum dj_switch {
     DJ_DEFAULT = 0,
     DJ_ON = 1,

@@ -19,7 +19,7 @@ struct dj_want {
     const char *unlocks;   /* what it is good for */
     const char *extension; /* to be enabled; NULL: none beyond Vulkan 1.1 */
     const char *feature;   /* the member of the feature chain; NULL: none */
-    uint32_t supported;    /* 1: the device offers it; 0 */
+    uint32_t supported;    /* 1: the device offers it, and it is of use there; 0 */
     uint32_t padding;      /* 0 */
     uint64_t reserved[2];  /* 0 */
 };
