@@ -29,20 +29,20 @@ static bool start_thread(struct dj_aside *aside)
     return started;
 }
 
-dj_result dj_aside_start(struct dj_aside *aside, bool apart, dj_result (*work)(void *user),
+dj_result dj_aside_start(struct dj_aside *aside, bool threaded, dj_result (*work)(void *user),
                          void *user)
 {
     *aside = (struct dj_aside){.work = work, .user = user};
-    aside->apart = apart && start_thread(aside);
-    if (!aside->apart)
+    aside->threaded = threaded && start_thread(aside);
+    if (!aside->threaded)
         (void)run(aside);
-    return aside->apart ? DJ_SUCCESS : aside->result;
+    return aside->threaded ? DJ_SUCCESS : aside->result;
 }
 
 dj_result dj_aside_join(struct dj_aside *aside)
 {
-    if (aside->apart)
+    if (aside->threaded)
         pthread_join(aside->thread, NULL);
-    aside->apart = false;
+    aside->threaded = false;
     return aside->result;
 }

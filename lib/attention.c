@@ -192,28 +192,28 @@ static struct dj_attention describe(dj_context *context, const struct dj_attenti
 }
 
 /* A family of a plan to be created. */
-struct errand {
+struct creation {
     struct dj_attention *plan;
     const struct dj_attention_params *params;
     const struct dj_kernel_family *family;
     struct dj_aside aside;
 };
 
-static dj_result do_errand(void *user)
+static dj_result create_family(void *user)
 {
-    const struct errand *const errand = user;
-    return errand->family->create(errand->plan, errand->params);
+    const struct creation *const creation = user;
+    return creation->family->create(creation->plan, creation->params);
 }
 
 /* All families of linear attention; drivers compile their kernels at the same time. */
 static dj_result create_linear(struct dj_attention *plan, const struct dj_attention_params *params)
 {
-    struct errand errands[] = {{.family = &dj_family_resident},
-                               {.family = &dj_family_chunked},
-                               {.family = &dj_family_step},
-                               {.family = &dj_family_tiled}};
+    struct creation creations[] = {{.family = &dj_family_resident},
+                                   {.family = &dj_family_chunked},
+                                   {.family = &dj_family_step},
+                                   {.family = &dj_family_tiled}};
     enum {
-        COUNT = sizeof errands / sizeof *errands
+        COUNT = sizeof creations / sizeof *creations
     };
     dj_result result = dj_resident_choose(plan, params);
     if (result == DJ_SUCCESS)
@@ -222,14 +222,14 @@ static dj_result create_linear(struct dj_attention *plan, const struct dj_attent
         return result;
     int begun = 0;
     while (begun < COUNT && result == DJ_SUCCESS) {
-        struct errand *const errand = &errands[begun++];
-        errand->plan = plan;
-        errand->params = params;
-        result = dj_aside_start(&errand->aside, plan->context->threads && begun < COUNT, do_errand,
-                                errand);
+        struct creation *const creation = &creations[begun++];
+        creation->plan = plan;
+        creation->params = params;
+        result = dj_aside_start(&creation->aside, plan->context->threads && begun < COUNT,
+                                create_family, creation);
     }
     for (int i = 0; i < begun; i++) {
-        const dj_result other = dj_aside_join(&errands[i].aside);
+        const dj_result other = dj_aside_join(&creations[i].aside);
         result = result == DJ_SUCCESS ? other : result;
     }
     return result;

@@ -2,9 +2,8 @@
 /* Attention that submits and waits: a call's pieces, in submissions as long as the caller wants. */
 #include "attention.h"
 
+#include "clock.h"
 #include "quirks.h"
-
-#include <time.h>
 
 /* Floating-point operations of a piece where there is a budget but no max_work: about a millisecond
  * on a phone, and on discrete GPUs, which finer pieces would leave idle; 20 on two CPU cores. */
@@ -27,13 +26,6 @@ struct run {
     uint64_t unit; /* pieces that are always submitted together */
     uint64_t most; /* units of one submission, at most */
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* Pieces keep their order whatever the submissions, and so do the bits of the result. */
 static void choose_submissions(struct run *run)
@@ -60,12 +52,12 @@ static dj_result submit_pieces(struct run *run, dj_recorder *recorder, uint64_t 
     dj_result result = dj_recorder_begin(recorder);
     if (result == DJ_SUCCESS)
         result = dj_attention_record_pieces(&run->call, recorder, &run->layout, first, count);
-    const uint64_t start = now_ns();
+    const uint64_t start = dj_now_ns();
     if (result == DJ_SUCCESS)
         result = dj_recorder_submit(recorder);
     if (result == DJ_SUCCESS)
         result = dj_recorder_wait(recorder, UINT64_MAX);
-    *ns = now_ns() - start;
+    *ns = dj_now_ns() - start;
     return result;
 }
 

@@ -2,10 +2,10 @@
 /* Choosing a plan's kernel family by measurement. */
 #include "attention.h"
 
-#include "tuning.h"
+#include "choices.h"
+#include "clock.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 enum {
     ROUNDS = 6 /* at most, and at least two: the first one of each family warms up */
@@ -96,29 +96,22 @@ static dj_result make_scratch(struct dj_attention *plan, const struct dj_attenti
     return result;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* Runs both families in turn, and leaves the one whose quickest run was quicker. */
 static dj_result measure(struct dj_attention *plan, const struct dj_attention_args *args,
                          const struct scratch *scratch, uint32_t size)
 {
-    const uint64_t start = now_ns();
+    const uint64_t start = dj_now_ns();
     uint64_t least[2] = {UINT64_MAX, UINT64_MAX};
-    for (int round = 0; round < ROUNDS && (round < 2 || now_ns() - start < most_ns); round++) {
+    for (int round = 0; round < ROUNDS && (round < 2 || dj_now_ns() - start < most_ns); round++) {
         for (int i = 0; i < 2; i++) {
             struct dj_attention_args own = *args;
             own.scratch = scratch->given[i];
             choose(plan, size, families[i]);
-            const uint64_t from = now_ns();
+            const uint64_t from = dj_now_ns();
             const dj_result result = dj_attention_run(plan, &own);
             if (result != DJ_SUCCESS)
                 return result;
-            const uint64_t ns = now_ns() - from;
+            const uint64_t ns = dj_now_ns() - from;
             if (round > 0 && ns < least[i])
                 least[i] = ns;
         }

@@ -8,7 +8,7 @@
  *                            28  recipes      64  hash of all other bytes, 64 bits */
 #include "cache.h"
 
-#include "tuning.h"
+#include "choices.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "context.h"
 #include "cache.h"
+#include "choices.h"
 #include "device.h"
 #include "instance.h"
 #include "pipeline.h"
 #include "quirks.h"
-#include "tuning.h"
 #include "wants.h"
 
 #include <inttypes.h>
@@ -95,15 +95,10 @@ void dj_context_adopt(struct dj_context *context, const struct dj_device *device
     context->vk.vkGetPhysicalDeviceMemoryProperties(device->handle, &context->memory);
 }
 
-static dj_result device_open(struct dj_context *context, const struct dj_device *chosen,
-                             const struct dj_context_params *params)
+/* What the device has and no switch turns off. */
+static void choose_uses(struct dj_context *context, const struct dj_device *chosen,
+                        const struct dj_context_params *params)
 {
-    dj_context_adopt(context, chosen);
-    const dj_result result = dj_quirks_switch_own(&context->log, params, &context->info.quirks);
-    if (result != DJ_SUCCESS)
-        return result;
-    context->queue_family = context->families[0] = chosen->queue_family;
-    context->family_count = 1;
     context->push_descriptors = chosen->info.push_descriptor &&
                                 dj_switch_resolve(params ? params->push_descriptors : DJ_DEFAULT,
                                                   true, "DIJIANG_PUSH_DESCRIPTORS", "0");
@@ -113,7 +108,6 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
     context->storage_16bit =
         chosen->info.storage_16bit && dj_switch_resolve(params ? params->storage_16bit : DJ_DEFAULT,
                                                         true, "DIJIANG_16BIT_STORAGE", "0");
-
     if (chosen->info.whole_subgroups &&
         dj_switch_resolve(params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS", "0"))
         context->subgroups = chosen->info.subgroup_size;
@@ -127,6 +121,18 @@ static dj_result device_open(struct dj_context *context, const struct dj_device 
         dj_switch_resolve(params ? params->threads : DJ_DEFAULT, true, "DIJIANG_THREADS", "0");
     context->float_controls = chosen->info.signed_zero_inf_nan;
     dj_quirks_apply(context);
+}
+
+static dj_result device_open(struct dj_context *context, const struct dj_device *chosen,
+                             const struct dj_context_params *params)
+{
+    dj_context_adopt(context, chosen);
+    const dj_result result = dj_quirks_switch_own(&context->log, params, &context->info.quirks);
+    if (result != DJ_SUCCESS)
+        return result;
+    context->queue_family = context->families[0] = chosen->queue_family;
+    context->family_count = 1;
+    choose_uses(context, chosen, params);
     struct dj_device_wants wants;
     dj_wants_fill(chosen,
                   DJ_WANT_PORTABILITY_SUBSET | DJ_WANT_FLOAT_CONTROLS |

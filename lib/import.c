@@ -33,20 +33,15 @@ static dj_result check_members(const struct dj_log *log, const struct dj_import_
     if ((params->lock_queue == NULL) != (params->unlock_queue == NULL))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_import_params: lock_queue and unlock_queue belong together");
-    dj_result result =
-        dj_switch_check(log, "dj_import_params.push_descriptors", params->push_descriptors);
-    if (result == DJ_SUCCESS)
-        result =
-            dj_switch_check(log, "dj_import_params.device_addresses", params->device_addresses);
-    if (result == DJ_SUCCESS)
-        result = dj_switch_check(log, "dj_import_params.storage_16bit", params->storage_16bit);
-    if (result == DJ_SUCCESS)
-        result = dj_switch_check(log, "dj_import_params.subgroups", params->subgroups);
-    if (result == DJ_SUCCESS)
-        result = dj_switch_check(log, "dj_import_params.matrices", params->matrices);
-    if (result == DJ_SUCCESS)
-        result = dj_switch_check(log, "dj_import_params.threads", params->threads);
-    return result;
+    const struct dj_named_switch switches[] = {
+        {"dj_import_params.push_descriptors", params->push_descriptors},
+        {"dj_import_params.device_addresses", params->device_addresses},
+        {"dj_import_params.storage_16bit", params->storage_16bit},
+        {"dj_import_params.subgroups", params->subgroups},
+        {"dj_import_params.matrices", params->matrices},
+        {"dj_import_params.threads", params->threads},
+    };
+    return dj_switches_check(log, switches, sizeof switches / sizeof *switches);
 }
 
 /* The queue family, and those that share buffers with it. */

@@ -14,12 +14,16 @@ bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, con
     return set && strcmp(set, text) == 0 ? !standard : standard;
 }
 
-dj_result dj_switch_check(const struct dj_log *log, const char *name, uint32_t value)
+dj_result dj_switches_check(const struct dj_log *log, const struct dj_named_switch *switches,
+                            size_t count)
 {
-    if (value <= DJ_OFF)
-        return DJ_SUCCESS;
-    return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                   "%s is %u and must be DJ_DEFAULT, DJ_ON or DJ_OFF (0 to 2)", name, value);
+    for (size_t i = 0; i < count; i++) {
+        if (switches[i].value > DJ_OFF)
+            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                           "%s is %u and must be DJ_DEFAULT, DJ_ON or DJ_OFF (0 to 2)",
+                           switches[i].name, switches[i].value);
+    }
+    return DJ_SUCCESS;
 }
 
 dj_result dj_params_init(struct dj_context *context, const struct dj_context_params *params)
@@ -33,22 +37,16 @@ dj_result dj_params_init(struct dj_context *context, const struct dj_context_par
 
     if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_context_params"))
         return DJ_ERROR_VERSION;
-    dj_result result = dj_switch_check(log, "dj_context_params.validation", params->validation);
-    if (result == DJ_SUCCESS)
-        result =
-            dj_switch_check(log, "dj_context_params.push_descriptors", params->push_descriptors);
-    if (result == DJ_SUCCESS)
-        result =
-            dj_switch_check(log, "dj_context_params.device_addresses", params->device_addresses);
-    if (result == DJ_SUCCESS)
-        result = dj_switch_check(log, "dj_context_params.storage_16bit", params->storage_16bit);
-    if (result == DJ_SUCCESS)
-        result = dj_switch_check(log, "dj_context_params.subgroups", params->subgroups);
-    if (result == DJ_SUCCESS)
-        result = dj_switch_check(log, "dj_context_params.matrices", params->matrices);
-    if (result == DJ_SUCCESS)
-        result = dj_switch_check(log, "dj_context_params.threads", params->threads);
-    return result;
+    const struct dj_named_switch switches[] = {
+        {"dj_context_params.validation", params->validation},
+        {"dj_context_params.push_descriptors", params->push_descriptors},
+        {"dj_context_params.device_addresses", params->device_addresses},
+        {"dj_context_params.storage_16bit", params->storage_16bit},
+        {"dj_context_params.subgroups", params->subgroups},
+        {"dj_context_params.matrices", params->matrices},
+        {"dj_context_params.threads", params->threads},
+    };
+    return dj_switches_check(log, switches, sizeof switches / sizeof *switches);
 }
 
 /* One list of extensions, of the loader or of a layer. */

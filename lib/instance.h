@@ -15,8 +15,14 @@ dj_result dj_instance_init(struct dj_context *context, const struct dj_context_p
 /* Undoes dj_instance_init, also where it failed half-way. */
 void dj_instance_finish(struct dj_context *context);
 
-/* Whether a switch is one, else logged; name: struct and member. */
-dj_result dj_switch_check(const struct dj_log *log, const char *name, uint32_t value);
+struct dj_named_switch {
+    const char *name; /* struct and member */
+    uint32_t value;
+};
+
+/* Whether switches are some, else logged. */
+dj_result dj_switches_check(const struct dj_log *log, const struct dj_named_switch *switches,
+                            size_t count);
 
 /* A switch whose default an environment variable turns to `value` by being equal to text. */
 bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, const char *text);

@@ -3,8 +3,6 @@
 
 #include "kernels.h"
 
-#include <stdlib.h>
-
 enum {
     SIZES = 1000506001, /* a VkStructureType */
     FLOAT16 = 0,        /* VkComponentTypeKHR */

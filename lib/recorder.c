@@ -142,7 +142,8 @@ static dj_result params_check(const struct dj_context *context,
     const struct dj_log *log = &context->log;
     if (!dj_reserved_is_zero(log, params->reserved, 4, "dj_recorder_params"))
         return DJ_ERROR_VERSION;
-    const dj_result result = dj_switch_check(log, "dj_recorder_params.timings", params->timings);
+    const struct dj_named_switch timings = {"dj_recorder_params.timings", params->timings};
+    const dj_result result = dj_switches_check(log, &timings, 1);
     if (result != DJ_SUCCESS)
         return result;
     if (params->dispatches > MAX_DISPATCHES)

@@ -2,6 +2,7 @@
 /* Numbers are the SPIR-V specification's: 2.3 "Physical Layout", 2.4 "Logical Layout". */
 #include "spirv.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum {

@@ -3,7 +3,6 @@
 #ifndef DJ_LIB_SPIRV_H
 #define DJ_LIB_SPIRV_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

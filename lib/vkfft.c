@@ -11,7 +11,6 @@
 /* What VkFFT allocates goes through the null device, which frees what it leaks; what it prints when
  * a kernel does not compile goes nowhere. The headers that declare the real functions come first.
  */
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,6 +5,8 @@
 
 #include "bench_gpu.h"
 
+#include <stdbool.h>
+
 struct bench_ceilings {
     double copy;         /* bytes read and written per second */
     double fma;          /* float32 operations per second, two in a multiply-add */

@@ -8,7 +8,6 @@
 #include <dijiang/vulkan.h>
 #include <volk.h>
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct bench_gpu {

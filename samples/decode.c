@@ -9,7 +9,6 @@
 #include "whole_file.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -8,7 +8,6 @@
 
 #include <dijiang/dijiang.h>
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum {

@@ -2,7 +2,6 @@
 /* What the numbers come to, in words. Every sentence follows from a comparison made here. */
 #include "study.h"
 
-#include <math.h>
 #include <stdio.h>
 
 /* Bounds on a share of the plain mean's error. */

@@ -2,7 +2,7 @@
 #include "operations.h"
 
 #include "../lib/cache.h"
-#include "../lib/tuning.h"
+#include "../lib/choices.h"
 
 #include <dirent.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * Their files are in test_cache_files.c. */
 #include "caches.h"
 
-#include "../lib/tuning.h"
+#include "../lib/choices.h"
 
 #include "twin.h"
 #include <dijiang/attention.h>

@@ -5,7 +5,6 @@
 #include "block.h"
 #include "fit.h"
 #include "nnls.h"
-#include "random.h"
 #include "rows.h"
 
 #include <math.h>

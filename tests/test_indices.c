@@ -9,7 +9,6 @@
 #include "../lib/recorder.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

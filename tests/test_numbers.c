@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Numbers that are none, and those at the edge of being one: how far NaN and Inf reach, what
  * becomes of subnormals and of the sign of zero. */
-#include "half.h"
 #include "pool.h"
 
 #include <math.h>

@@ -5,7 +5,6 @@
 #include "half.h"
 #include "problem.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,7 +6,6 @@
 #define DJ_TESTS_TWIN_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 /* Orthonormal DCT of one row; type 2, 3 or 4; y must not be x. By the defining sum, O(n^2). */
 void twin_dct(int type, size_t n, const double *x, double *y);
