@@ -6,7 +6,7 @@
 
 #include "chunk_matrix.h"
 #include "kernels.h"
-#include "part.h"
+#include "piece.h"
 #include "pipeline.h"
 #include "shaders.h"
 #include "size.h"
@@ -231,55 +231,55 @@ uint64_t dj_chunked_notes(const struct dj_attention *plan)
     return DJ_NOTE_SIZE((uint64_t)plan->value_dim, plan->group * blocks);
 }
 
-static void record_kernel(const struct dj_part *part, struct dj_pipeline kernel, uint32_t columns,
+static void record_kernel(const struct dj_piece *piece, struct dj_pipeline kernel, uint32_t columns,
                           uint32_t members)
 {
-    const struct dj_attention *const plan = part->plan;
-    const struct dj_attention_args *const args = part->call->args;
+    const struct dj_attention *const plan = piece->plan;
+    const struct dj_attention_args *const args = piece->call->args;
     const struct dj_features *const numbers = args->features;
-    const struct dj_rows q = dj_part_rows(part, &args->q, true, 0);
-    const struct dj_rows k = dj_part_rows(part, &args->k, false, 0);
-    const struct dj_rows v = dj_part_rows(part, &args->v, false, 0);
-    const struct dj_rows o = dj_part_rows(part, &args->o, true, 0);
+    const struct dj_rows q = dj_piece_rows(piece, &args->q, true, 0);
+    const struct dj_rows k = dj_piece_rows(piece, &args->k, false, 0);
+    const struct dj_rows v = dj_piece_rows(piece, &args->v, false, 0);
+    const struct dj_rows o = dj_piece_rows(piece, &args->o, true, 0);
     const struct chunk_push push = {
-        .tokens = part->tokens,
+        .tokens = piece->tokens,
         .ragged = k.ragged,
         .start = k.start,
         .origin = k.origin,
-        .tiles = part->tiles,
-        .heads = part->heads,
-        .first_head = (uint32_t)part->cut.box.start[2],
-        .tile_tokens = part->tile_tokens,
+        .tiles = piece->tiles,
+        .heads = piece->heads,
+        .first_head = (uint32_t)piece->cut.box.start[2],
+        .tile_tokens = piece->tile_tokens,
         .group = plan->group,
         .head_stride = numbers != NULL ? numbers->head_stride : 0,
         .weights = numbers != NULL ? numbers->weights : 0,
         .factor = sqrtf(plan->scale),
-        .notes = part->sequences * part->heads * part->tiles *
+        .notes = piece->sequences * piece->heads * piece->tiles *
                  (uint32_t)DJ_RECORD_SIZE(plan->features, plan->value_dim),
-        DJ_PART_TENSORS(q, k, v, o),
+        DJ_PIECE_TENSORS(q, k, v, o),
     };
     const struct dj_binding matrix = dj_buffer_whole(plan->chunked.matrix);
     /* what the kernel will not touch is bound to something harmless all the same */
     struct dj_binding bindings[8] = {
         q.view.binding, k.view.binding, v.view.binding, o.view.binding,
-        part->records,  matrix,         matrix,         k.ragged ? k.spans : matrix};
+        piece->records, matrix,         matrix,         k.ragged ? k.spans : matrix};
     if (numbers != NULL)
         bindings[5] = dj_buffer_whole(numbers->tables);
-    dj_recorder_dispatch(part->recorder, kernel, bindings, 8, &push, sizeof push,
-                         (uint32_t[3]){part->tiles, part->sequences * part->heads * members,
+    dj_recorder_dispatch(piece->recorder, kernel, bindings, 8, &push, sizeof push,
+                         (uint32_t[3]){piece->tiles, piece->sequences * piece->heads * members,
                                        plan->value_dim / columns});
 }
 
 /* Sums or outputs of every segment: by the kernel for features as float16 numbers, if there is one,
  * and where that fails by the other. */
-static void record_phase(const struct dj_part *part, struct dj_pipeline half,
+static void record_phase(const struct dj_piece *piece, struct dj_pipeline half,
                          struct dj_pipeline kernel, uint32_t members)
 {
     if (half.handle != VK_NULL_HANDLE) {
-        record_kernel(part, half, part->plan->chunked.half_columns, members);
-        dj_recorder_write_to_read(part->recorder);
+        record_kernel(piece, half, piece->plan->chunked.half_columns, members);
+        dj_recorder_write_to_read(piece->recorder);
     }
-    record_kernel(part, kernel, part->plan->chunked.columns, members);
+    record_kernel(piece, kernel, piece->plan->chunked.columns, members);
 }
 
 /* 1. spans of the box's sequences, where they differ;  2. sums of every segment;
@@ -287,21 +287,21 @@ static void record_phase(const struct dj_part *part, struct dj_pipeline half,
 static void record(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
-    const struct dj_part part = dj_part_make(call, recorder, layout, indices, index);
-    if (part.cut.copies) {
-        dj_part_copy(&part);
+    const struct dj_piece piece = dj_piece_make(call, recorder, layout, indices, index);
+    if (piece.cut.copies) {
+        dj_piece_copy(&piece);
         return;
     }
-    dj_part_spans(&part);
+    dj_piece_spans(&piece);
     const struct dj_attention *const plan = call->plan;
-    if (part.tokens > 0)
-        record_phase(&part, plan->chunked.half_sum, plan->chunked.sum, 1);
+    if (piece.tokens > 0)
+        record_phase(&piece, plan->chunked.half_sum, plan->chunked.sum, 1);
     dj_recorder_write_to_read(recorder);
-    dj_part_scan(&part);
-    if (part.tokens == 0)
+    dj_piece_scan(&piece);
+    if (piece.tokens == 0)
         return;
     dj_recorder_write_to_read(recorder);
-    record_phase(&part, plan->chunked.half_output, plan->chunked.output, plan->group);
+    record_phase(&piece, plan->chunked.half_output, plan->chunked.output, plan->group);
 }
 
 static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *layout)

@@ -5,7 +5,7 @@
 
 #include "decay.h"
 #include "kernels.h"
-#include "part.h"
+#include "piece.h"
 #include "pipeline.h"
 #include "shaders.h"
 #include "size.h"
@@ -169,25 +169,25 @@ uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads)
 }
 
 /* tokens 0: the kernel takes over the state that came in, and no more. */
-static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t tokens)
+static void record_kernel(const struct dj_piece *piece, uint32_t read, uint32_t tokens)
 {
-    const struct dj_attention *const plan = part->plan;
-    const struct dj_attention_args *const args = part->call->args;
+    const struct dj_attention *const plan = piece->plan;
+    const struct dj_attention_args *const args = piece->call->args;
     const struct dj_features *const numbers = args->features;
-    const struct dj_rows q = dj_part_rows(part, &args->q, true, 0);
-    const struct dj_rows k = dj_part_rows(part, &args->k, false, 0);
-    const struct dj_rows v = dj_part_rows(part, &args->v, false, 0);
-    const struct dj_rows o = dj_part_rows(part, &args->o, true, 0);
-    const uint32_t states = part->sequences * part->heads;
+    const struct dj_rows q = dj_piece_rows(piece, &args->q, true, 0);
+    const struct dj_rows k = dj_piece_rows(piece, &args->k, false, 0);
+    const struct dj_rows v = dj_piece_rows(piece, &args->v, false, 0);
+    const struct dj_rows o = dj_piece_rows(piece, &args->o, true, 0);
+    const uint32_t states = piece->sequences * piece->heads;
     const uint32_t block = (uint32_t)(dj_state_block_size(plan) / sizeof(float));
-    const uint32_t members = states * block + 2 * part->sequences;
+    const uint32_t members = states * block + 2 * piece->sequences;
     const struct resident_push push = {
         .tokens = tokens,
         .ragged = k.ragged,
         .start = k.start,
         .origin = k.origin,
-        .heads = part->heads,
-        .first_head = (uint32_t)part->cut.box.start[2],
+        .heads = piece->heads,
+        .first_head = (uint32_t)piece->cut.box.start[2],
         .read = read,
         .own = members + (plan->group - 1) * states * block,
         .head_stride = numbers != NULL ? numbers->head_stride : 0,
@@ -196,17 +196,17 @@ static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t to
         .square_factor = numbers != NULL && plan->kind->squares ? numbers->square_factor : 0.0f,
         .max_tokens = plan->max_tokens,
         .factor = sqrtf(plan->scale),
-        DJ_PART_TENSORS(q, k, v, o),
+        DJ_PIECE_TENSORS(q, k, v, o),
     };
     /* what the kernel will not touch is bound to something harmless all the same */
     struct dj_binding bindings[8] = {
         q.view.binding, k.view.binding, v.view.binding, o.view.binding,
-        part->carry,    part->carry,    part->decay,    k.ragged ? k.spans : part->carry};
+        piece->carry,   piece->carry,   piece->decay,   k.ragged ? k.spans : piece->carry};
     if (plan->resident.decay != NULL)
         bindings[6] = dj_buffer_whole(plan->resident.decay);
     if (numbers != NULL)
         bindings[5] = dj_buffer_whole(numbers->tables);
-    dj_recorder_dispatch(part->recorder, plan->resident.attend, bindings, 8, &push, sizeof push,
+    dj_recorder_dispatch(piece->recorder, plan->resident.attend, bindings, 8, &push, sizeof push,
                          (uint32_t[3]){plan->resident.blocks * plan->group, states, 1});
 }
 
@@ -217,33 +217,33 @@ static void record_kernel(const struct dj_part *part, uint32_t read, uint32_t to
 static void record(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
-    const struct dj_part part = dj_part_make(call, recorder, layout, indices, index);
+    const struct dj_piece piece = dj_piece_make(call, recorder, layout, indices, index);
     const struct dj_attention_args *const args = call->args;
-    if (part.cut.copies) {
-        dj_part_copy(&part);
+    if (piece.cut.copies) {
+        dj_piece_copy(&piece);
         return;
     }
-    dj_part_spans(&part);
-    if (part.tokens == 0) {
-        dj_part_scan(&part);
+    dj_piece_spans(&piece);
+    if (piece.tokens == 0) {
+        dj_piece_scan(&piece);
         return;
     }
-    uint32_t read = part.cut.first ? DJ_RESIDENT_EMPTY : DJ_RESIDENT_OWN;
-    if (part.cut.first && call->slots && dj_indices_given(&args->slots_in)) {
-        dj_part_move(&part, (struct dj_scan_way){.read = DJ_SCAN_SLOTS, .write_carry = true}, 0);
+    uint32_t read = piece.cut.first ? DJ_RESIDENT_EMPTY : DJ_RESIDENT_OWN;
+    if (piece.cut.first && call->slots && dj_indices_given(&args->slots_in)) {
+        dj_piece_move(&piece, (struct dj_scan_way){.read = DJ_SCAN_SLOTS, .write_carry = true}, 0);
         dj_recorder_write_to_read(recorder);
-        record_kernel(&part, DJ_RESIDENT_CARRY, 0);
+        record_kernel(&piece, DJ_RESIDENT_CARRY, 0);
         dj_recorder_write_to_read(recorder);
         read = DJ_RESIDENT_OWN;
     }
-    record_kernel(&part, read, part.tokens);
-    if (part.cut.publishes && call->slots && dj_indices_given(&args->slots_out) &&
+    record_kernel(&piece, read, piece.tokens);
+    if (piece.cut.publishes && call->slots && dj_indices_given(&args->slots_out) &&
         layout->copies == 0) {
         dj_recorder_write_to_read(recorder);
-        dj_part_move(&part,
-                     (struct dj_scan_way){.read = DJ_SCAN_CARRY,
-                                          .write_slots = DJ_WRITE_STATE | DJ_WRITE_HEADER},
-                     0);
+        dj_piece_move(&piece,
+                      (struct dj_scan_way){.read = DJ_SCAN_CARRY,
+                                           .write_slots = DJ_WRITE_STATE | DJ_WRITE_HEADER},
+                      0);
     }
 }
 

@@ -9,96 +9,97 @@
 #include "size.h"
 
 /* What the steps of a piece share. */
-struct part {
+struct piece {
     const struct dj_call *call;
     struct dj_recorder *recorder;
     const struct dj_layout *layout;
     const struct dj_call_indices *indices;
-    struct dj_softmax_part cut;
+    struct dj_softmax_piece cut;
     struct dj_binding query_table, key_table;
 };
 
 /* A region of scratch memory; no buffer if it is empty. */
-static struct dj_binding region(const struct part *part, enum dj_softmax_region which)
+static struct dj_binding region(const struct piece *piece, enum dj_softmax_region which)
 {
-    const struct dj_layout *const layout = part->layout;
+    const struct dj_layout *const layout = piece->layout;
     const uint64_t end = which + 1 < DJ_SOFTMAX_REGIONS ? layout->region[which + 1] : layout->total;
     if (end == layout->region[which])
         return (struct dj_binding){.buffer = VK_NULL_HANDLE};
-    return dj_scratch_region(part->call->args, layout->region[which], end);
+    return dj_scratch_region(piece->call->args, layout->region[which], end);
 }
 
-static struct part make_part(const struct dj_call *call, struct dj_recorder *recorder,
-                             struct dj_layout *layout, const struct dj_call_indices *indices,
-                             uint64_t index)
+static struct piece make_piece(const struct dj_call *call, struct dj_recorder *recorder,
+                               struct dj_layout *layout, const struct dj_call_indices *indices,
+                               uint64_t index)
 {
-    struct part part = {.call = call,
-                        .recorder = recorder,
-                        .layout = layout,
-                        .indices = indices,
-                        .cut = dj_softmax_cut(call, layout, index)};
-    part.query_table = region(&part, DJ_SOFTMAX_QUERY_TABLE);
-    part.key_table = call->plan->causal ? part.query_table : region(&part, DJ_SOFTMAX_KEY_TABLE);
-    return part;
+    struct piece piece = {.call = call,
+                          .recorder = recorder,
+                          .layout = layout,
+                          .indices = indices,
+                          .cut = dj_softmax_cut(call, layout, index)};
+    piece.query_table = region(&piece, DJ_SOFTMAX_QUERY_TABLE);
+    piece.key_table = call->plan->causal ? piece.query_table : region(&piece, DJ_SOFTMAX_KEY_TABLE);
+    return piece;
 }
 
-static void record_table(const struct part *part, const struct dj_span_set *set,
+static void record_table(const struct piece *piece, const struct dj_span_set *set,
                          struct dj_binding table)
 {
-    const struct dj_box *const box = &part->cut.queries;
+    const struct dj_box *const box = &piece->cut.queries;
     if (table.buffer != VK_NULL_HANDLE)
-        dj_call_record_spans(part->call, part->recorder, part->indices, set, box->start[0],
+        dj_call_record_spans(piece->call, piece->recorder, piece->indices, set, box->start[0],
                              box->count[0], 0, true, table);
 }
 
 /* The piece's rows of k or v. */
-static struct dj_rows key_rows(const struct part *part, const struct dj_tensor *tensor)
+static struct dj_rows key_rows(const struct piece *piece, const struct dj_tensor *tensor)
 {
-    return dj_call_rows(part->call, &part->call->keys, tensor, &part->cut.keys, 0, part->key_table);
+    return dj_call_rows(piece->call, &piece->call->keys, tensor, &piece->cut.keys, 0,
+                        piece->key_table);
 }
 
 /* projected (+)= E x, E at matrix floats from the features' start. */
-static void record_project(const struct part *part, struct dj_pipeline pipeline,
+static void record_project(const struct piece *piece, struct dj_pipeline pipeline,
                            const struct dj_tensor *tensor, uint32_t matrix,
                            enum dj_softmax_region sums, enum dj_softmax_region lacking)
 {
-    const struct dj_attention *const plan = part->call->plan;
-    const struct dj_features *const features = part->call->args->features;
-    const struct dj_rows x = key_rows(part, tensor);
+    const struct dj_attention *const plan = piece->call->plan;
+    const struct dj_features *const features = piece->call->args->features;
+    const struct dj_rows x = key_rows(piece, tensor);
     const struct rows_project_push push = {
         .tokens = x.count[2],
         .heads = x.count[1],
-        .first_head = (uint32_t)part->cut.keys.start[2],
-        .matrix = matrix + (uint32_t)part->cut.keys.start[1],
+        .first_head = (uint32_t)piece->cut.keys.start[2],
+        .matrix = matrix + (uint32_t)piece->cut.keys.start[1],
         .head_stride = features->head_stride,
         .row_stride = plan->max_tokens,
-        .carry = (part->cut.first ? 0 : DJ_CARRY_READ) | (part->cut.last ? 0 : DJ_CARRY_WRITE),
+        .carry = (piece->cut.first ? 0 : DJ_CARRY_READ) | (piece->cut.last ? 0 : DJ_CARRY_WRITE),
         .base = x.view.base,
         .stride = {x.view.stride[0], x.view.stride[1], x.view.stride[2]},
     };
     struct dj_binding bindings[4] = {x.view.binding, dj_buffer_whole(features->tables),
-                                     region(part, sums), region(part, lacking)};
+                                     region(piece, sums), region(piece, lacking)};
     if (bindings[3].buffer == VK_NULL_HANDLE) /* not touched, but bound all the same */
         bindings[3] = bindings[2];
     const uint32_t columns = (uint32_t)tensor->shape[3];
     const uint32_t groups[3] = {(uint32_t)dj_divide_up(columns, DJ_TILE_VALUES),
                                 x.count[0] * x.count[1],
                                 (uint32_t)dj_divide_up(plan->features, DJ_TILE_TOKENS)};
-    dj_recorder_dispatch(part->recorder, pipeline, bindings, 4, &push, sizeof push, groups);
+    dj_recorder_dispatch(piece->recorder, pipeline, bindings, 4, &push, sizeof push, groups);
 }
 
 /* The keys of an attention kernel: the call's, or Linformer's projected ones. */
-static void set_keys(const struct part *part, struct softmax_push *push,
+static void set_keys(const struct piece *piece, struct softmax_push *push,
                      struct dj_binding bindings[7])
 {
-    const struct dj_attention *const plan = part->call->plan;
-    const struct dj_attention_args *const args = part->call->args;
+    const struct dj_attention *const plan = piece->call->plan;
+    const struct dj_attention_args *const args = piece->call->args;
     if (plan->map == DJ_MAP_LINFORMER) {
-        const uint32_t heads = (uint32_t)part->cut.keys.count[2], rows = plan->features;
+        const uint32_t heads = (uint32_t)piece->cut.keys.count[2], rows = plan->features;
         const uint32_t k_row = plan->dim, v_row = plan->value_dim;
         push->key_tokens = rows;
-        bindings[1] = region(part, DJ_SOFTMAX_PROJECTED_K);
-        bindings[2] = region(part, DJ_SOFTMAX_PROJECTED_V);
+        bindings[1] = region(piece, DJ_SOFTMAX_PROJECTED_K);
+        bindings[2] = region(piece, DJ_SOFTMAX_PROJECTED_V);
         const uint32_t k_stride[3] = {heads * rows * k_row, rows * k_row, k_row};
         const uint32_t v_stride[3] = {heads * rows * v_row, rows * v_row, v_row};
         for (int i = 0; i < 3; i++) {
@@ -107,9 +108,9 @@ static void set_keys(const struct part *part, struct softmax_push *push,
         }
         return;
     }
-    if (part->call->keys.longest == 0) /* key_tokens is 0 */
+    if (piece->call->keys.longest == 0) /* key_tokens is 0 */
         return;
-    const struct dj_rows k = key_rows(part, &args->k), v = key_rows(part, &args->v);
+    const struct dj_rows k = key_rows(piece, &args->k), v = key_rows(piece, &args->v);
     push->key_tokens = k.count[2];
     push->key_ragged = k.ragged;
     push->key_start = k.start;
@@ -126,14 +127,14 @@ static void set_keys(const struct part *part, struct softmax_push *push,
         bindings[6] = k.spans;
 }
 
-static void record_attend(const struct part *part)
+static void record_attend(const struct piece *piece)
 {
-    const struct dj_call *const call = part->call;
+    const struct dj_call *const call = piece->call;
     const struct dj_attention *const plan = call->plan;
-    const struct dj_rows q = dj_call_rows(call, &call->queries, &call->args->q, &part->cut.queries,
-                                          0, part->query_table);
-    const struct dj_rows o = dj_call_rows(call, &call->queries, &call->args->o, &part->cut.queries,
-                                          0, part->query_table);
+    const struct dj_rows q = dj_call_rows(call, &call->queries, &call->args->q, &piece->cut.queries,
+                                          0, piece->query_table);
+    const struct dj_rows o = dj_call_rows(call, &call->queries, &call->args->o, &piece->cut.queries,
+                                          0, piece->query_table);
     struct softmax_push push = {
         .tokens = q.count[2],
         .ragged = q.ragged,
@@ -141,7 +142,7 @@ static void record_attend(const struct part *part)
         .origin = q.origin,
         .heads = q.count[1],
         .group = plan->group,
-        .shift = (uint32_t)(part->cut.queries.start[2] % plan->group),
+        .shift = (uint32_t)(piece->cut.queries.start[2] % plan->group),
         .scale = plan->scale,
         .q_base = q.view.base,
         .q_stride = {q.view.stride[0], q.view.stride[1], q.view.stride[2]},
@@ -149,16 +150,17 @@ static void record_attend(const struct part *part)
         .o_stride = {o.view.stride[0], o.view.stride[1], o.view.stride[2]},
     };
     /* what the kernel will not touch is bound to something harmless all the same */
-    const struct dj_binding none = q.view.binding, carry = region(part, DJ_SOFTMAX_CARRY);
-    const bool carried = carry.buffer != VK_NULL_HANDLE && !(part->cut.first && part->cut.last);
+    const struct dj_binding none = q.view.binding, carry = region(piece, DJ_SOFTMAX_CARRY);
+    const bool carried = carry.buffer != VK_NULL_HANDLE && !(piece->cut.first && piece->cut.last);
     struct dj_binding bindings[7] = {
         none, none, none, o.view.binding, carried ? carry : none, q.ragged ? q.spans : none, none};
-    set_keys(part, &push, bindings);
+    set_keys(piece, &push, bindings);
     if (carried)
-        push.carry = (part->cut.first ? 0 : DJ_CARRY_READ) | (part->cut.last ? 0 : DJ_CARRY_WRITE);
+        push.carry =
+            (piece->cut.first ? 0 : DJ_CARRY_READ) | (piece->cut.last ? 0 : DJ_CARRY_WRITE);
     const uint32_t groups[3] = {(uint32_t)dj_divide_up(q.count[2], DJ_TILE_TOKENS),
                                 q.count[0] * q.count[1], dj_softmax_shares(plan)};
-    dj_recorder_dispatch(part->recorder,
+    dj_recorder_dispatch(piece->recorder,
                          carried ? plan->softmax.attend_carried : plan->softmax.attend, bindings, 7,
                          &push, sizeof push, groups);
 }
@@ -171,20 +173,20 @@ static void record(const struct dj_call *call, struct dj_recorder *recorder,
 {
     const struct dj_attention *const plan = call->plan;
     const struct dj_attention_args *const args = call->args;
-    const struct part part = make_part(call, recorder, layout, indices, index);
-    record_table(&part, &call->queries, part.query_table);
+    const struct piece piece = make_piece(call, recorder, layout, indices, index);
+    record_table(&piece, &call->queries, piece.query_table);
     if (!plan->causal)
-        record_table(&part, &call->keys, part.key_table);
-    if (part.cut.projects) {
-        record_project(&part, plan->softmax.project_keys, &args->k, 0, DJ_SOFTMAX_PROJECTED_K,
+        record_table(&piece, &call->keys, piece.key_table);
+    if (piece.cut.projects) {
+        record_project(&piece, plan->softmax.project_keys, &args->k, 0, DJ_SOFTMAX_PROJECTED_K,
                        DJ_SOFTMAX_LACKING_K);
-        record_project(&part, plan->softmax.project_values, &args->v, args->features->weights,
+        record_project(&piece, plan->softmax.project_values, &args->v, args->features->weights,
                        DJ_SOFTMAX_PROJECTED_V, DJ_SOFTMAX_LACKING_V);
     }
-    if (part.cut.attends) {
-        if (part.cut.projects || layout->total > 0)
+    if (piece.cut.attends) {
+        if (piece.cut.projects || layout->total > 0)
             dj_recorder_write_to_read(recorder);
-        record_attend(&part);
+        record_attend(&piece);
     }
 }
 

@@ -4,7 +4,7 @@
 
 #include "decay.h"
 #include "kernels.h"
-#include "part.h"
+#include "piece.h"
 #include "pipeline.h"
 #include "shaders.h"
 #include "tuning.h"
@@ -18,24 +18,24 @@ static uint32_t member_count(const struct dj_call *call, const struct dj_layout 
 }
 
 /* Packed features of one member. */
-static struct dj_binding member_features(const struct dj_part *part, uint32_t member)
+static struct dj_binding member_features(const struct dj_piece *piece, uint32_t member)
 {
-    struct dj_binding features = part->queries;
-    features.range /= member_count(part->call, part->layout);
+    struct dj_binding features = piece->queries;
+    features.range /= member_count(piece->call, piece->layout);
     features.offset += member * features.range;
     return features;
 }
 
 /* Rows projected -> features. */
-static void record_features(const struct dj_part *part, const struct dj_rows *x, bool queries,
+static void record_features(const struct dj_piece *piece, const struct dj_rows *x, bool queries,
                             uint32_t member, struct dj_binding out)
 {
-    const struct dj_attention *const plan = part->plan;
-    const struct dj_attention_args *const args = part->call->args;
+    const struct dj_attention *const plan = piece->plan;
+    const struct dj_attention_args *const args = piece->call->args;
     const struct dj_features *const numbers = args->features;
     const struct dj_tensor *const scales = queries ? &args->query_scales : &args->key_scales;
     const uint32_t rows = x->count[0] * x->count[1] * x->count[2];
-    const uint32_t group = queries && !part->layout->apart ? plan->group : 1;
+    const uint32_t group = queries && !piece->layout->apart ? plan->group : 1;
     struct features_push push = {
         .tokens = x->count[2],
         .ragged = x->ragged,
@@ -44,7 +44,7 @@ static void record_features(const struct dj_part *part, const struct dj_rows *x,
         .rows = rows,
         .heads = x->count[1],
         .group = group,
-        .first_head = (uint32_t)part->cut.box.start[2],
+        .first_head = (uint32_t)piece->cut.box.start[2],
         .head_stride = numbers != NULL ? numbers->head_stride : 0,
         .weights = numbers != NULL ? numbers->weights : 0,
         .block_stride = dj_projection_block_stride(plan->projection, rows),
@@ -52,18 +52,18 @@ static void record_features(const struct dj_part *part, const struct dj_rows *x,
         .square_factor = numbers != NULL ? numbers->square_factor : 0.0f,
         .max_tokens = plan->max_tokens,
     };
-    struct dj_binding bindings[6] = {part->projected,
+    struct dj_binding bindings[6] = {piece->projected,
                                      dj_projection_scale(plan->projection),
                                      dj_projection_scale(plan->projection),
                                      out,
-                                     x->ragged ? x->spans : part->projected,
-                                     part->projected};
+                                     x->ragged ? x->spans : piece->projected,
+                                     piece->projected};
     if (numbers != NULL)
         bindings[2] = dj_buffer_whole(numbers->tables);
     if (scales->buffer != NULL) {
         const struct dj_box all = {.count = {1, 1, scales->shape[2]}};
         const struct dj_view view = dj_tensor_view(scales, &all);
-        const uint32_t step = queries && part->layout->apart ? plan->group : 1;
+        const uint32_t step = queries && piece->layout->apart ? plan->group : 1;
         push.scales = (uint32_t)scales->shape[3];
         push.scales_base = view.base + member * view.stride[2];
         push.scales_stride = view.stride[2] * step;
@@ -72,100 +72,100 @@ static void record_features(const struct dj_part *part, const struct dj_rows *x,
     }
     uint32_t groups[3];
     dj_transform_fold(plan->context, (rows + DJ_FEATURE_ROWS - 1) / DJ_FEATURE_ROWS, groups);
-    dj_recorder_dispatch(part->recorder,
+    dj_recorder_dispatch(piece->recorder,
                          queries ? plan->tiled.query_features : plan->tiled.key_features, bindings,
                          6, &push, sizeof push, groups);
 }
 
 /* A tensor of queries or keys -> features: the projection's memory is free before and after. */
-static void record_side(const struct dj_part *part, const struct dj_tensor *tensor, bool queries,
+static void record_side(const struct dj_piece *piece, const struct dj_tensor *tensor, bool queries,
                         uint32_t member, struct dj_binding out)
 {
-    const struct dj_attention *const plan = part->plan;
-    const struct dj_rows x = dj_part_rows(part, tensor, queries, member);
-    dj_projection_record(plan->projection, part->recorder, &x, sqrtf(plan->scale),
-                         (uint32_t)part->cut.box.start[2],
-                         queries && !part->layout->apart ? plan->group : 1,
-                         part->call->args->features, &part->projected);
-    dj_recorder_write_to_read(part->recorder);
-    record_features(part, &x, queries, member, out);
-    dj_recorder_write_to_read(part->recorder);
+    const struct dj_attention *const plan = piece->plan;
+    const struct dj_rows x = dj_piece_rows(piece, tensor, queries, member);
+    dj_projection_record(plan->projection, piece->recorder, &x, sqrtf(plan->scale),
+                         (uint32_t)piece->cut.box.start[2],
+                         queries && !piece->layout->apart ? plan->group : 1,
+                         piece->call->args->features, &piece->projected);
+    dj_recorder_write_to_read(piece->recorder);
+    record_features(piece, &x, queries, member, out);
+    dj_recorder_write_to_read(piece->recorder);
 }
 
-static void record_sum(const struct dj_part *part)
+static void record_sum(const struct dj_piece *piece)
 {
-    const struct dj_attention *const plan = part->plan;
-    const struct dj_rows v = dj_part_rows(part, &part->call->args->v, false, 0);
+    const struct dj_attention *const plan = piece->plan;
+    const struct dj_rows v = dj_piece_rows(piece, &piece->call->args->v, false, 0);
     const struct tile_sum_push push = {
-        .tokens = part->tokens,
+        .tokens = piece->tokens,
         .ragged = v.ragged,
         .start = v.start,
         .origin = v.origin,
-        .tiles = part->tiles,
-        .heads = part->heads,
-        .first_head = (uint32_t)part->cut.box.start[2],
+        .tiles = piece->tiles,
+        .heads = piece->heads,
+        .first_head = (uint32_t)piece->cut.box.start[2],
         .v_base = v.view.base,
         .v_stride = {v.view.stride[0], v.view.stride[1], v.view.stride[2]},
     };
-    const struct dj_binding bindings[] = {part->keys, v.view.binding, part->records, part->decay,
-                                          v.ragged ? v.spans : part->keys};
+    const struct dj_binding bindings[] = {piece->keys, v.view.binding, piece->records, piece->decay,
+                                          v.ragged ? v.spans : piece->keys};
     const uint32_t blocks = ((plan->features + DJ_TILE_FEATURES - 1) / DJ_TILE_FEATURES) *
                             ((plan->value_dim + DJ_TILE_VALUES - 1) / DJ_TILE_VALUES);
-    dj_recorder_dispatch(part->recorder, plan->tiled.sum, bindings, 5, &push, sizeof push,
-                         (uint32_t[3]){part->tiles, part->sequences * part->heads, blocks});
+    dj_recorder_dispatch(piece->recorder, plan->tiled.sum, bindings, 5, &push, sizeof push,
+                         (uint32_t[3]){piece->tiles, piece->sequences * piece->heads, blocks});
 }
 
 /* Enough workgroups to fill a large GPU; beyond that each does several column blocks, which saves
  * computing the scores again. */
-static uint32_t column_shares(const struct dj_part *part)
+static uint32_t column_shares(const struct dj_piece *piece)
 {
-    const uint32_t blocks = (part->plan->value_dim + DJ_TILE_VALUES - 1) / DJ_TILE_VALUES;
-    return (uint64_t)part->tiles * part->sequences * part->heads < 1024 ? blocks : 1;
+    const uint32_t blocks = (piece->plan->value_dim + DJ_TILE_VALUES - 1) / DJ_TILE_VALUES;
+    return (uint64_t)piece->tiles * piece->sequences * piece->heads < 1024 ? blocks : 1;
 }
 
-static void record_output(const struct dj_part *part, uint32_t member)
+static void record_output(const struct dj_piece *piece, uint32_t member)
 {
-    const struct dj_attention *const plan = part->plan;
-    const struct dj_attention_args *const args = part->call->args;
-    const struct dj_rows o = dj_part_rows(part, &args->o, true, member);
+    const struct dj_attention *const plan = piece->plan;
+    const struct dj_attention_args *const args = piece->call->args;
+    const struct dj_rows o = dj_piece_rows(piece, &args->o, true, member);
     const uint32_t m = plan->features, e = plan->value_dim;
-    const uint32_t group = part->layout->apart ? 1 : plan->group;
+    const uint32_t group = piece->layout->apart ? 1 : plan->group;
     struct tile_output_push push = {
-        .tokens = part->tokens,
+        .tokens = piece->tokens,
         .ragged = o.ragged,
         .start = o.start,
         .origin = o.origin,
-        .tiles = part->tiles,
-        .heads = part->heads,
-        .first_head = (uint32_t)part->cut.box.start[2],
+        .tiles = piece->tiles,
+        .heads = piece->heads,
+        .first_head = (uint32_t)piece->cut.box.start[2],
         .group = group,
         .o_base = o.view.base,
         .o_stride = {o.view.stride[0], o.view.stride[1], o.view.stride[2]},
         .before = DJ_RECORD_SIZE(m, e),
-        .before_head = part->tiles * DJ_RECORD_SIZE(m, e),
+        .before_head = piece->tiles * DJ_RECORD_SIZE(m, e),
         .before_norm = DJ_RECORD_BEFORE_NORM(m, e),
         .before_peak = DJ_RECORD_BEFORE_PEAK(m, e),
     };
-    const struct dj_binding queries = member_features(part, member);
+    const struct dj_binding queries = member_features(piece, member);
     struct dj_binding bindings[8] = {
-        queries,       part->keys,    queries,     o.view.binding,
-        part->records, part->records, part->decay, o.ragged ? o.spans : queries};
+        queries,        piece->keys,    queries,      o.view.binding,
+        piece->records, piece->records, piece->decay, o.ragged ? o.spans : queries};
     if (plan->causal) {
-        const struct dj_rows v = dj_part_rows(part, &args->v, false, 0);
+        const struct dj_rows v = dj_piece_rows(piece, &args->v, false, 0);
         push.v_base = v.view.base;
         for (int i = 0; i < 3; i++)
             push.v_stride[i] = v.view.stride[i];
         bindings[2] = v.view.binding;
     } else { /* the whole state, as the scan left it in the carry */
-        bindings[5] = part->carry;
+        bindings[5] = piece->carry;
         push.before = 0;
         push.before_head = DJ_STATE_SIZE(m, e);
         push.before_norm = DJ_STATE_NORM(m, e);
         push.before_peak = DJ_STATE_PEAK(m, e);
     }
     dj_recorder_dispatch(
-        part->recorder, plan->tiled.output, bindings, 8, &push, sizeof push,
-        (uint32_t[3]){part->tiles, part->sequences * part->heads * group, column_shares(part)});
+        piece->recorder, plan->tiled.output, bindings, 8, &push, sizeof push,
+        (uint32_t[3]){piece->tiles, piece->sequences * piece->heads * group, column_shares(piece)});
 }
 
 /* 1. spans of the box's sequences, where they differ;
@@ -176,26 +176,26 @@ static void record_output(const struct dj_part *part, uint32_t member)
 static void record(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
-    const struct dj_part part = dj_part_make(call, recorder, layout, indices, index);
-    const bool keys = !part.cut.queries, queries = call->plan->causal || part.cut.queries;
+    const struct dj_piece piece = dj_piece_make(call, recorder, layout, indices, index);
+    const bool keys = !piece.cut.queries, queries = call->plan->causal || piece.cut.queries;
     const uint32_t members = member_count(call, layout);
-    if (part.cut.copies) {
-        dj_part_copy(&part);
+    if (piece.cut.copies) {
+        dj_piece_copy(&piece);
         return;
     }
-    dj_part_spans(&part);
-    if (keys && part.tokens > 0) {
-        record_side(&part, &call->args->k, false, 0, part.keys);
-        record_sum(&part);
+    dj_piece_spans(&piece);
+    if (keys && piece.tokens > 0) {
+        record_side(&piece, &call->args->k, false, 0, piece.keys);
+        record_sum(&piece);
     }
     if (keys) {
         dj_recorder_write_to_read(recorder);
-        dj_part_scan(&part);
+        dj_piece_scan(&piece);
     }
-    for (uint32_t member = 0; queries && part.tokens > 0 && member < members; member++)
-        record_side(&part, &call->args->q, true, member, member_features(&part, member));
-    for (uint32_t member = 0; queries && part.tokens > 0 && member < members; member++)
-        record_output(&part, member);
+    for (uint32_t member = 0; queries && piece.tokens > 0 && member < members; member++)
+        record_side(&piece, &call->args->q, true, member, member_features(&piece, member));
+    for (uint32_t member = 0; queries && piece.tokens > 0 && member < members; member++)
+        record_output(&piece, member);
 }
 
 static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *layout)

@@ -271,40 +271,40 @@ dj_result dj_softmax_layout(const struct dj_call *call, uint64_t budget, struct 
 
 /* The boxes of step number `step` of one box of sequences and one of heads. */
 static void cut(const struct dj_call *call, const struct dj_layout *layout, uint64_t box,
-                uint64_t head, uint64_t step, struct dj_softmax_part *part)
+                uint64_t head, uint64_t step, struct dj_softmax_piece *piece)
 {
     uint64_t query = 0, key = step, count;
-    part->attends = true;
+    piece->attends = true;
     if (is_linformer(call->plan)) {
         count = layout->query_grid.boxes[1];
-        part->projects = step < count;
-        part->attends = step >= count - 1;
-        query = part->attends ? step - (count - 1) : 0;
-        key = part->projects ? step : 0;
+        piece->projects = step < count;
+        piece->attends = step >= count - 1;
+        query = piece->attends ? step - (count - 1) : 0;
+        key = piece->projects ? step : 0;
     } else {
         while (key >= (count = key_boxes(call, layout, box, query))) {
             key -= count;
             query++;
         }
     }
-    part->first = key == 0;
-    part->last = key == count - 1;
-    part->queries = dj_grid_box(&layout->grid, box, query, head);
+    piece->first = key == 0;
+    piece->last = key == count - 1;
+    piece->queries = dj_grid_box(&layout->grid, box, query, head);
     if (call->keys.longest > 0)
-        part->keys = dj_grid_box(&layout->query_grid, box, key,
-                                 layout->apart ? head / call->plan->group : head);
+        piece->keys = dj_grid_box(&layout->query_grid, box, key,
+                                  layout->apart ? head / call->plan->group : head);
     const uint64_t heads = unit_heads(call->plan, layout->apart);
-    part->queries.start[2] *= heads;
-    part->queries.count[2] *= heads;
+    piece->queries.start[2] *= heads;
+    piece->queries.count[2] *= heads;
 }
 
-struct dj_softmax_part dj_softmax_cut(const struct dj_call *call, struct dj_layout *layout,
-                                      uint64_t index)
+struct dj_softmax_piece dj_softmax_cut(const struct dj_call *call, struct dj_layout *layout,
+                                       uint64_t index)
 {
     assert(index < layout->pieces);
     const uint64_t box = dj_layout_find(call, layout, piece_count, &index);
     const uint64_t count = piece_count(call, layout, box);
-    struct dj_softmax_part part = {0};
-    cut(call, layout, box, index / count, index % count, &part);
-    return part;
+    struct dj_softmax_piece piece = {0};
+    cut(call, layout, box, index / count, index % count, &piece);
+    return piece;
 }

@@ -19,7 +19,7 @@ enum dj_softmax_region {
 
 /* One piece. Those of the same queries run in order of their keys and pass a carry; Linformer's
  * first pieces of the same sequences and heads project all keys, a box of tokens after another. */
-struct dj_softmax_part {
+struct dj_softmax_piece {
     struct dj_box queries; /* of q and o: sequences, tokens, query heads */
     struct dj_box keys;    /* of k and v: sequences, tokens, key heads; empty if there are none */
     bool projects;         /* Linformer: these keys */
@@ -34,7 +34,7 @@ uint32_t dj_softmax_shares(const struct dj_attention *plan);
 dj_result dj_softmax_layout(const struct dj_call *call, uint64_t budget, struct dj_layout *layout);
 
 /* Piece number `index` of a layout. */
-struct dj_softmax_part dj_softmax_cut(const struct dj_call *call, struct dj_layout *layout,
-                                      uint64_t index);
+struct dj_softmax_piece dj_softmax_cut(const struct dj_call *call, struct dj_layout *layout,
+                                       uint64_t index);
 
 #endif

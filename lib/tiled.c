@@ -150,7 +150,7 @@ static dj_result check_kept(const struct dj_call *call)
         bytes > info->max_allocation)
         return dj_fail(&call->plan->context->log, DJ_ERROR_LIMIT,
                        "attention: %" PRIu64 " sequences' states, kept in scratch memory until the "
-                       "last part, exceed the device's largest allocation of %" PRIu64 " bytes",
+                       "last piece, exceed the device's largest allocation of %" PRIu64 " bytes",
                        call->keys.sequences, info->max_allocation);
     return DJ_SUCCESS;
 }
@@ -307,38 +307,38 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
 
 /* A piece of the keys' side: a box of tokens, or one of the further snapshots. */
 static void cut_keys(const struct dj_call *call, const struct dj_layout *layout, uint64_t box,
-                     uint64_t head, uint64_t step, struct dj_tiled_part *part)
+                     uint64_t head, uint64_t step, struct dj_tiled_piece *piece)
 {
     const uint64_t boxes = token_boxes(call, &layout->grid, box);
-    part->first = step == 0;
-    part->last = step == boxes + call->states - 2;
-    part->publishes = step >= boxes - 1;
+    piece->first = step == 0;
+    piece->last = step == boxes + call->states - 2;
+    piece->publishes = step >= boxes - 1;
     if (step >= boxes) {
-        part->box = dj_grid_box(&layout->grid, box, 0, head);
-        part->box.count[1] = 1;
-        part->tokens = call->keys.longest > 0 ? 1 : 0;
-        part->snapshot = (uint32_t)(step - boxes + 1);
-        part->forks = layout->copies > 0;
-        part->carry += part->snapshot - 1;
+        piece->box = dj_grid_box(&layout->grid, box, 0, head);
+        piece->box.count[1] = 1;
+        piece->tokens = call->keys.longest > 0 ? 1 : 0;
+        piece->snapshot = (uint32_t)(step - boxes + 1);
+        piece->forks = layout->copies > 0;
+        piece->carry += piece->snapshot - 1;
         return;
     }
-    part->box = dj_grid_box(&layout->grid, box, step, head);
-    part->tokens = body_tokens(call, call->keys.longest) > 0 ? part->box.count[1] : 0;
+    piece->box = dj_grid_box(&layout->grid, box, step, head);
+    piece->tokens = body_tokens(call, call->keys.longest) > 0 ? piece->box.count[1] : 0;
 }
 
 /* Copy number `index`: of one box of sequences and one of heads, one snapshot. */
-static struct dj_tiled_part cut_copy(const struct dj_call *call, const struct dj_layout *layout,
-                                     uint64_t index)
+static struct dj_tiled_piece cut_copy(const struct dj_call *call, const struct dj_layout *layout,
+                                      uint64_t index)
 {
     const uint64_t pair = index / call->states, heads = layout->grid.boxes[2];
-    return (struct dj_tiled_part){.box = dj_grid_box(&layout->grid, pair / heads, 0, pair % heads),
-                                  .copies = true,
-                                  .snapshot = (uint32_t)(index % call->states),
-                                  .carry = index};
+    return (struct dj_tiled_piece){.box = dj_grid_box(&layout->grid, pair / heads, 0, pair % heads),
+                                   .copies = true,
+                                   .snapshot = (uint32_t)(index % call->states),
+                                   .carry = index};
 }
 
-struct dj_tiled_part dj_tiled_cut(const struct dj_call *call, struct dj_layout *layout,
-                                  uint64_t index)
+struct dj_tiled_piece dj_tiled_cut(const struct dj_call *call, struct dj_layout *layout,
+                                   uint64_t index)
 {
     assert(index < layout->pieces + layout->copies);
     if (index >= layout->pieces)
@@ -347,15 +347,15 @@ struct dj_tiled_part dj_tiled_cut(const struct dj_call *call, struct dj_layout *
     const uint64_t count = piece_count(call, layout, box);
     const uint64_t head = index / count, step = index % count;
     const uint64_t keys = token_boxes(call, &layout->grid, box) + call->states - 1;
-    struct dj_tiled_part part = {.fresh = index == 0,
-                                 .carry = (box * layout->grid.boxes[2] + head) * call->states};
+    struct dj_tiled_piece piece = {.fresh = index == 0,
+                                   .carry = (box * layout->grid.boxes[2] + head) * call->states};
     if (step < keys) {
-        cut_keys(call, layout, box, head, step, &part);
+        cut_keys(call, layout, box, head, step, &piece);
     } else {
-        part.queries = true;
-        part.carry += call->states - 1;
-        part.box = dj_grid_box(&layout->query_grid, box, step - keys, head);
-        part.tokens = part.box.count[1];
+        piece.queries = true;
+        piece.carry += call->states - 1;
+        piece.box = dj_grid_box(&layout->query_grid, box, step - keys, head);
+        piece.tokens = piece.box.count[1];
     }
-    return part;
+    return piece;
 }

@@ -20,7 +20,7 @@ enum dj_tiled_region {
  * order and pass a carry: first those of the keys' tokens, then one for each further snapshot, then
  * without a causal mask those of the queries' tokens. Where states are kept until the end, each box
  * of sequences and heads has a carry for each snapshot, and copies follow the last piece. */
-struct dj_tiled_part {
+struct dj_tiled_piece {
     struct dj_box box;
     uint64_t tokens;   /* of a sequence; 0: state moves, and nothing else */
     bool queries;      /* of the second pass, without a causal mask */
@@ -39,7 +39,7 @@ uint64_t dj_tiled_tokens(const struct dj_call *call);
 dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj_layout *layout);
 
 /* Piece number `index` of a layout, or behind them a copy. */
-struct dj_tiled_part dj_tiled_cut(const struct dj_call *call, struct dj_layout *layout,
-                                  uint64_t index);
+struct dj_tiled_piece dj_tiled_cut(const struct dj_call *call, struct dj_layout *layout,
+                                   uint64_t index);
 
 #endif

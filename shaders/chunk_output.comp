@@ -365,28 +365,19 @@ void take_rows(uint outputs_base)
 void main()
 {
     t = gl_LocalInvocationID.x;
-    const uint segment = gl_WorkGroupID.x, query_heads = push.heads * push.group;
-    const uint sequence = gl_WorkGroupID.y / query_heads, query_head = gl_WorkGroupID.y % query_heads;
-    const uint key_head = query_head / push.group, sequence_head = sequence * push.heads + key_head;
-    const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
-    const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
-    const uint tile = sequence_head * push.tiles + segment;
-    if (start >= tokens || !is_wanted(tile, DJ_NOTE_OUTPUTS(VALUE_DIM) + query_head % push.group * NOTED, 1))
+    const Segment segment = find_segment(push.group);
+    if (segment.end <= segment.start ||
+        !is_wanted(segment.tile, DJ_NOTE_OUTPUTS(VALUE_DIM) + segment.member * NOTED, 1))
         return;
-    head = push.first_head + key_head;
-    const uint row = span_row(sequence);
-    const uint q_base = push.q_base + sequence * push.q_stride[0] + query_head * push.q_stride[1] + row * push.q_stride[2];
-    const uint k_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] + row * push.k_stride[2];
-    const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
-    const uint o_base = push.o_base + sequence * push.o_stride[0] + query_head * push.o_stride[1] + row * push.o_stride[2] + c0;
+    head = segment.head;
     load_map();
-    load_state(tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
+    load_state(segment.tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), segment.c0);
     uint singles = 0, chunk = 0; /* tokens to be taken one by one; chunks so far */
-    for (uint first = start; first < end; first += count) {
-        count = singles > 0 ? 1 : min(end - first, CHUNK);
-        LOAD_ROWS(new_keys, keys, k_base + first * push.k_stride[2], push.k_stride[2], DIM)
-        LOAD_ROWS(new_queries, queries, q_base + first * push.q_stride[2], push.q_stride[2], DIM)
-        LOAD_ROWS(new_values, values_in, v_base + first * push.v_stride[2], push.v_stride[2], COLUMNS)
+    for (uint first = segment.start; first < segment.end; first += count) {
+        count = singles > 0 ? 1 : min(segment.end - first, CHUNK);
+        LOAD_ROWS(new_keys, keys, segment.k + first * push.k_stride[2], push.k_stride[2], DIM)
+        LOAD_ROWS(new_queries, queries, segment.q + first * push.q_stride[2], push.q_stride[2], DIM)
+        LOAD_ROWS(new_values, values_in, segment.v + first * push.v_stride[2], push.v_stride[2], COLUMNS)
         FIND_LARGE(new_keys, chunk)
         FIND_LARGE(new_queries, chunk)
         STORE_ROWS(new_keys, rows, KEYS * SECTION, ROW, DIM)
@@ -408,7 +399,7 @@ void main()
         barrier();
         if (count == 0)
             continue;
-        take_rows(o_base + first * push.o_stride[2]);
+        take_rows(segment.o + first * push.o_stride[2]);
         barrier();
     }
 }

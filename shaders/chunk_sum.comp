@@ -53,24 +53,17 @@ void write_record(uint record, uint c0)
 void main()
 {
     t = gl_LocalInvocationID.x;
-    const uint segment = gl_WorkGroupID.x, sequence_head = gl_WorkGroupID.y;
-    const uint sequence = sequence_head / push.heads, key_head = sequence_head % push.heads;
-    const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
-    const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
-    const uint tile = sequence_head * push.tiles + segment;
-    if (start >= tokens || !is_wanted(tile, 0, VALUE_DIM / NOTED))
+    const Segment segment = find_segment(1);
+    if (segment.end <= segment.start || !is_wanted(segment.tile, 0, VALUE_DIM / NOTED))
         return;
-    head = push.first_head + key_head;
-    const uint row = span_row(sequence);
-    const uint k_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] + row * push.k_stride[2];
-    const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
+    head = segment.head;
     load_map();
     start_sums();
     uint singles = 0, chunk = 0; /* tokens to be taken one by one; chunks so far */
-    for (uint first = start; first < end; first += count) {
-        count = singles > 0 ? 1 : min(end - first, CHUNK);
-        LOAD_ROWS(new_keys, keys, k_base + first * push.k_stride[2], push.k_stride[2], DIM)
-        LOAD_ROWS(new_values, values_in, v_base + first * push.v_stride[2], push.v_stride[2], COLUMNS)
+    for (uint first = segment.start; first < segment.end; first += count) {
+        count = singles > 0 ? 1 : min(segment.end - first, CHUNK);
+        LOAD_ROWS(new_keys, keys, segment.k + first * push.k_stride[2], push.k_stride[2], DIM)
+        LOAD_ROWS(new_values, values_in, segment.v + first * push.v_stride[2], push.v_stride[2], COLUMNS)
         FIND_LARGE(new_keys, chunk)
         STORE_ROWS(new_keys, rows, KEYS * SECTION, ROW, DIM)
         STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
@@ -99,5 +92,5 @@ void main()
             spoil_sums();
         barrier();
     }
-    write_record(tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
+    write_record(segment.tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), segment.c0);
 }

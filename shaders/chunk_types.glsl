@@ -28,6 +28,36 @@ BUFFER_ALIGNED(6, readonly, Matrix, uvec4, matrix, 16)
 #define SPANS 7
 #include "spans.glsl"
 
+/* What a workgroup (segment, sequence and head, block of columns) has to do. */
+struct Segment {
+    uint start, end; /* tokens of the sequence, none if `end` is not beyond `start` */
+    uint tile;       /* the number of its record */
+    uint head;       /* the key head in the plan */
+    uint member;     /* the query head in its group */
+    uint c0;         /* the first column */
+    uint q, k, v, o; /* elements, of the sequence's first token: rows, of values and outputs from c0 on */
+};
+
+/* `members`: of a group that workgroups have one each of; 1 for the sums, which are of key heads. */
+Segment find_segment(uint members)
+{
+    const uint heads = push.heads * members;
+    const uint sequence = gl_WorkGroupID.y / heads, query_head = gl_WorkGroupID.y % heads;
+    const uint key_head = query_head / members, row = span_row(sequence);
+    Segment s;
+    s.start = gl_WorkGroupID.x * push.tile_tokens;
+    s.end = min(s.start + push.tile_tokens, span_tokens(sequence));
+    s.tile = (sequence * push.heads + key_head) * push.tiles + gl_WorkGroupID.x;
+    s.head = push.first_head + key_head;
+    s.member = query_head % members;
+    s.c0 = gl_WorkGroupID.z * COLUMNS;
+    s.q = push.q_base + sequence * push.q_stride[0] + query_head * push.q_stride[1] + row * push.q_stride[2];
+    s.k = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] + row * push.k_stride[2];
+    s.v = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + s.c0;
+    s.o = push.o_base + sequence * push.o_stride[0] + query_head * push.o_stride[1] + row * push.o_stride[2] + s.c0;
+    return s;
+}
+
 #define SUMS coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
 #define HALVES coopmat<float16_t, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
 #define LEFT coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>

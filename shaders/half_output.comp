@@ -278,36 +278,26 @@ void store_outputs(uint base, uint first, uint chunk)
 
 /* Queries, keys and values of a chunk. */
 #define LOAD_CHUNK(first) { \
-    const uint rest = max(end, first) - (first); \
-    LOAD_ROWS(new_queries, rest, queries, q_base + (first) * push.q_stride[2], push.q_stride[2], DIM) \
-    LOAD_ROWS(new_keys, rest, keys, k_base + (first) * push.k_stride[2], push.k_stride[2], DIM) \
-    LOAD_ROWS(new_values, rest, values_in, v_base + (first) * push.v_stride[2], push.v_stride[2], COLUMNS) \
+    const uint rest = max(segment.end, first) - (first); \
+    LOAD_ROWS(new_queries, rest, queries, segment.q + (first) * push.q_stride[2], push.q_stride[2], DIM) \
+    LOAD_ROWS(new_keys, rest, keys, segment.k + (first) * push.k_stride[2], push.k_stride[2], DIM) \
+    LOAD_ROWS(new_values, rest, values_in, segment.v + (first) * push.v_stride[2], push.v_stride[2], COLUMNS) \
 }
 
 void main()
 {
     t = gl_LocalInvocationID.x;
-    const uint segment = gl_WorkGroupID.x, query_heads = push.heads * push.group;
-    const uint sequence = gl_WorkGroupID.y / query_heads, query_head = gl_WorkGroupID.y % query_heads;
-    const uint key_head = query_head / push.group, sequence_head = sequence * push.heads + key_head;
-    const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
-    const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
-    if (start >= tokens)
+    const Segment segment = find_segment(push.group);
+    if (segment.end <= segment.start)
         return;
-    head = push.first_head + key_head;
-    const uint row = span_row(sequence);
-    const uint q_base = push.q_base + sequence * push.q_stride[0] + query_head * push.q_stride[1] + row * push.q_stride[2];
-    const uint k_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] + row * push.k_stride[2];
-    const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
-    const uint o_base = push.o_base + sequence * push.o_stride[0] + query_head * push.o_stride[1] + row * push.o_stride[2] + c0;
-    const uint tile = sequence_head * push.tiles + segment;
+    head = segment.head;
     uvec4 new_queries[LOADS(DIM)], new_keys[LOADS(DIM)], new_values[LOADS(COLUMNS)];
-    LOAD_CHUNK(start)
-    load_state(tile, c0, end - start);
+    LOAD_CHUNK(segment.start)
+    load_state(segment.tile, segment.c0, segment.end - segment.start);
     const bool empty = largest_before == 0;
     uint chunk = 0;
-    for (uint first = start; first < end && failed == 0; first += CHUNK, chunk++) {
-        count = min(end - first, CHUNK);
+    for (uint first = segment.start; first < segment.end && failed == 0; first += CHUNK, chunk++) {
+        count = min(segment.end - first, CHUNK);
         CHECK_ROWS(new_queries, atomicOr(rows_spoiled(chunk, i / (DIM / 8)), 1u << i / (DIM / 8) % 32, gl_ScopeWorkgroup, 0,
                                          gl_SemanticsRelaxed))
         CHECK_KEYS(new_keys, first)
@@ -323,15 +313,15 @@ void main()
             make_features();
         write_state();
         barrier();
-        multiply_queries(empty && first == start ? 0.0 : least_part);
+        multiply_queries(empty && first == segment.start ? 0.0 : least_part);
         LOAD_CHUNK(first + CHUNK)
         add_chunk();
-        store_outputs(o_base + first * push.o_stride[2], first, chunk);
+        store_outputs(segment.o + first * push.o_stride[2], first, chunk);
     }
     failing = failing || !(largest_score <= MOST_SCORE) || (ZERO_ROWS && spoiled != 0);
     collect_failures();
     barrier();
     if (t == 0)
-        RECORDS(push.notes + tile * NOTE_SIZE + DJ_NOTE_OUTPUTS(VALUE_DIM) + query_head % push.group * BLOCKS + gl_WorkGroupID.z) =
+        RECORDS(push.notes + segment.tile * NOTE_SIZE + DJ_NOTE_OUTPUTS(VALUE_DIM) + segment.member * BLOCKS + gl_WorkGroupID.z) =
             failed != 0 ? DJ_NOTE_FAILED : 0.0;
 }

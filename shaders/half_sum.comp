@@ -114,26 +114,20 @@ void write_notes(uint note, uint c0)
 
 /* Keys and values of a chunk. */
 #define LOAD_KEYS(first) { \
-    const uint rest = max(end, first) - (first); \
-    LOAD_ROWS(new_keys, rest, keys, k_base + (first) * push.k_stride[2], push.k_stride[2], DIM) \
-    LOAD_ROWS(new_values, rest, values_in, v_base + (first) * push.v_stride[2], push.v_stride[2], COLUMNS) \
+    const uint rest = max(segment.end, first) - (first); \
+    LOAD_ROWS(new_keys, rest, keys, segment.k + (first) * push.k_stride[2], push.k_stride[2], DIM) \
+    LOAD_ROWS(new_values, rest, values_in, segment.v + (first) * push.v_stride[2], push.v_stride[2], COLUMNS) \
 }
 
 void main()
 {
     t = gl_LocalInvocationID.x;
-    const uint segment = gl_WorkGroupID.x, sequence_head = gl_WorkGroupID.y;
-    const uint sequence = sequence_head / push.heads, key_head = sequence_head % push.heads;
-    const uint c0 = gl_WorkGroupID.z * COLUMNS, tokens = span_tokens(sequence);
-    const uint start = segment * push.tile_tokens, end = min(start + push.tile_tokens, tokens);
-    if (start >= tokens)
+    const Segment segment = find_segment(1);
+    if (segment.end <= segment.start)
         return;
-    head = push.first_head + key_head;
-    const uint row = span_row(sequence);
-    const uint k_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] + row * push.k_stride[2];
-    const uint v_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] + row * push.v_stride[2] + c0;
+    head = segment.head;
     uvec4 new_keys[LOADS(DIM)], new_values[LOADS(COLUMNS)];
-    LOAD_KEYS(start)
+    LOAD_KEYS(segment.start)
     load_map();
     for (uint c = t; c < COLUMNS; c += THREADS)
         largest_of[c] = sizes_of[c] = 0;
@@ -143,8 +137,8 @@ void main()
         [[unroll]] for (uint n = 0; n < TILES; n++)
             sums_of[s * TILES + n] = SUMS(0.0);
     }
-    for (uint first = start; first < end; first += CHUNK) {
-        count = min(end - first, CHUNK);
+    for (uint first = segment.start; first < segment.end; first += CHUNK) {
+        count = min(segment.end - first, CHUNK);
         CHECK_KEYS(new_keys, first)
         CHECK_VALUES(new_values, first)
         EACH_LOAD(COLUMNS) note_values(new_values[l]);
@@ -162,10 +156,9 @@ void main()
     collect_values();
     collect_failures();
     barrier();
-    const uint tile = sequence_head * push.tiles + segment;
     if (spoiled != 0)
         spoil_sums();
-    write_record(tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), c0);
+    write_record(segment.tile * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), segment.c0);
     barrier();
-    write_notes(push.notes + tile * NOTE_SIZE, c0);
+    write_notes(push.notes + segment.tile * NOTE_SIZE, segment.c0);
 }
