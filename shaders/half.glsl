@@ -36,7 +36,7 @@ const uint BLOCKS = VALUE_DIM / COLUMNS, NOTE_SIZE = DJ_NOTE_SIZE(VALUE_DIM, GRO
 const uint NOWHERE = 0xffffffffu;
 const float MOST_EXPONENT = 13.0; /* of 2, of a feature: its float16 number is a normal one */
 const float MOST_VALUE = 8192.0;
-const float MOST_SQUARES = 115.0; /* of 8 numbers times the largest factor: docs/mathematics.md, section 6 */
+const float MOST_SQUARES = 115.0; /* of 8 numbers times the largest factor: docs/mathematics.md, section 6.4 */
 
 shared uvec4 rows[SECTIONS * SECTION];
 shared uvec4 values[CHUNK * VALUE_ROW];

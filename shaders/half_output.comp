@@ -16,7 +16,7 @@
 const uint STATE_ROW = (COLUMNS + N + 8) / 8;
 #define SCORE_SCALE (1.0 / float(FEATURES))
 const float FACTOR_BITS = 14.0;
-/* docs/mathematics.md, section 6, says why these. */
+/* docs/mathematics.md, section 6.4, says why these. */
 const float LEAST_SCORE = SIGNED ? 1.0 / 16384.0 : 1.0 / 256.0; /* in the mean, norms added */
 const float MOST_SCORE = 60000.0;
 const float LEAST_NORM = 1.0 / 8.0;  /* of 2^FACTOR_BITS, in the mean by features */

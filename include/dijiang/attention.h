@@ -78,7 +78,8 @@ enum dj_family {
  * Cooperative matrices (struct dj_context_params.matrices) round factors to float16: there a NaN or
  * Inf in k that takes the place of a tile's largest key may change the rounding of what is 2^27
  * times smaller, in rows before it too, and one in q, k or v, where float16 calls are done in
- * chunks (docs/mathematics.md, section 6), that of other rows of that sequence and head. */
+ * chunks (docs/mathematics.md, sections 6.3 and 6.4), that of other rows of that sequence and
+ * head. */
 struct dj_attention_params {
     uint32_t map;       /* enum dj_map */
     uint32_t heads;     /* H, of queries: 0 to 65535; 0 computes nothing */
