@@ -145,7 +145,7 @@ static void pairs_agree_with_plain_products(void **state)
     problem_finish(&p);
 }
 
-/* Weights of one head from features multiplied out, as section 5 of docs/mathematics.md has them;
+/* Weights of one head from features multiplied out, as section 3 of docs/mathematics.md has them;
  * x are rows already scaled, p the token's place from 0 on. */
 static double plain_feature(const struct problem *p, const double *x, size_t place, size_t f)
 {
@@ -176,7 +176,7 @@ static double plain_feature(const struct problem *p, const double *x, size_t pla
     }
 }
 
-/* Every map of section 5 against its formula, features multiplied and not their logarithms added.
+/* Every map of section 3 against its formula, features multiplied and not their logarithms added.
  */
 static void maps_agree_with_formulas(void **state)
 {
