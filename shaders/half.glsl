@@ -2,9 +2,17 @@
 /* What half_sum.comp and half_output.comp share: the work of chunk_sum.comp and chunk_output.comp where
  * features are float16 numbers as they are. A workgroup keeps, in float32,
  *   S[f][c] = sum_j phi_j[f] v_j[c],   z[f] = sum_j |phi_j[f]|,
- * features in a unit of the head's (find_unit). What float16 cannot hold is found out on the way: the segment's
- * notes (kernels.h) say so, and the kernels of chunk.glsl do it again. What is no number leaves the products;
- * where it belongs it is written over what came out.
+ * features in a unit of the head's (find_unit).
+ *
+ * What may go wrong is found out on the way. The words for it:
+ *   failing   this invocation has seen a number that float16 cannot hold well enough (docs/mathematics.md, section
+ *             6.4); exponents of features are collected in largest_exponent instead;
+ *   failed    shared: not 0 if the segment is to be done again by chunk_sum.comp or chunk_output.comp, which find that
+ *             in its notes (kernels.h);
+ *   spoiled   shared: not 0 if a number that is NaN or Inf was taken as 0 in products. The sums or outputs that it
+ *             reaches are overwritten with NaN; spoiled_from, keys_spoiled and rows_spoiled say which.
+ * Shared words such as failed and spoiled are marks (MARK). They lie in the padding of the values' rows: at d = m = 64
+ * half_output.comp's arrays take all of 48 KB, where matrices have 16 columns.
  *
  * A chunk's rows and the features are shared out in strips of M, columns in PARTS: subgroup s has strip
  * s % ROW_STRIPS of the chunk and of the sums (and those that are so many further on), and part
@@ -44,16 +52,16 @@ shared uvec4 transform[NEAR ? FEATURES * MATRIX_ROW : 1]; /* [FEATURES][DIM] */
 shared float factor_of[FEATURES];  /* t, and what the matrix's row is to be multiplied by */
 shared float bias_of[FEATURES];    /* log2 D less the unit's exponent */
 shared float number[CHUNK];        /* 0, 1, .. */
-shared uint spoiled_from[COLUMNS]; /* the segment's first token whose value is no number */
-/* All begin at multiples of 16 bytes, so that matrices may be loaded from each. Words that all share lie in the first values'
- * padding: there is nothing left of 48 KB. */
+shared uint spoiled_from[COLUMNS]; /* the segment's first token whose value is NaN or Inf */
+/* All begin at multiples of 16 bytes, so that matrices may be loaded from each. Marks lie behind the numbers of the
+ * values' first rows. */
 #define MARK(i) values[(i) / 4 * VALUE_ROW + VALUE_ROW - 1][(i) % 4]
 const uint MARKS = 16;
 #define failed MARK(0)         /* not 0: the segment is to be done again */
 #define largest_factor MARK(1)
 #define bias_sum MARK(2)       /* times BIAS_UNIT, as a whole number */
-#define spoiled MARK(3)        /* not 0: there is what is no number */
-#define keys_spoiled MARK(4)   /* the complement of the segment's first token whose key is none, or 0 */
+#define spoiled MARK(3)        /* not 0: there are NaN or Inf */
+#define keys_spoiled MARK(4)   /* the complement of the segment's first token whose key has NaN or Inf, or 0 */
 #define keys_spoiled_from (~keys_spoiled)
 const float MOST_BIAS = 30000.0, BIAS_UNIT = 256.0;
 #define RECORDS(at) records.data[(at) / 4][(at) % 4]
@@ -61,8 +69,8 @@ const float MOST_BIAS = 30000.0, BIAS_UNIT = 256.0;
 uint t, head, count; /* tokens of the chunk */
 float unit, unit_exponent; /* what a feature counts is unit 2^unit_exponent */
 float most_squares;
-uint largest_exponent = 0; /* in size, as bits: what is no number is larger */
-bool failing = false; /* what the invocation has seen of it */
+uint largest_exponent = 0; /* in size, as bits: those of NaN and Inf are larger */
+bool failing = false;
 
 SUMS sums_of[STRIPS * TILES];
 
@@ -88,7 +96,7 @@ void subgroup_barrier()
             target[(to) + i / ((width) / 8) * (stride) + i % ((width) / 8)] = taken[l]; \
     }
 
-/* Whether 8 numbers are small enough for the matrix as it is; those that are none are not. */
+/* Whether 8 numbers are small enough for the matrix as it is; NaN and Inf are not. */
 bool is_small(uvec4 eight)
 {
     f16vec2 squares = f16vec2(0.0);
@@ -99,8 +107,8 @@ bool is_small(uvec4 eight)
     return floatBitsToUint(float(squares.x) + float(squares.y)) <= floatBitsToUint(most_squares);
 }
 
-/* Whether one of 8 numbers is none. */
-bool has_none(uvec4 eight)
+/* Whether one of 8 numbers is NaN or Inf. */
+bool has_nonfinite(uvec4 eight)
 {
     const uvec4 all_ones = (eight & 0x7c007c00u) + 0x04000400u; /* exponents, carried into the sign's place */
     const uvec2 two = all_ones.xy | all_ones.zw;
@@ -128,12 +136,12 @@ uvec4 features_of(uvec4 eight, bool within)
     return eight;
 }
 
-/* Of rows of keys or queries that were loaded: what the matrix is not good enough for fails; what is no number
- * leaves, `mark` saying that row i / (DIM / 8) had some. Features, if they take no matrix. */
+/* Of rows of keys or queries that were loaded: what the matrix is not good enough for fails; eight numbers of which one
+ * is NaN or Inf become 0, `mark` saying that row i / (DIM / 8) had some. Features, if they take no matrix. */
 #define CHECK_ROWS(taken, mark) \
     EACH_LOAD(DIM) { \
-        if (TRANSFORM ? !is_small(taken[l]) : has_none(taken[l])) { \
-            if (has_none(taken[l])) { \
+        if (TRANSFORM ? !is_small(taken[l]) : has_nonfinite(taken[l])) { \
+            if (has_nonfinite(taken[l])) { \
                 taken[l] = uvec4(0); \
                 FLAG(spoiled); \
                 mark; \
@@ -147,10 +155,10 @@ uvec4 features_of(uvec4 eight, bool within)
 #define CHECK_KEYS(taken, first) \
     CHECK_ROWS(taken, atomicMax(keys_spoiled, ~((first) + i / (DIM / 8)), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed))
 
-/* Values that are no numbers leave. */
+/* Values that are NaN or Inf become 0. */
 #define CHECK_VALUES(taken, first) \
     EACH_LOAD(COLUMNS) { \
-        if (has_none(taken[l])) \
+        if (has_nonfinite(taken[l])) \
             taken[l] = take_spoiled_values(taken[l], (first) + i / (COLUMNS / 8), i % (COLUMNS / 8) * 8); \
     }
 

@@ -37,8 +37,8 @@ uint zero_rows; /* bits of those whose features are all 0, of the invocation's e
 #define largest_sum MARK(6)    /* of a column, there can be */
 #define smallest_sum MARK(7)   /* ... above 0 */
 #define rows_spoiled(chunk, row) MARK(8 + (chunk) % 2 * (CHUNK / 32) + (row) / 32) /* a bit for each */
-const uint INFINITE_BITS = 0x7f800000u; /* and more: no number */
-const uint MOST_BITS = 0x70000000u;     /* of norms and sums, 2^97; those that are none are above */
+const uint INFINITE_BITS = 0x7f800000u; /* of Inf; those of NaN are above */
+const uint MOST_BITS = 0x70000000u;     /* of norms and sums, 2^97; those of NaN and Inf are above */
 
 uint bits_of(float x)
 {
@@ -252,7 +252,7 @@ void add_chunk()
     subgroup_barrier();
 }
 
-/* Numbers of a token's row from a column on, those that are none in their places. */
+/* Outputs of a token's row from a column on, with NaN for those that NaN or Inf reaches, or for all. */
 uvec4 spoil_outputs(uvec4 eight, uint token, bool all, uint column)
 {
     [[unroll]] for (uint n = 0; n < 8; n++)

@@ -46,7 +46,7 @@ void write_record(uint record, uint c0)
     }
 }
 
-/* To sums of what is no number, that: NaN for each column in its place. */
+/* Adds NaN to the sums of columns that NaN or Inf reaches: from a key all of them, from a value its own. */
 void spoil_sums()
 {
     for (uint c = t; c < COLUMNS; c += THREADS)
