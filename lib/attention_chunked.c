@@ -311,6 +311,7 @@ static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *l
     return 8; /* the table; two sums, the scan with state from and to a slot; two outputs */
 }
 
+/* To callers it is the tiled family: the same phases, with longer tiles. */
 const struct dj_kernel_family dj_family_chunked = {
     .name = DJ_FAMILY_TILED,
     .dispatches = dispatches,

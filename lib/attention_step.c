@@ -66,7 +66,8 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const bool chosen =
         (params->family != DJ_FAMILY_DEFAULT && params->family != DJ_FAMILY_TUNED) ||
         (kind->projection == DJ_PROJECTION_DCT && params->dct_path != DJ_DCT_PATH_DEFAULT);
-    /* heads agree on a slot's header across workgroups */
+    /* heads agree on a slot's header across workgroups, for which memory must be ordered between
+     * these */
     if (chosen || context->narrow_scope || !plan->causal || kind->places ||
         plan->group > MOST_MEMBERS || plan->heads == 0 || !fits(plan, threads))
         return DJ_SUCCESS;

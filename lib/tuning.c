@@ -5,10 +5,10 @@
 
 #include <stdlib.h>
 
-/* Of a CPU device a workgroup is best one vector of the step kernel, barriers cost what they switch
- * between, and there are fewer processors than heads: from four heads on, features made once are
- * worth more than twice as many workgroups (docs/performance.md). A plan does not know its
- * sequences. */
+/* On CPU devices the step kernel is fastest with workgroups of one vector, barriers cost what they
+ * switch between, and there are fewer processors than heads: from four heads on, features made once
+ * are worth more than twice as many workgroups (docs/performance.md). A plan does not know how many
+ * sequences it will see. */
 static const struct dj_tuning of_cpu = {.step_fewest = 8,
                                         .step_most = 8,
                                         .step_ahead = 1,

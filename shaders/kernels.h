@@ -5,8 +5,8 @@
 #ifndef DJ_KERNELS_H
 #define DJ_KERNELS_H
 
-/* Kernels that bind by device addresses find that of a table of them, one for each binding, behind
- * their push constants, at this byte. */
+/* Kernels that bind by device addresses read, at this byte of their push constants, the address of a table of
+ * addresses, one for each binding. */
 #define DJ_ADDRESSES 8
 #define DJ_ADDRESSES_OFFSET 120
 

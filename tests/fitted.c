@@ -53,22 +53,12 @@ void fitted_assert_sane(const struct dj_calibration *c)
     assert_true(isfinite(c->error) && c->error >= 0);
 }
 
-static uint64_t hash(const float *x, size_t n, uint64_t h)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint32_t word;
-        memcpy(&word, &x[i], sizeof word);
-        h = (h ^ word) * 0x100000001b3u;
-    }
-    return h;
-}
-
 uint64_t fitted_hash(const struct dj_calibration *c)
 {
     const size_t sets = c->heads > 0 ? c->heads : 1;
-    uint64_t h = hash(c->frequencies, sets * c->features, 0xcbf29ce484222325u);
-    h = hash(c->weights, sets * c->features, h);
-    return c->directions != NULL ? hash(c->directions, sets * c->features * c->dim, h) : h;
+    uint64_t h = harness_hash(c->frequencies, sets * c->features, HARNESS_HASH);
+    h = harness_hash(c->weights, sets * c->features, h);
+    return c->directions != NULL ? harness_hash(c->directions, sets * c->features * c->dim, h) : h;
 }
 
 int fitted_setup(void **state)

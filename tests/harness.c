@@ -319,6 +319,16 @@ bool harness_16bit_storage(dj_context *context)
     return info.storage_16bit && !is_off("DIJIANG_16BIT_STORAGE");
 }
 
+uint64_t harness_hash(const float *x, size_t n, uint64_t hash)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t word;
+        memcpy(&word, &x[i], sizeof word);
+        hash = (hash ^ word) * 0x100000001b3u;
+    }
+    return hash;
+}
+
 const char *harness_log_last(void)
 {
     static char copy[sizeof(harness.last)];

@@ -79,6 +79,10 @@ bool harness_16bit_storage(dj_context *context);
 /* The log callback of the harness's contexts, for others. */
 void harness_log_line(void *user, uint32_t level, const char *message);
 
+/* FNV-1a over the words of n floats, from HARNESS_HASH or what others came to. */
+#define HARNESS_HASH 0xcbf29ce484222325u
+uint64_t harness_hash(const float *x, size_t n, uint64_t hash);
+
 /* The last error line logged on any harness context ("" if none since harness_log_clear); for tests
  * of error paths. */
 const char *harness_log_last(void);

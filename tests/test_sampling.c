@@ -439,37 +439,26 @@ static void gaussians_are_normal_and_orthogonal(void **state)
     }
 }
 
-/* FNV-1a over the words. */
-static uint64_t hash(const float *x, size_t n, uint64_t h)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint32_t word;
-        memcpy(&word, &x[i], sizeof word);
-        h = (h ^ word) * 0x100000001b3u;
-    }
-    return h;
-}
-
 static uint64_t hash_of_everything(uint64_t seed)
 {
     static float x[300 * 64];
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = HARNESS_HASH;
     for (uint32_t sequence = 0; sequence < SEQUENCES; sequence++) {
         struct dj_sampling_params params = {.sequence = sequence, .dim = 64, .seed = seed};
         for (params.radius = 0; params.radius <= DJ_RADIUS_CHI; params.radius++) {
             HARNESS_OK(dj_sample_frequencies(&params, 300, x));
-            h = hash(x, 300, h);
+            h = harness_hash(x, 300, h);
         }
         if (sequence == DJ_SEQUENCE_VAN_DER_CORPUT)
             continue;
         HARNESS_OK(dj_sample_directions(&params, 300, x));
-        h = hash(x, 300 * 64, h);
+        h = harness_hash(x, 300 * 64, h);
     }
     for (uint32_t orthogonal = DJ_ON; orthogonal <= DJ_OFF; orthogonal++) {
         const struct dj_sampling_params params = {
             .dim = 64, .orthogonal = orthogonal, .seed = seed};
         HARNESS_OK(dj_sample_gaussians(&params, 300, x));
-        h = hash(x, 300 * 64, h);
+        h = harness_hash(x, 300 * 64, h);
     }
     return h;
 }
