@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Elements of 32 or 16 bits in buffers of 32-bit words; no 16-bit feature of the device is used here.
  * The including shader defines VECTORS, a constant: neighbouring words are read and written together, if there are
- * addresses. It pays on GPUs, where an address takes as long as what is done with its word, but Mesa 26.1 aborts where
+ * addresses. It is meant for GPUs, where an address takes as many instructions as what is done with its word (counted in what
+ * Mesa compiles, docs/performance.md); Mesa 26.1 aborts where
  * a CPU device's vectors of 16 lanes are moved so. */
 #ifdef ADDRESSES
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer Pairs

@@ -6,6 +6,7 @@
 /* Bits. What falls below float16's normal numbers is 2^-27 of a factor's largest; all features together
  * may lose 2^-10 of what a row sees. */
 #define GROWTH (17.0 - float(findMSB(2 * FEATURES - 1)))
+const bool SUMS_SCALED = false; /* state_power goes with the rows' weights: a column's sums have little room as it is */
 
 shared vec4 score[DJ_TILE_TOKENS][DJ_TILE_TOKENS / 4]; /* [key][row / 4][row % 4] */
 shared float column_shift[WIDTH], row_shift[DJ_TILE_TOKENS];
@@ -91,15 +92,18 @@ void start_states(uint c0)
     START_PRODUCTS(sums_of)
 }
 
-/* In the place of keys' weights; behind it the rows' weights are there, too. */
+/* In the place of keys' weights; behind it the rows' weights are there, too, those of the state. */
 void load_states(uint f0, uint c0, bool scores)
 {
     if (scores)
         barrier();
+    const uint own = gl_LocalInvocationID.x % DJ_TILE_FEATURES; /* the feature whose weights the invocation loaded */
+    for (uint row = gl_LocalInvocationID.x / DJ_TILE_FEATURES; row < DJ_TILE_TOKENS; row += ROWS)
+        left[row * LEFT_STRIDE + own] *= float16_t(state_power[own]);
     const uint c = c0 + gl_LocalInvocationID.x;
     const float up = exp2i(column_shift[gl_LocalInvocationID.x]);
     for (uint f = 0; f < DJ_TILE_FEATURES; f++)
-        set_term(f, c < VALUE_DIM && f0 + f < FEATURES ? sum_before(f0 + f, c) * up * state_power[f] : 0.0);
+        set_term(f, c < VALUE_DIM && f0 + f < FEATURES ? sum_before(f0 + f, c) * up : 0.0);
     barrier();
 }
 

@@ -8,7 +8,7 @@
  *   w_i[f] = phi_i[f] 2^(E[f] - c_i),   c_i = max_f (exponent of phi_i[f] + E[f]).
  * c_i cancels in num / den; without the normaliser the result is num 2^c_i gamma^i.
  *
- * Every factor is at most 3. What a row cannot see must not make what it can see underflow: P comes
+ * Every weight is at most 3. What a row cannot see must not make what it can see underflow: P comes
  * from all keys of the tile, and a row sees only those up to itself. Every row sees the state and the
  * tile's first key; if they alone would give it a c_i smaller by more than GROWTH bits, the scores are
  * evaluated pair by pair instead, with c_i from what row i sees, and E = M; both forms then lose nothing above
@@ -61,8 +61,8 @@ BUFFER(6, readonly, Decay, vec4, decay)
 const uint HALF = DJ_TILE_FEATURES / 2;
 const uint ROWS = DJ_TILE_THREADS / DJ_TILE_FEATURES; /* whose features are loaded at once */
 
-/* Of one block of features: E; what every row sees of them, or else the norms before the tile in units of 2^E; and
- * what brings the sums to that unit, 2^(M - E). */
+/* Of one block of features: E; what every row sees of them, or else the norms before the tile; and what brings these
+ * and the sums to the unit of the weights, 2^(M - E). */
 shared float peak[DJ_TILE_FEATURES], seen_or_norm[DJ_TILE_FEATURES], state_power[DJ_TILE_FEATURES];
 shared float centre[DJ_TILE_TOKENS];
 shared float partial[2][DJ_TILE_TOKENS], partial_seen[2][DJ_TILE_TOKENS];
@@ -218,7 +218,7 @@ void load_peaks(uint f0, bool together)
     const float e = together ? max(m, exponent_of_tile(f)) : m, power = exp2_down(m - e);
     peak[t] = e;
     state_power[t] = power;
-    seen_or_norm[t] = f0 + t < FEATURES ? norm * power : 0.0;
+    seen_or_norm[t] = f0 + t < FEATURES ? SUMS_SCALED ? norm * power : norm : 0.0;
 }
 
 /* Rows' weights of 32 features from f0; an invocation's are of one feature. */

@@ -2,6 +2,7 @@
 /* The products of tile_output.comp, of float32 factors in shared memory. */
 
 const float GROWTH = 57.0; /* bits: e^40 */
+const bool SUMS_SCALED = true; /* state_power goes with the sums and norms, not with the rows' weights */
 
 /* A feature's weights begin four banks behind those of the feature before: neighbouring invocations store one
  * row's weights of neighbouring features. */

@@ -319,6 +319,14 @@ bool harness_16bit_storage(dj_context *context)
     return info.storage_16bit && !is_off("DIJIANG_16BIT_STORAGE");
 }
 
+void harness_assert_nan(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    assert_true(isnan(x));
+    assert_int_not_equal(bits, HARNESS_POISON);
+}
+
 uint64_t harness_hash(const float *x, size_t n, uint64_t hash)
 {
     for (size_t i = 0; i < n; i++) {

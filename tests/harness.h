@@ -79,6 +79,9 @@ bool harness_16bit_storage(dj_context *context);
 /* The log callback of the harness's contexts, for others. */
 void harness_log_line(void *user, uint32_t level, const char *message);
 
+/* x is a result that is NaN, which what was never written, the poison, is as well. */
+void harness_assert_nan(float x);
+
 /* FNV-1a over the words of n floats, from HARNESS_HASH or what others came to. */
 #define HARNESS_HASH 0xcbf29ce484222325u
 uint64_t harness_hash(const float *x, size_t n, uint64_t hash);

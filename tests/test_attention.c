@@ -507,6 +507,18 @@ static void scratch_is_small(void **state)
     }
 }
 
+/* So many tiles that a workgroup does all blocks of 64 columns. */
+static void columns_of_a_workgroup(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {40, 33};
+    for (int full = 0; full < 2; full++)
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(70, 40, 8, 8, 132), .normalise = true,
+                                                    .full = full, .family = DJ_FAMILY_TILED},
+                           tokens, 2, 1, NULL, "columns of a workgroup");
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(tokens_around_tiles),
     HARNESS_TEST(head_dimensions),
@@ -526,6 +538,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(barriers_order_calls),
     HARNESS_TEST(needs_depend_on_args_alone),
     HARNESS_TEST(scratch_is_small),
+    HARNESS_TEST(columns_of_a_workgroup),
 };
 
 HARNESS_MAIN(tests)

@@ -169,11 +169,46 @@ static void used_where_they_may_be(void **state)
     dj_context_destroy(&plain);
 }
 
+/* Rows that see small sums alone: beside large ones of a feature that no query has, and before a
+ * late key that asks for an exponent larger by ten bits. (With a decay calls are done in tiles.) */
+static void change_to_unseen(struct problem *p, size_t call)
+{
+    enum {
+        SMALL,
+        LARGE
+    };
+    const size_t d = p->twin.dim, e = p->twin.value_dim, heads = p->twin.heads;
+    for (size_t i = 0; i < 70 * heads; i++) {
+        const size_t token = i / heads;
+        const bool large = token < 32 && token % 2 == 1;
+        const float key = token < 32 ? 1.0f : token == 63 ? 0x1p14f : 0.0f;
+        for (size_t n = 0; n < d; n++) {
+            p->q[i * d + n] = n == SMALL ? 1.0f : 0.0f;
+            p->k[i * d + n] = n == (large ? LARGE : SMALL) ? key : 0.0f;
+        }
+        for (size_t c = 0; c < e; c++)
+            p->v[i * e + c] = large ? (float)(8192 << call) : p->v[i * e + c] / 256;
+    }
+}
+
+static void unseen(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {70, 70, 70};
+    static const float none[] = {1, 1};
+    problem_test_calls(0,
+                       &(struct problem_params){SHAPE(1, 70, 2, 16, 8), .map = DJ_MAP_RELU,
+                                                .normalise = true, .decay = none, .decay_count = 2,
+                                                TYPES(DJ_FLOAT16), TILED},
+                       tokens, 3, LAYOUT_COUNT, change_to_unseen, "unseen");
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(maps),        HARNESS_TEST(dimensions),
     HARNESS_TEST(magnitudes),  HARNESS_TEST(values),
     HARNESS_TEST(near_ties),   HARNESS_TEST(states),
     HARNESS_TEST(not_numbers), HARNESS_TEST(used_where_they_may_be),
+    HARNESS_TEST(unseen),
 };
 
 /* Where there are none, all is skipped. */

@@ -169,7 +169,7 @@ static void cleared_headers(void **state)
             rows.args = placed_range(&pool.placed, 0, tokens);
             float *got = placed_output(&rows);
             for (size_t i = 0; i < 2 * tokens * params.heads * params.value_dim; i++)
-                assert_true(isnan(got[i]));
+                harness_assert_nan(got[i]);
             free(got);
             pool_finish(&pool);
         }
