@@ -5,8 +5,9 @@
 #include "clock.h"
 #include "quirks.h"
 
-/* Floating-point operations of a piece where there is a budget but no max_work: about a millisecond
- * on a phone, or a tile if that is more, and on discrete GPUs, which finer pieces would leave idle; 20 on two CPU cores. */
+/* Floating-point operations of a piece where there is a budget but no max_work, if a tile has no
+ * more: about a millisecond on a phone, and on discrete GPUs, which finer pieces would leave idle;
+ * 20 on two CPU cores. */
 static uint64_t budget_work(const struct dj_context *context)
 {
     return (uint64_t)1 << (context->info.type == DJ_DEVICE_DISCRETE ? 28 : 25);

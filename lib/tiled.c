@@ -150,7 +150,7 @@ static dj_result check_kept(const struct dj_call *call)
         bytes > info->max_allocation)
         return dj_fail(&call->plan->context->log, DJ_ERROR_LIMIT,
                        "attention: %" PRIu64 " sequences' states, kept in scratch memory until the "
-                       "last piece, exceed the device's largest allocation of %" PRIu64 " bytes",
+                       "last part, exceed the device's largest allocation of %" PRIu64 " bytes",
                        call->keys.sequences, info->max_allocation);
     return DJ_SUCCESS;
 }

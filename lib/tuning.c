@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tuning.h"
 
-#include <dijiang/attention.h>
-
-#include <stdlib.h>
+#include <dijiang/context.h>
 
 /* On CPU devices the step kernel is fastest with workgroups of one vector, barriers cost what they
  * switch between, and there are fewer processors than heads: from four heads on, features made once

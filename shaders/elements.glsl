@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Elements of 32 or 16 bits in buffers of 32-bit words; no 16-bit feature of the device is used here.
  * The including shader defines VECTORS, a constant: neighbouring words are read and written together, if there are
- * addresses. It is meant for GPUs, where an address takes as many instructions as what is done with its word (counted in what
- * Mesa compiles, docs/performance.md); Mesa 26.1 aborts where
- * a CPU device's vectors of 16 lanes are moved so. */
+ * addresses. It is meant for GPUs, where an address takes as many instructions as what is done with its word (counted
+ * in what Mesa compiles, docs/performance.md); Mesa 26.1 aborts where a CPU device's vectors of 16 lanes are moved
+ * so. */
 #ifdef ADDRESSES
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer Pairs
 {
@@ -24,13 +24,14 @@ uvec2 word_address(uvec2 start, uint word)
 
 #define PAIR_AT(words, at) Pairs(word_address(uvec2(words), at)).data[0]
 #define FOUR_AT(words, at) Fours(word_address(uvec2(words), at)).data[0]
-#define PAIR(words, at) (VECTORS ? PAIR_AT(words, at) : uvec2(words.data[at], words.data[(at) + 1]))
-#define FOUR(words, at) \
-    (VECTORS ? FOUR_AT(words, at) : uvec4(words.data[at], words.data[(at) + 1], words.data[(at) + 2], words.data[(at) + 3]))
+#define PAIR(words, at) (VECTORS ? PAIR_AT(words, at) : TWO_WORDS(words, at))
+#define FOUR(words, at) (VECTORS ? FOUR_AT(words, at) : FOUR_WORDS(words, at))
 #else
-#define PAIR(words, at) uvec2(words.data[at], words.data[(at) + 1])
-#define FOUR(words, at) uvec4(words.data[at], words.data[(at) + 1], words.data[(at) + 2], words.data[(at) + 3])
+#define PAIR(words, at) TWO_WORDS(words, at)
+#define FOUR(words, at) FOUR_WORDS(words, at)
 #endif
+#define TWO_WORDS(words, at) uvec2(words.data[at], words.data[(at) + 1])
+#define FOUR_WORDS(words, at) uvec4(TWO_WORDS(words, at), TWO_WORDS(words, (at) + 2))
 
 /* The word that holds element `at`. */
 uint element_word(uint type, uint at)

@@ -41,8 +41,6 @@ float row_weight(uint f, uint row)
 void start_scores()
 {
     START_PRODUCTS(scores_of)
-    for (uint i = 0; i < 4; i++)
-        block[i] = vec4(0.0);
 }
 
 void add_scores(uint features, uint row, uint key_block)

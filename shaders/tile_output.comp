@@ -412,6 +412,8 @@ void main()
     record = (sequence_head * push.tiles + tile) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
     head = push.first_head + key_head;
 
+    for (uint i = 0; i < 4; i++)
+        block[i] = vec4(0.0);
     start_scores();
     const bool together = find_centres();
     if (CAUSAL && !together) {

@@ -58,8 +58,6 @@ void add_seen(uint j, uint row, vec4 v, inout vec4 sums[8])
 
 void start_scores()
 {
-    for (uint i = 0; i < 4; i++)
-        block[i] = vec4(0.0);
 }
 
 void add_scores(uint features, uint row, uint key_block)

@@ -27,9 +27,9 @@ enum dj_log_level {
     DJ_LOG_DEBUG = 4,
 };
 
-/* Receives one line without a newline. Called from whichever thread makes the call that logs, or from
- * one of the library's (struct dj_context_params, threads), so it must be thread-safe; it must not
- * call into dijiang. */
+/* Receives one line without a newline. Called from whichever thread makes the call that logs, or
+ * from one of the library's (struct dj_context_params, threads), so it must be thread-safe; it must
+ * not call into dijiang. */
 typedef void (*dj_log_fn)(void *user, uint32_t level, const char *message);
 
 /* How to create a context, or to list devices. All zero is a good default. */
