@@ -43,6 +43,7 @@ struct dj_attention {
     struct dj_choices *choices; /* DJ_FAMILY_TUNED; else NULL */
     struct {
         struct dj_pipeline query_features, key_features, sum, scan, output;
+        uint32_t scan_rows; /* features of a workgroup of the scan */
     } tiled;
     struct {
         const struct dj_shader *shader; /* NULL: the plan is not for this family */

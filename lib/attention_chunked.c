@@ -15,7 +15,6 @@
 
 enum {
     MOST_WIDTH = 128, /* of rows, features, values */
-    MOST_TILES = 8,
 };
 
 static bool has_halves(const struct dj_attention *plan)
@@ -87,17 +86,26 @@ struct half_shape {
     bool far;
 };
 
-/* Two parts or, where a subgroup would have more than MOST_TILES matrices of sums, four. */
-static uint32_t find_parts(const struct dj_attention *plan, const struct half_shape *shape)
+static uint32_t count_subgroups(const struct dj_attention *plan, const struct half_shape *shape)
 {
-    const struct dj_device_info *const info = &plan->context->info;
-    const uint32_t tiles = shape->columns / info->matrix_columns;
-    const uint32_t strips = (uint32_t)dj_divide_up(plan->features, shape->chunk);
-    const uint32_t feature_tiles = plan->features / info->matrix_columns;
-    if (tiles % 2 != 0 || feature_tiles % 2 != 0)
-        return 1;
-    const bool four = tiles % 4 == 0 && feature_tiles % 4 == 0;
-    return four && strips * (tiles / 2 + 1) > MOST_TILES ? 4 : 2;
+    return shape->chunk / plan->context->info.matrix_rows * shape->parts;
+}
+
+/* The most of four parts: so many subgroups hide each other's latencies, with registers enough for
+ * what each has (docs/performance.md, "Chunks"). */
+static bool find_parts(const struct dj_attention *plan, struct half_shape *shape)
+{
+    const struct dj_context *const context = plan->context;
+    const uint32_t tiles = shape->columns / context->info.matrix_columns;
+    const uint32_t feature_tiles = plan->features / context->info.matrix_columns;
+    for (shape->parts = 4; shape->parts > 0; shape->parts /= 2) {
+        const uint32_t threads = count_subgroups(plan, shape) * context->matrices;
+        if (tiles % shape->parts == 0 && feature_tiles % shape->parts == 0 &&
+            threads % (shape->columns / 8) == 0 && threads <= context->info.max_invocations &&
+            count_subgroups(plan, shape) <= context->max_subgroups)
+            return true;
+    }
+    return false;
 }
 
 static bool find_half_shape(const struct dj_attention *plan, struct half_shape *shape)
@@ -116,14 +124,10 @@ static bool find_half_shape(const struct dj_attention *plan, struct half_shape *
         uint32_t width = plan->dim > plan->features ? plan->dim : plan->features;
         width = width > shape->chunk ? width : shape->chunk;
         width = width > shape->columns ? width : shape->columns;
-        shape->parts = find_parts(plan, shape);
-        const uint32_t threads =
-            shape->chunk / info->matrix_rows * shape->parts * plan->context->matrices;
         const uint32_t matrix =
             transform && !shape->far ? DJ_HALF_MATRIX(plan->dim, plan->features) : 16;
         if (plan->value_dim % shape->columns == 0 && shape->columns % info->matrix_columns == 0 &&
-            threads % (shape->columns / 8) == 0 && threads <= info->max_invocations &&
-            threads / plan->context->matrices <= plan->context->max_subgroups &&
+            find_parts(plan, shape) &&
             DJ_HALF_SHARED(width, matrix, plan->features, shape->columns, info->matrix_columns,
                            shape->chunk) <= info->shared_memory)
             return true;
@@ -142,8 +146,7 @@ static dj_result create_halves(struct dj_attention *plan, struct dj_constants co
     constants.values[3] = shape.chunk;
     constants.values[5] = shape.far ? DJ_HALF_FAR_MATRIX : 0;
     constants.values[6] = shape.columns;
-    constants.values[constants.count++] =
-        shape.chunk / info->matrix_rows * shape.parts * context->matrices;
+    constants.values[constants.count++] = count_subgroups(plan, &shape) * context->matrices;
     struct dj_pipeline output;
     dj_result result = dj_pipeline_try(context, &dj_shader_half_output, &constants, &output);
     if (result == DJ_SUCCESS)

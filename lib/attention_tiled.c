@@ -273,9 +273,14 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     struct dj_constants features = {
         .count = 4,
         .values = {dj_projection_width(plan->projection), plan->features, plan->feature, 0}};
-    const struct dj_constants scan = {.count = 4,
+    const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
+    const bool fours = tuning->scan_fours && plan->features % 4 == 0 && plan->value_dim % 4 == 0;
+    const uint32_t lanes =
+        fours && plan->value_dim / 4 < DJ_TILE_THREADS ? plan->value_dim / 4 : DJ_TILE_THREADS;
+    plan->tiled.scan_rows = DJ_TILE_THREADS / lanes;
+    const struct dj_constants scan = {.count = 6,
                                       .values = {plan->features, plan->value_dim, decay,
-                                                 dj_tuning_of(context->info.type)->scan_ahead}};
+                                                 tuning->scan_ahead, fours ? 4 : 1, lanes}};
     dj_result result =
         dj_pipeline_get(context, &dj_shader_features, &features, &plan->tiled.query_features);
     features.values[3] = plan->key_normalise;

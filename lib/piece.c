@@ -4,6 +4,7 @@
 
 #include "kernels.h"
 #include "pipeline.h"
+#include "size.h"
 
 static struct dj_binding region(const struct dj_piece *piece, enum dj_tiled_region which)
 {
@@ -132,8 +133,9 @@ void dj_piece_move(const struct dj_piece *piece, struct dj_scan_way way, uint32_
         bindings[6] = indices->slots_out.binding;
     if (push.accepted)
         bindings[7] = indices->accepted.binding;
+    const uint32_t workgroups = (uint32_t)dj_divide_up(plan->features, plan->tiled.scan_rows);
     dj_recorder_dispatch(piece->recorder, plan->tiled.scan, bindings, 8, &push, sizeof push,
-                         (uint32_t[3]){way.write_slots == DJ_WRITE_HEADER ? 1 : plan->features,
+                         (uint32_t[3]){way.write_slots == DJ_WRITE_HEADER ? 1 : workgroups,
                                        piece->sequences * piece->heads, 1});
 }
 

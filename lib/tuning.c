@@ -17,12 +17,13 @@ static const struct dj_tuning of_cpu = {.step_fewest = 8,
                                         .two_strips = 4,
                                         .resident = true};
 static const struct dj_tuning of_gpu = {.step_fewest = 64,
-                                        .step_most = 128,
+                                        .step_most = 64,
                                         .step_ahead = 4,
                                         .dense_ahead = 8,
                                         .sum_ahead = 8,
                                         .output_ahead = 4,
-                                        .scan_ahead = 4,
+                                        .scan_ahead = 16,
+                                        .scan_fours = true,
                                         .two_strips = UINT32_MAX,
                                         .resident = false};
 

@@ -13,6 +13,7 @@ struct dj_tuning {
     uint32_t sum_ahead;              /* loads that an invocation of a tile's sums has so: 1 to 8 */
     uint32_t output_ahead;           /* ... of its outputs: 1, 2, 4 */
     uint32_t scan_ahead;             /* tiles whose numbers the scan has under way at once */
+    bool scan_fours;                 /* an invocation of it has four columns side by side */
     uint32_t two_strips;             /* heads from which on a resident workgroup has two strips */
     bool resident;                   /* sums in registers where that can be, without being asked */
 };

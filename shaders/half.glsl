@@ -32,11 +32,12 @@ const uint SUBGROUPS = THREADS / SUBGROUP, ROW_STRIPS = CHUNK / M, PARTS = SUBGR
 const uint WIDER = DIM > FEATURES ? DIM : FEATURES, WIDE = CHUNK > COLUMNS ? CHUNK : COLUMNS;
 const uint ROW = ((WIDER > WIDE ? WIDER : WIDE) + 8) / 8;
 const uint VALUE_ROW = (COLUMNS + 8) / 8, MATRIX_ROW = (DIM + 8) / 8;
-const uint SECTION = CHUNK * ROW; /* of `rows`: keys, then queries */
-const uint KEYS = 0;
-/* A subgroup's strips of features, and tiles of N columns: the last one is the norms', which each has. */
+const uint SECTION = CHUNK * ROW; /* of `rows` */
+/* A subgroup's strips of features, and tiles of N columns. Norms are a tile besides: of sums the last part's. */
 const uint STRIPS = (FEATURES / M + ROW_STRIPS - 1) / ROW_STRIPS;
-const uint NORMS = COLUMNS / N / PARTS, TILES = NORMS + 1;
+const bool WHOLE_STRIPS = FEATURES % (ROW_STRIPS * M) == 0;
+const uint TILES = COLUMNS / N / PARTS;
+const uint ROW_NORMS = SECTIONS == 2 && PARTS == 1 ? 1 : 0; /* no more: else the first part has them in norms_of[0] */
 /* ... and its share of a chunk's features: so many sections or, where there are more parts than those, one of
  * SPLIT parts of a section's columns. */
 const uint SHARES = SECTIONS > PARTS ? SECTIONS / PARTS : 1, SPLIT = PARTS > SECTIONS ? PARTS / SECTIONS : 1;
@@ -46,13 +47,12 @@ const float MOST_EXPONENT = 13.0; /* of 2, of a feature: its float16 number is a
 const float MOST_VALUE = 8192.0;
 const float MOST_SQUARES = 115.0; /* of 8 numbers times the largest factor: docs/mathematics.md, section 6.4 */
 
-shared uvec4 rows[SECTIONS * SECTION];
-shared uvec4 values[CHUNK * VALUE_ROW];
+shared uvec4 rows[2 * SECTION];
+shared uvec4 values[(3 - SECTIONS) * CHUNK * VALUE_ROW];
 shared uvec4 transform[NEAR ? FEATURES * MATRIX_ROW : 1]; /* [FEATURES][DIM] */
 shared float factor_of[FEATURES];  /* t, and what the matrix's row is to be multiplied by */
 shared float bias_of[FEATURES];    /* log2 D less the unit's exponent */
 shared float number[CHUNK];        /* 0, 1, .. */
-shared uint spoiled_from[COLUMNS]; /* the segment's first token whose value is NaN or Inf */
 /* All begin at multiples of 16 bytes, so that matrices may be loaded from each. Marks lie behind the numbers of the
  * values' first rows. */
 #define MARK(i) values[(i) / 4 * VALUE_ROW + VALUE_ROW - 1][(i) % 4]
@@ -63,6 +63,7 @@ const uint MARKS = 16;
 #define spoiled MARK(3)        /* not 0: there are NaN or Inf */
 #define keys_spoiled MARK(4)   /* the complement of the segment's first token whose key has NaN or Inf, or 0 */
 #define keys_spoiled_from (~keys_spoiled)
+#define spoiled_from(c) MARK(MARKS + (c)) /* the segment's first token whose value in the column is NaN or Inf */
 const float MOST_BIAS = 30000.0, BIAS_UNIT = 256.0;
 #define RECORDS(at) records.data[(at) / 4][(at) % 4]
 
@@ -72,7 +73,8 @@ float most_squares;
 uint largest_exponent = 0; /* in size, as bits: those of NaN and Inf are larger */
 bool failing = false;
 
-SUMS sums_of[STRIPS * TILES];
+SUMS sums_of[STRIPS * TILES], norms_of[STRIPS + ROW_NORMS];
+RIGHT terms_of[TILES];
 
 /* Orders a subgroup's accesses to shared memory. */
 void subgroup_barrier()
@@ -169,7 +171,7 @@ uvec4 take_spoiled_values(uvec4 eight, uint token, uint column)
         const uint mask = n % 2 == 0 ? 0x7c00u : 0x7c000000u;
         if ((eight[n / 2] & mask) == mask) {
             eight[n / 2] &= n % 2 == 0 ? 0xffff0000u : 0xffffu;
-            atomicMin(spoiled_from[column + n], token, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+            atomicMin(spoiled_from(column + n), token, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
         }
     }
     return eight;
@@ -185,8 +187,8 @@ uint part()
     return gl_SubgroupID / ROW_STRIPS;
 }
 
-/* Features of the subgroup's share in their rows' place, 0 of keys beyond the chunk's last. */
-void make_features()
+/* Features of the subgroup's share, so many uvec4 behind their rows; 0 of keys beyond the chunk's last, if asked for. */
+void make_features(uint behind, bool cut)
 {
     const uint row = strip_row(), first = PARTS > 1 ? part() % SECTIONS : 0;
     LEFT a[SHARES * (DIM / K)];
@@ -194,7 +196,7 @@ void make_features()
         [[unroll]] for (uint section = 0; section < SHARES; section++)
             coopMatLoad(a[section * (DIM / K) + k], rows, (first + section) * SECTION + row * ROW + k * K / 8, ROW, BY_ROW);
     }
-    if (SPLIT > 1)
+    if (behind == 0 && SPLIT > 1)
         barrier();
     else
         subgroup_barrier();
@@ -221,20 +223,21 @@ void make_features()
                 note_exponent(exponent);
                 exponents[section][i] = exp2(exponent);
             }
-            if (count < CHUNK && first + section == KEYS) {
+            if (cut && count < CHUNK) {
                 SUMS place;
                 coopMatLoad(place, number, row, 0, BY_COLUMN);
                 [[unroll]] for (uint i = 0; i < place.length(); i++)
                     exponents[section][i] = place[i] < float(count) ? exponents[section][i] : 0.0;
             }
-            coopMatStore(HALVES(exponents[section]), rows, (first + section) * SECTION + row * ROW + column / 8, ROW, BY_ROW);
+            coopMatStore(HALVES(exponents[section]), rows, behind + (first + section) * SECTION + row * ROW + column / 8, ROW,
+                         BY_ROW);
         }
     }
 }
 
 #define EACH_STRIP \
     [[unroll]] for (uint s = 0; s < STRIPS; s++) \
-        if (strip_feature(s) < FEATURES)
+        if (WHOLE_STRIPS || strip_feature(s) < FEATURES)
 
 uint strip_feature(uint s)
 {
@@ -244,26 +247,43 @@ uint strip_feature(uint s)
 /* The first column of tile n. */
 uint tile_column(uint n)
 {
-    return (part() * NORMS + n) * N;
+    return (part() * TILES + n) * N;
 }
 
-/* What a factor is for tile n of columns: for norms without signs. (A matrix cannot be selected by ?:.) */
-LEFT factor_for(uint n, LEFT a)
+bool has_sum_norms()
 {
-    if (SIGNED && n == NORMS) {
+    return PARTS == 1 || part() == PARTS - 1;
+}
+
+/* What a factor is for norms: without signs. */
+LEFT norm_factor(LEFT a)
+{
+    if (SIGNED) {
         [[unroll]] for (uint i = 0; i < a.length(); i++)
             a[i] = abs(a[i]);
     }
     return a;
 }
 
-/* A matrix of values, of terms from k on, in tile n of columns; of the norms', ones. */
-RIGHT load_values(uint k, uint n)
+/* K of a chunk's values, from one uvec4 on: terms_of. */
+void load_values(uint at)
 {
-    RIGHT b = RIGHT(float16_t(1.0));
-    if (n != NORMS)
-        coopMatLoad(b, values, k * VALUE_ROW + tile_column(n) / 8, VALUE_ROW, BY_ROW);
-    return b;
+    [[unroll]] for (uint n = 0; n < TILES; n++)
+        coopMatLoad(terms_of[n], values, at + tile_column(n) / 8, VALUE_ROW, BY_ROW);
+}
+
+/* S and z with these and their keys, whose rows begin at a uvec4. */
+void add_keys(uint at)
+{
+    LEFT a[STRIPS];
+    EACH_STRIP coopMatLoad(a[s], rows, at + strip_feature(s) / 8, ROW, BY_COLUMN);
+    EACH_STRIP {
+        [[unroll]] for (uint n = 0; n < TILES; n++)
+            sums_of[s * TILES + n] = coopMatMulAdd(a[s], terms_of[n], sums_of[s * TILES + n]);
+    }
+    if (has_sum_norms()) {
+        EACH_STRIP norms_of[s] = coopMatMulAdd(norm_factor(a[s]), RIGHT(float16_t(1.0)), norms_of[s]);
+    }
 }
 
 /* Numbers of the head's map; its unit is known behind the next barrier. */
@@ -274,7 +294,7 @@ void load_map()
     for (uint i = t; i < CHUNK; i += THREADS)
         number[i] = float(i);
     for (uint c = t; c < COLUMNS; c += THREADS)
-        spoiled_from[c] = NOWHERE;
+        spoiled_from(c) = NOWHERE;
     if (!TRANSFORM) {
         barrier();
         return;

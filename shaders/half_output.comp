@@ -25,17 +25,19 @@ const float MOST_SPREAD = 1024.0;    /* from the mean of a column's values to th
 
 /* S and z, of float16; once the rows have seen that, outputs. */
 shared uvec4 state[(FEATURES > CHUNK ? FEATURES : CHUNK) * STATE_ROW];
+shared float factor_of_row[CHUNK]; /* what its outputs are to be multiplied by */
 
 float sum_up, norm_up;      /* the powers of two */
 float sum_down, norm_down;  /* from there to scores' scale */
 float least_part;           /* of what a row sees of norms in the sum of its features */
 float largest_score = 0.0;
 const bool ZERO_ROWS = FEATURE == DJ_FEATURE_RELU && DENOMINATOR != DJ_DENOMINATOR_NONE; /* which see no NaN */
-uint zero_rows; /* bits of those whose features are all 0, of the invocation's elements of a matrix */
+uint zero_rows = 0; /* bits of those whose features are all 0, of the invocation's elements of a matrix */
 
 #define largest_before MARK(5) /* norm */
 #define largest_sum MARK(6)    /* of a column, there can be */
 #define smallest_sum MARK(7)   /* ... above 0 */
+#define spread MARK(12)        /* not 0: norms are so far apart that rows are to be asked what they see of them */
 #define rows_spoiled(chunk, row) MARK(8 + (chunk) % 2 * (CHUNK / 32) + (row) / 32) /* a bit for each */
 const uint INFINITE_BITS = 0x7f800000u; /* of Inf; those of NaN are above */
 const uint MOST_BITS = 0x70000000u;     /* of norms and sums, 2^97; those of NaN and Inf are above */
@@ -94,7 +96,7 @@ void load_state(uint tile, uint c0, uint tokens)
     EACH_STRIP {
         SUMS power;
         coopMatLoad(power, state, strip_feature(s) / 4, 0, BY_COLUMN);
-        [[unroll]] for (uint n = 0; n < NORMS; n++) {
+        [[unroll]] for (uint n = 0; n < TILES; n++) {
             SUMS sums;
             coopMatLoad(sums, records.data, (record + strip_feature(s) * VALUE_DIM + c0 + tile_column(n)) / 4, VALUE_DIM / 4,
                         BY_ROW);
@@ -102,7 +104,7 @@ void load_state(uint tile, uint c0, uint tokens)
                 sums[i] *= power[i];
             sums_of[s * TILES + n] = sums;
         }
-        coopMatLoad(sums_of[s * TILES + NORMS], state, BEFORES + strip_feature(s) / 4, 0, BY_COLUMN);
+        coopMatLoad(norms_of[s], state, BEFORES + strip_feature(s) / 4, 0, BY_COLUMN);
     }
     barrier();
     const float norm = uintBitsToFloat(largest_before) + own_norm; /* as large as one may become */
@@ -130,11 +132,11 @@ void load_state(uint tile, uint c0, uint tokens)
     least_part = LEAST_NORM * (sum > 0.0 ? sum / uintBitsToFloat(smallest_sum) : 1.0);
 }
 
-/* S and z as factors. */
-void write_state()
+/* S and z as factors; notes if a row's norm could be less than `least` of its features' sum. */
+void write_state(float least)
 {
     EACH_STRIP {
-        [[unroll]] for (uint n = 0; n < NORMS; n++) {
+        [[unroll]] for (uint n = 0; n < TILES; n++) {
             const SUMS factor = sums_of[s * TILES + n] * sum_up;
             float largest = 0.0;
             [[unroll]] for (uint i = 0; i < factor.length(); i++)
@@ -142,13 +144,26 @@ void write_state()
             failing = failing || (largest > 0.0 && largest < LEAST_STATE);
             coopMatStore(HALVES(factor), state, strip_feature(s) * STATE_ROW + tile_column(n) / 8, STATE_ROW, BY_ROW);
         }
-        if (part() == 0)
-            coopMatStore(HALVES(sums_of[s * TILES + NORMS] * norm_up), state,
-                         strip_feature(s) * STATE_ROW + COLUMNS / 8, STATE_ROW, BY_ROW);
+        if (has_sum_norms()) {
+            const SUMS factor = norms_of[s] * norm_up;
+            bool enough = true;
+            [[unroll]] for (uint i = 0; i < factor.length(); i++)
+                enough = enough && factor[i] >= least;
+            if (!enough)
+                FLAG(spread);
+            coopMatStore(HALVES(factor), state, strip_feature(s) * STATE_ROW + COLUMNS / 8, STATE_ROW, BY_ROW);
+        }
     }
 }
 
-SUMS outputs_of[TILES]; /* of the subgroup's rows: num_i, and den_i */
+SUMS outputs_of[TILES]; /* of the subgroup's rows: num_i */
+LEFT queries_of[FEATURES / K]; /* their features */
+#define row_norms norms_of[PARTS > 1 ? 0 : STRIPS] /* den_i, which the first part has */
+
+bool has_row_norms()
+{
+    return PARTS == 1 || part() == 0;
+}
 
 /* Where a strip's product with the values ends: behind what its last row sees, in whole matrices. */
 uint strip_terms(uint row)
@@ -156,36 +171,52 @@ uint strip_terms(uint row)
     return (row + M + K - 1) / K * K;
 }
 
-/* What the subgroup's rows see of the state, to which at least such a part of features' sum belongs; its share of
- * scores in the place of queries, 0 for keys that a row does not see. */
+/* What rows see of the norms: at least such a part of their features' sum. */
+void multiply_norms(float least)
+{
+    row_norms = SUMS(0.0);
+    [[unroll]] for (uint k = 0; k < FEATURES / K; k++) {
+        RIGHT b;
+        coopMatLoad(b, state, k * K * STATE_ROW + COLUMNS / 8, STATE_ROW, BY_ROW);
+        row_norms = coopMatMulAdd(norm_factor(queries_of[k]), b, row_norms);
+    }
+    if (!TRANSFORM || spread != 0) {
+        SUMS features_sum = SUMS(0.0);
+        [[unroll]] for (uint k = 0; k < FEATURES / K; k++)
+            features_sum = coopMatMulAdd(norm_factor(queries_of[k]), RIGHT(float16_t(1.0)), features_sum);
+        zero_rows = 0;
+        [[unroll]] for (uint i = 0; i < features_sum.length(); i++) {
+            failing = failing || !(row_norms[i] >= features_sum[i] * least);
+            zero_rows |= !TRANSFORM && features_sum[i] == 0.0 ? 1u << i : 0u;
+        }
+    }
+    row_norms *= norm_down;
+}
+
+/* What the subgroup's rows see of the state; its share of scores in the place of queries, 0 for keys that a row does not
+ * see. */
 void multiply_queries(float least)
 {
     const uint row = strip_row();
-    LEFT a[FEATURES / K];
     [[unroll]] for (uint k = 0; k < FEATURES / K; k++)
-        coopMatLoad(a[k], rows, SECTION + row * ROW + k * K / 8, ROW, BY_ROW);
+        coopMatLoad(queries_of[k], rows, SECTION + row * ROW + k * K / 8, ROW, BY_ROW);
     if (PARTS > 1)
         barrier();
     else
         subgroup_barrier();
-    SUMS features_sum = SUMS(0.0);
     [[unroll]] for (uint n = 0; n < TILES; n++)
         outputs_of[n] = SUMS(0.0);
     [[unroll]] for (uint k = 0; k < FEATURES / K; k++) {
         [[unroll]] for (uint n = 0; n < TILES; n++) {
             RIGHT b;
-            coopMatLoad(b, state, k * K * STATE_ROW + (n == NORMS ? COLUMNS : tile_column(n)) / 8, STATE_ROW, BY_ROW);
-            outputs_of[n] = coopMatMulAdd(factor_for(n, a[k]), b, outputs_of[n]);
+            coopMatLoad(b, state, k * K * STATE_ROW + tile_column(n) / 8, STATE_ROW, BY_ROW);
+            outputs_of[n] = coopMatMulAdd(queries_of[k], b, outputs_of[n]);
         }
-        features_sum = coopMatMulAdd(factor_for(NORMS, a[k]), RIGHT(float16_t(1.0)), features_sum);
-    }
-    zero_rows = 0;
-    [[unroll]] for (uint i = 0; i < features_sum.length(); i++) {
-        failing = failing || !(outputs_of[NORMS][i] >= features_sum[i] * least);
-        zero_rows |= !TRANSFORM && features_sum[i] == 0.0 ? 1u << i : 0u;
     }
     [[unroll]] for (uint n = 0; n < TILES; n++)
-        outputs_of[n] *= n == NORMS ? norm_down : sum_down;
+        outputs_of[n] *= sum_down;
+    if (has_row_norms())
+        multiply_norms(least);
     [[unroll]] for (uint tile = 0; tile < CHUNK / N; tile += PARTS) {
         const uint column = (tile + part()) * N;
         if (column < strip_terms(row)) {
@@ -193,7 +224,7 @@ void multiply_queries(float least)
             [[unroll]] for (uint k = 0; k < FEATURES / K; k++) {
                 RIGHT b;
                 coopMatLoad(b, rows, column * ROW + k * K / 8, ROW, BY_COLUMN);
-                scores = coopMatMulAdd(a[k], b, scores);
+                scores = coopMatMulAdd(queries_of[k], b, scores);
             }
             scores *= SCORE_SCALE;
             [[unroll]] for (uint i = 0; i < scores.length(); i++)
@@ -211,43 +242,58 @@ void multiply_queries(float least)
     barrier(); /* no more of the state is read: outputs take its place */
 }
 
-/* The chunk's keys and values: to the rows that see them, and to the sums; then outputs in the state's place. */
+/* The chunk's keys and values: to the rows that see them, and to the sums. */
 void add_chunk()
 {
     const uint row = strip_row();
     [[unroll]] for (uint k = 0; k < CHUNK; k += K) {
-        LEFT a[STRIPS], scores;
-        EACH_STRIP coopMatLoad(a[s], rows, k * ROW + strip_feature(s) / 8, ROW, BY_COLUMN);
-        if (k < strip_terms(row))
+        load_values(k * VALUE_ROW);
+        add_keys(k * ROW);
+        if (k < strip_terms(row)) {
+            LEFT scores;
             coopMatLoad(scores, rows, SECTION + row * ROW + k / 8, ROW, BY_ROW);
-        [[unroll]] for (uint n = 0; n < TILES; n++) {
-            const RIGHT b = load_values(k, n);
-            EACH_STRIP sums_of[s * TILES + n] = coopMatMulAdd(factor_for(n, a[s]), b, sums_of[s * TILES + n]);
-            if (k < strip_terms(row))
-                outputs_of[n] = coopMatMulAdd(factor_for(n, scores), b, outputs_of[n]);
+            [[unroll]] for (uint n = 0; n < TILES; n++)
+                outputs_of[n] = coopMatMulAdd(scores, terms_of[n], outputs_of[n]);
+            if (has_row_norms())
+                row_norms = coopMatMulAdd(norm_factor(scores), RIGHT(float16_t(1.0)), row_norms);
         }
     }
-    const float scale = exp2i(unit_exponent) * unit;
-    SUMS factor, places;
-    coopMatLoad(places, number, row, 0, BY_COLUMN);
-    [[unroll]] for (uint i = 0; i < factor.length(); i++) {
-        const float total = outputs_of[NORMS][i];
-        const bool zero = (zero_rows >> i & 1) != 0, least = total < LEAST_SCORE * (places[i] + 1.0) ||
+}
+
+/* What the rows' outputs are to be multiplied by: 1 / den_i or, without a denominator, what scores lack. */
+void find_factors(float scale)
+{
+    const uint row = strip_row();
+    SUMS rows_number, columns_number;
+    coopMatLoad(rows_number, number, row, 0, BY_COLUMN);
+    coopMatLoad(columns_number, number, 0, 0, BY_ROW);
+    [[unroll]] for (uint i = 0; i < rows_number.length(); i++) {
+        const float total = row_norms[i];
+        const bool zero = (zero_rows >> i & 1) != 0, least = total < LEAST_SCORE * (rows_number[i] + 1.0) ||
             (DENOMINATOR != DJ_DENOMINATOR_NONE && is_least(total / SCORE_SCALE, vec3(1.0, scale, scale)));
-        failing = failing || (!zero && places[i] < float(count) && (least || bits_of(total) >= MOST_BITS));
-        factor[i] = DENOMINATOR == DJ_DENOMINATOR_NONE ? 1.0 / SCORE_SCALE : zero ? 0.0 : 1.0 / total;
+        failing = failing || (!zero && rows_number[i] < float(count) && (least || bits_of(total) >= MOST_BITS));
+        if (columns_number[i] == 0.0)
+            factor_of_row[uint(rows_number[i])] =
+                DENOMINATOR == DJ_DENOMINATOR_NONE ? 1.0 / SCORE_SCALE : zero ? 0.0 : 1.0 / total;
     }
-    [[unroll]] for (uint n = 0; n < NORMS; n++) {
-        SUMS result;
+}
+
+/* Outputs, in the state's place. */
+void write_outputs(float scale)
+{
+    const uint row = strip_row();
+    SUMS factor;
+    coopMatLoad(factor, factor_of_row, row, 0, BY_COLUMN);
+    [[unroll]] for (uint n = 0; n < TILES; n++) {
         [[unroll]] for (uint i = 0; i < factor.length(); i++) {
             precise float x = outputs_of[n][i] * factor[i];
             if (DENOMINATOR == DJ_DENOMINATOR_NONE) { /* one by one: the square may overflow */
                 x = x * scale;
                 x = x * scale;
             }
-            result[i] = x;
+            outputs_of[n][i] = x;
         }
-        coopMatStore(HALVES(result), state, row * STATE_ROW + tile_column(n) / 8, STATE_ROW, BY_ROW);
+        coopMatStore(HALVES(outputs_of[n]), state, row * STATE_ROW + tile_column(n) / 8, STATE_ROW, BY_ROW);
     }
     subgroup_barrier();
 }
@@ -256,14 +302,14 @@ void add_chunk()
 uvec4 spoil_outputs(uvec4 eight, uint token, bool all, uint column)
 {
     [[unroll]] for (uint n = 0; n < 8; n++)
-        eight[n / 2] |= !all && token < spoiled_from[column + n] ? 0u : n % 2 == 0 ? 0x7e00u : 0x7e000000u;
+        eight[n / 2] |= !all && token < spoiled_from(column + n) ? 0u : n % 2 == 0 ? 0x7e00u : 0x7e000000u;
     return eight;
 }
 
 /* The subgroup's outputs to memory. What others mark meanwhile is of later tokens, and changes nothing here. */
 void store_outputs(uint base, uint first, uint chunk)
 {
-    const uint width = NORMS * N / 8;
+    const uint width = TILES * N / 8;
     [[unroll]] for (uint i = gl_SubgroupInvocationID; i < M * width; i += SUBGROUP) {
         const uint at = part() * width + i % width, row = strip_row() + i / width;
         uvec4 eight = state[row * STATE_ROW + at];
@@ -295,6 +341,7 @@ void main()
     LOAD_CHUNK(segment.start)
     load_state(segment.tile, segment.c0, segment.end - segment.start);
     const bool empty = largest_before == 0;
+    const float scale = exp2i(unit_exponent) * unit;
     uint chunk = 0;
     for (uint first = segment.start; first < segment.end && failed == 0; first += CHUNK, chunk++) {
         count = min(segment.end - first, CHUNK);
@@ -302,7 +349,6 @@ void main()
                                          gl_SemanticsRelaxed))
         CHECK_KEYS(new_keys, first)
         CHECK_VALUES(new_values, first)
-        barrier();
         STORE_ROWS(new_queries, rows, SECTION, ROW, DIM)
         STORE_ROWS(new_keys, rows, 0, ROW, DIM)
         STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
@@ -310,12 +356,17 @@ void main()
         if (t < CHUNK / 32)
             rows_spoiled(chunk + 1, t * 32) = 0;
         if (TRANSFORM)
-            make_features();
-        write_state();
+            make_features(0, false);
+        const float least = empty && first == segment.start ? 0.0 : least_part;
+        write_state(least);
         barrier();
-        multiply_queries(empty && first == segment.start ? 0.0 : least_part);
+        multiply_queries(least);
         LOAD_CHUNK(first + CHUNK)
         add_chunk();
+        if (has_row_norms())
+            find_factors(scale);
+        barrier(); /* no more rows are read: the next chunk's may take their place */
+        write_outputs(scale);
         store_outputs(segment.o + first * push.o_stride[2], first, chunk);
     }
     failing = failing || !(largest_score <= MOST_SCORE) || (ZERO_ROWS && spoiled != 0);

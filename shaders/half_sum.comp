@@ -15,27 +15,14 @@ shared uint sizes_of[COLUMNS];   /* the sum of their sizes, in units of the larg
 #define largest_norm MARK(5)
 const float SIZE_UNITS = 4096.0;
 
-/* S and z with the chunk's keys and values. */
-void add_chunk()
-{
-    [[unroll]] for (uint k = 0; k < CHUNK; k += K) {
-        LEFT a[STRIPS];
-        EACH_STRIP coopMatLoad(a[s], rows, k * ROW + strip_feature(s) / 8, ROW, BY_COLUMN);
-        [[unroll]] for (uint n = 0; n < TILES; n++) {
-            const RIGHT b = load_values(k, n);
-            EACH_STRIP sums_of[s * TILES + n] = coopMatMulAdd(factor_for(n, a[s]), b, sums_of[s * TILES + n]);
-        }
-    }
-}
-
 void write_record(uint record, uint c0)
 {
     EACH_STRIP {
-        [[unroll]] for (uint n = 0; n < NORMS; n++)
+        [[unroll]] for (uint n = 0; n < TILES; n++)
             coopMatStore(sums_of[s * TILES + n] * unit, records.data,
                          (record + strip_feature(s) * VALUE_DIM + c0 + tile_column(n)) / 4, VALUE_DIM / 4, BY_ROW);
-        if (part() == 0)
-            coopMatStore(sums_of[s * TILES + NORMS], rows, strip_feature(s) * N / 4, N / 4, BY_ROW);
+        if (has_sum_norms())
+            coopMatStore(norms_of[s], rows, strip_feature(s) * N / 4, N / 4, BY_ROW);
     }
     barrier();
     for (uint f = t; c0 == 0 && f < FEATURES; f += THREADS) {
@@ -50,29 +37,30 @@ void write_record(uint record, uint c0)
 void spoil_sums()
 {
     for (uint c = t; c < COLUMNS; c += THREADS)
-        spoiled_from[c] = keys_spoiled_from != NOWHERE || spoiled_from[c] != NOWHERE ? floatBitsToUint(nan()) : 0;
+        rows[c / 4][c % 4] = keys_spoiled_from != NOWHERE || spoiled_from(c) != NOWHERE ? floatBitsToUint(nan()) : 0;
     barrier();
     EACH_STRIP {
-        [[unroll]] for (uint n = 0; n < NORMS; n++) {
+        [[unroll]] for (uint n = 0; n < TILES; n++) {
             SUMS term;
-            coopMatLoad(term, spoiled_from, tile_column(n), 0, BY_ROW);
+            coopMatLoad(term, rows, tile_column(n) / 4, 0, BY_ROW);
             sums_of[s * TILES + n] += term;
         }
     }
+    barrier();
 }
 
-/* An invocation's values: all of the same 8 columns. */
-uvec4 largest_low = uvec4(0), largest_high = uvec4(0);
-vec4 sizes_low = vec4(0.0), sizes_high = vec4(0.0);
+/* An invocation's values: all of the same 8 columns, two of them each. Sizes are summed in float16, in units of
+ * SIZE_UNIT: what they are for is a matter of powers of two. */
+f16vec2 largest[4] = f16vec2[4](f16vec2(0.0), f16vec2(0.0), f16vec2(0.0), f16vec2(0.0));
+f16vec2 sizes[4] = f16vec2[4](f16vec2(0.0), f16vec2(0.0), f16vec2(0.0), f16vec2(0.0));
+const float SIZE_UNIT = 64.0;
 
 void note_values(uvec4 eight)
 {
-    largest_low = max(largest_low, eight & 0x7fffu);
-    largest_high = max(largest_high, eight & 0x7fff0000u);
     [[unroll]] for (uint n = 0; n < 4; n++) {
-        const vec2 sizes = unpackHalf2x16(eight[n] & 0x7fff7fffu);
-        sizes_low[n] += sizes.x;
-        sizes_high[n] += sizes.y;
+        const f16vec2 two = unpackFloat2x16(eight[n] & 0x7fff7fffu);
+        largest[n] = max(largest[n], two);
+        sizes[n] += two * float16_t(1.0 / SIZE_UNIT);
     }
 }
 
@@ -81,24 +69,25 @@ float largest_value(uint column)
     return unpackHalf2x16(largest_of[column]).x;
 }
 
-void note_sizes(uint column, float sizes)
+void note_sizes(uint column, float16_t own)
 {
-    if (sizes > 0.0)
-        atomicAdd(sizes_of[column], uint(sizes / largest_value(column) * SIZE_UNITS), gl_ScopeWorkgroup, 0,
-                  gl_SemanticsRelaxed);
+    const float largest = largest_value(column), sum = min(float(own), 60000.0) * SIZE_UNIT;
+    if (sum > 0.0)
+        atomicAdd(sizes_of[column], uint(sum / largest * SIZE_UNITS), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
 }
 
 void collect_values()
 {
     const uint column = t % EIGHTS * 8;
     [[unroll]] for (uint n = 0; n < 4; n++) {
-        atomicMax(largest_of[column + 2 * n], largest_low[n], gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
-        atomicMax(largest_of[column + 2 * n + 1], largest_high[n] >> 16, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+        const uint two = packFloat2x16(largest[n]);
+        atomicMax(largest_of[column + 2 * n], two & 0xffffu, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+        atomicMax(largest_of[column + 2 * n + 1], two >> 16, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
     }
     barrier();
     [[unroll]] for (uint n = 0; n < 4; n++) {
-        note_sizes(column + 2 * n, sizes_low[n]);
-        note_sizes(column + 2 * n + 1, sizes_high[n]);
+        note_sizes(column + 2 * n, sizes[n].x);
+        note_sizes(column + 2 * n + 1, sizes[n].y);
     }
 }
 
@@ -106,7 +95,8 @@ void write_notes(uint note, uint c0)
 {
     for (uint c = t; c < COLUMNS; c += THREADS) {
         RECORDS(note + c0 + c) = failed != 0 ? DJ_NOTE_FAILED : largest_value(c);
-        RECORDS(note + DJ_NOTE_SIZES(VALUE_DIM) + c0 + c) = float(sizes_of[c]) / SIZE_UNITS * largest_value(c);
+        /* not less than the largest, where all are too small for the unit */
+        RECORDS(note + DJ_NOTE_SIZES(VALUE_DIM) + c0 + c) = max(float(sizes_of[c]) / SIZE_UNITS, 1.0) * largest_value(c);
     }
     if (c0 == 0 && t == 0)
         RECORDS(note + DJ_NOTE_NORM(VALUE_DIM)) = uintBitsToFloat(largest_norm);
@@ -136,22 +126,27 @@ void main()
     EACH_STRIP {
         [[unroll]] for (uint n = 0; n < TILES; n++)
             sums_of[s * TILES + n] = SUMS(0.0);
+        norms_of[s] = SUMS(0.0);
     }
-    for (uint first = segment.start; first < segment.end; first += CHUNK) {
+    uint turn = 0;
+    for (uint first = segment.start; first < segment.end; first += CHUNK, turn ^= 1) {
+        const uint keys_at = TRANSFORM ? 0 : turn * SECTION, values_at = turn * CHUNK * VALUE_ROW;
         count = min(segment.end - first, CHUNK);
         CHECK_KEYS(new_keys, first)
         CHECK_VALUES(new_values, first)
         EACH_LOAD(COLUMNS) note_values(new_values[l]);
-        barrier();
-        STORE_ROWS(new_keys, rows, 0, ROW, DIM)
-        STORE_ROWS(new_values, values, 0, VALUE_ROW, COLUMNS)
+        STORE_ROWS(new_keys, rows, keys_at, ROW, DIM)
+        STORE_ROWS(new_values, values, values_at, VALUE_ROW, COLUMNS)
         barrier();
         LOAD_KEYS(first + CHUNK)
         if (TRANSFORM) {
-            make_features();
+            make_features(SECTION, true);
             barrier();
         }
-        add_chunk();
+        [[unroll]] for (uint k = 0; k < CHUNK; k += K) {
+            load_values(values_at + k * VALUE_ROW);
+            add_keys((TRANSFORM ? SECTION : keys_at) + k * ROW);
+        }
     }
     collect_values();
     collect_failures();

@@ -103,7 +103,7 @@ typedef uint32_t uint;
 #define DJ_HALF_MATRIX(d, m) (2 * (m) * ((d) + 8))
 #define DJ_HALF_SHARED(w, matrix, m, c, n, t) \
     (4 * (t) * ((w) + 8) + 2 * (t) * ((c) + 8) + (matrix) + 2 * ((m) > (t) ? (m) : (t)) * ((c) + (n) + 8) + \
-     4 * (2 * (m) + (t) + (c)))
+     8 * ((m) + (t)))
 #define DJ_HALF_FAR_MATRIX 1 /* the transform's stays in the device's memory */
 #define DJ_NOTE_SIZES(e) (e)
 #define DJ_NOTE_NORM(e) (2 * (e))

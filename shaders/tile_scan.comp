@@ -7,8 +7,9 @@
  *   state = gamma^n state + gamma^(n-1) tile.
  * A state is a sum of two floats, high + low, so that a long history does not swallow a new token.
  *
- * Workgroup (x, y): feature; sequence and head. Invocation: every 64th column. All invocations follow
- * the norm and the exponent, the first one writes them. */
+ * Workgroup (x, y): ROWS features; sequence and head. Invocation: of one feature, EACH columns side by side and those
+ * that lie LANES times so many further on. All of a feature's invocations follow its norm and exponent, the first one
+ * writes them. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels.h"
@@ -20,9 +21,12 @@ layout(constant_id = 0) const uint FEATURES = 64;
 layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
 layout(constant_id = 3) const uint AHEAD = 1; /* tiles whose numbers are under way at once */
+layout(constant_id = 4) const uint EACH = 1;  /* or 4, where FEATURES and VALUE_DIM are multiples of that */
+layout(constant_id = 5) const uint LANES = DJ_TILE_THREADS;
 
 PUSH(tile_scan_push)
 BUFFER(0, , Tiles, float, tiles)
+BUFFER_ALIGNED(0, , Fours, vec4, fours, 16) /* the same */
 BUFFER(1, , Slots, uint, slots)
 BUFFER(2, , Carry, uint, carry)
 BUFFER(3, readonly, SlotsIn, int, slots_in)
@@ -39,15 +43,21 @@ BUFFER(7, readonly, Accepted, int, accepted)
 #include "slot_header.glsl"
 #include "spans.glsl"
 
-const uint COLUMNS = (VALUE_DIM + DJ_TILE_THREADS - 1) / DJ_TILE_THREADS;
+const uint ROWS = DJ_TILE_THREADS / LANES;
+const uint BLOCKS = (VALUE_DIM + EACH * LANES - 1) / (EACH * LANES), COLUMNS = BLOCKS * EACH; /* of an invocation */
 
 float high[COLUMNS], low[COLUMNS];
 float norm, norm_low, peak;
 float ahead[AHEAD * COLUMNS], ahead_norm[AHEAD], ahead_peak[AHEAD];
 
+uint lane()
+{
+    return gl_LocalInvocationID.x % LANES;
+}
+
 uint column(uint i)
 {
-    return i * DJ_TILE_THREADS + gl_LocalInvocationID.x;
+    return (i / EACH * LANES + lane()) * EACH + i % EACH;
 }
 
 /* The slot that receives a state of sequence n, -1: none. */
@@ -91,7 +101,7 @@ void clear_state()
             words.data[(block) + DJ_STATE_LOW(FEATURES, VALUE_DIM) + (f) * VALUE_DIM + column(i)] = floatBitsToUint(low[i]); \
         } \
     } \
-    if (gl_LocalInvocationID.x == 0) { \
+    if (lane() == 0) { \
         words.data[(block) + DJ_STATE_NORM(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm); \
         words.data[(block) + DJ_STATE_NORM_LOW(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm_low); \
         words.data[(block) + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + (f)] = floatBitsToUint(norm == 0.0 ? 0.0 : peak); \
@@ -131,11 +141,17 @@ void renormalise()
 void write_before(uint record, uint f, uint head)
 {
     const vec3 once = decay_power(head, 1);
-    for (uint i = 0; i < COLUMNS; i++) {
-        if (column(i) < VALUE_DIM)
-            tiles.data[record + f * VALUE_DIM + column(i)] = (high[i] + low[i]) * once.x;
+    for (uint block = 0; block < BLOCKS; block++) {
+        const uint i = block * EACH, at = record + f * VALUE_DIM + column(i);
+        if (column(i) < VALUE_DIM) {
+            if (EACH == 4)
+                fours.data[at / 4] = (vec4(high[i], high[i + 1], high[i + 2], high[i + 3]) +
+                                      vec4(low[i], low[i + 1], low[i + 2], low[i + 3])) * once.x;
+            else
+                tiles.data[at] = (high[i] + low[i]) * once.x;
+        }
     }
-    if (gl_LocalInvocationID.x == 0) {
+    if (lane() == 0) {
         tiles.data[record + DJ_RECORD_BEFORE_NORM(FEATURES, VALUE_DIM) + f] = (norm + norm_low) * once.x;
         tiles.data[record + DJ_RECORD_BEFORE_PEAK(FEATURES, VALUE_DIM) + f] = peak + once.y;
     }
@@ -146,8 +162,18 @@ void write_before(uint record, uint f, uint head)
 void load_tile(uint i, uint record, uint f)
 {
     const uint norm_at = DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f;
-    for (uint c = 0; c < COLUMNS; c++) /* what is beyond the last column is loaded from elsewhere, and not stored */
-        ahead[i * COLUMNS + c] = tiles.data[record + (column(c) < VALUE_DIM ? f * VALUE_DIM + column(c) : norm_at)];
+    for (uint block = 0; block < BLOCKS; block++) { /* beyond the last column is loaded from elsewhere, and not stored */
+        const uint c = block * EACH, at = record + (column(c) < VALUE_DIM ? f * VALUE_DIM + column(c) : norm_at);
+        if (EACH == 4) {
+            const vec4 four = fours.data[at / 4];
+            ahead[i * COLUMNS + c] = four.x;
+            ahead[i * COLUMNS + c + 1] = four.y;
+            ahead[i * COLUMNS + c + 2] = four.z;
+            ahead[i * COLUMNS + c + 3] = four.w;
+        } else {
+            ahead[i * COLUMNS + c] = tiles.data[at];
+        }
+    }
     ahead_norm[i] = tiles.data[record + norm_at];
     ahead_peak[i] = tiles.data[record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f];
 }
@@ -198,8 +224,8 @@ void write_tokens(uint sequence, int slot, uvec2 seen)
         slots.data[slot_start(slot) + i] = header_word(i, total);
 }
 
-/* A state comes in, passes over the tiles of feature f and goes out. */
-void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
+/* A state comes in, passes over the tiles of feature f and goes out; not of an invocation that has none. */
+void scan(uint f, bool own, uint sequence, uint head, int in_slot, int out_slot)
 {
     const uint sequence_head = gl_WorkGroupID.y;
     const uint carry_block = sequence_head * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
@@ -220,7 +246,7 @@ void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
 
     const uint tokens = push.tiles > 0 ? span_tokens(sequence) : 0;
     const uint first_record = sequence_head * push.tiles * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
-    const uint count = (tokens + push.tile_tokens - 1) / push.tile_tokens;
+    const uint count = own ? (tokens + push.tile_tokens - 1) / push.tile_tokens : 0;
     for (uint first = 0; first < count; first += AHEAD) {
         [[unroll]] for (uint i = 0; i < AHEAD; i++)
             load_tile(i, first_record + min(first + i, count - 1) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f);
@@ -233,23 +259,25 @@ void scan(uint f, uint sequence, uint head, int in_slot, int out_slot)
         }
     }
 
-    if (push.write_carry != 0) {
+    if (own && push.write_carry != 0) {
         STORE_STATE(carry, push.carry_out + carry_block, f)
     }
-    if (out_slot >= 0) {
+    if (own && out_slot >= 0) {
         STORE_STATE(slots, slot_block(out_slot, head), f)
     }
 }
 
 void main()
 {
-    const uint f = gl_WorkGroupID.x, sequence = gl_WorkGroupID.y / push.heads;
+    const uint row = gl_LocalInvocationID.x / LANES, f = gl_WorkGroupID.x * ROWS + row;
+    const bool own = row < ROWS && f < FEATURES;
+    const uint sequence = gl_WorkGroupID.y / push.heads;
     const uint head = push.first_head + gl_WorkGroupID.y % push.heads;
     const int in_slot = push.read == DJ_SCAN_SLOTS ? slot_in(push.first_index + sequence) : -1;
     const int out_slot = push.write_slots != 0 ? slot_out(push.first_index + sequence) : -1;
     if (push.write_slots != DJ_WRITE_HEADER)
-        scan(f, sequence, head, in_slot, out_slot);
+        scan(own ? f : 0, own, sequence, head, in_slot, out_slot);
     /* the last head's: others have read the headers by then */
-    if (f == 0 && head == push.plan_heads - 1 && gl_LocalInvocationID.x == 0)
+    if (gl_WorkGroupID.x == 0 && head == push.plan_heads - 1 && gl_LocalInvocationID.x == 0)
         write_tokens(sequence, out_slot, read_tokens(sequence, in_slot));
 }
