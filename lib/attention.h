@@ -145,6 +145,8 @@ dj_result dj_tiled_prepare(struct dj_attention *plan, const struct dj_attention_
 bool dj_step_can(const struct dj_call *call);
 
 /* Whether the chunked kernels can do a call of this plan. */
+/* Whether a plan may have chunked kernels; what they lack, those of tiles do. */
+bool dj_chunked_fits(const struct dj_attention *plan, const struct dj_attention_params *params);
 bool dj_chunked_can(const struct dj_call *call);
 uint64_t dj_chunked_notes(const struct dj_attention *plan); /* floats, of a segment */
 

@@ -40,8 +40,7 @@ static bool is_whole(const struct dj_device_info *info, uint32_t width)
            width % info->matrix_terms == 0 && width <= MOST_WIDTH;
 }
 
-/* Whether there are kernels for a plan; what they lack, those of tiles do. */
-static bool is_fit(const struct dj_attention *plan, const struct dj_attention_params *params)
+bool dj_chunked_fits(const struct dj_attention *plan, const struct dj_attention_params *params)
 {
     const struct dj_context *const context = plan->context;
     const struct dj_device_info *const info = &context->info;
@@ -162,7 +161,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
 {
     struct dj_context *const context = plan->context;
     const struct dj_device_info *const info = &context->info;
-    if (!is_fit(plan, params))
+    if (!dj_chunked_fits(plan, params))
         return DJ_SUCCESS;
     const uint32_t options = (plan->linear ? DJ_CHUNK_LINEAR : 0) |
                              (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0);
@@ -181,6 +180,8 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
         constants.values[5] |= DJ_CHUNK_FAILED;
         constants.values[constants.count++] = plan->value_dim / plan->chunked.half_columns;
     }
+    if (result == DJ_SUCCESS && !context->matrix_tiles && !has_halves(plan))
+        result = DJ_ERROR_UNSUPPORTED; /* kernels with exponents alone are not faster than tiles */
     if (result == DJ_SUCCESS)
         result =
             dj_pipeline_try(context, &dj_shader_chunk_output, &constants, &plan->chunked.output);
@@ -193,6 +194,13 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     return result == DJ_ERROR_UNSUPPORTED ? DJ_SUCCESS : result;
 }
 #else
+bool dj_chunked_fits(const struct dj_attention *plan, const struct dj_attention_params *params)
+{
+    (void)plan;
+    (void)params;
+    return false;
+}
+
 static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
 {
     (void)plan;

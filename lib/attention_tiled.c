@@ -221,8 +221,8 @@ static struct products plain_products(const struct dj_attention *plan)
 static bool find_matrix_products(const struct dj_attention *plan, struct products *products)
 {
     const struct dj_context *const context = plan->context;
-    if (context->matrices == 0 || plan->q_type == DJ_FLOAT32 || plan->k_type == DJ_FLOAT32 ||
-        plan->v_type == DJ_FLOAT32 || plan->o_type == DJ_FLOAT32)
+    if (!context->matrix_tiles || context->matrices == 0 || plan->q_type == DJ_FLOAT32 ||
+        plan->k_type == DJ_FLOAT32 || plan->v_type == DJ_FLOAT32 || plan->o_type == DJ_FLOAT32)
         return false;
 #if DJ_HAVE_MATRICES
     *products = (struct products){&dj_shader_tile_sum_matrix, plan->small_outputs
@@ -278,9 +278,11 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const uint32_t lanes =
         fours && plan->value_dim / 4 < DJ_TILE_THREADS ? plan->value_dim / 4 : DJ_TILE_THREADS;
     plan->tiled.scan_rows = DJ_TILE_THREADS / lanes;
-    const struct dj_constants scan = {.count = 6,
-                                      .values = {plan->features, plan->value_dim, decay,
-                                                 tuning->scan_ahead, fours ? 4 : 1, lanes}};
+    const uint32_t ahead =
+        dj_chunked_fits(plan, params) ? tuning->scan_ahead_chunked : tuning->scan_ahead;
+    const struct dj_constants scan = {
+        .count = 6,
+        .values = {plan->features, plan->value_dim, decay, ahead, fours ? 4 : 1, lanes}};
     dj_result result =
         dj_pipeline_get(context, &dj_shader_features, &features, &plan->tiled.query_features);
     features.values[3] = plan->key_normalise;

@@ -6,6 +6,7 @@
 #include "instance.h"
 #include "pipeline.h"
 #include "quirks.h"
+#include "tuning.h"
 #include "wants.h"
 
 #include <inttypes.h>
@@ -95,6 +96,17 @@ void dj_context_adopt(struct dj_context *context, const struct dj_device *device
     context->vk.vkGetPhysicalDeviceMemoryProperties(device->handle, &context->memory);
 }
 
+void dj_context_use_matrices(struct dj_context *context, const struct dj_device *device,
+                             uint32_t wanted)
+{
+    if (wanted != DJ_ON && (wanted == DJ_OFF || !dj_tuning_chunks(device)))
+        return;
+    context->matrices = device->matrix_lanes;
+    context->matrix_tiles = wanted == DJ_ON;
+    context->chunked = device->chunked;
+    context->max_subgroups = device->max_subgroups;
+}
+
 /* What the device has and no switch turns off. */
 static void choose_uses(struct dj_context *context, const struct dj_device *chosen,
                         const struct dj_context_params *params)
@@ -112,11 +124,9 @@ static void choose_uses(struct dj_context *context, const struct dj_device *chos
         dj_switch_resolve(params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS", "0"))
         context->subgroups = chosen->info.subgroup_size;
     context->read_invocation = chosen->read_invocation && context->subgroups > 0;
-    if (chosen->matrix_lanes > 0 &&
-        dj_switch_resolve(params ? params->matrices : DJ_DEFAULT, false, "DIJIANG_MATRICES", "1"))
-        context->matrices = chosen->matrix_lanes;
-    context->chunked = chosen->chunked;
-    context->max_subgroups = chosen->max_subgroups;
+    dj_context_use_matrices(
+        context, chosen,
+        dj_switch_wanted(params ? params->matrices : DJ_DEFAULT, "DIJIANG_MATRICES"));
     context->threads =
         dj_switch_resolve(params ? params->threads : DJ_DEFAULT, true, "DIJIANG_THREADS", "0");
     context->float_controls = chosen->info.signed_zero_inf_nan;

@@ -48,6 +48,7 @@ struct dj_context {
     uint32_t subgroups;     /* invocations of a workgroup that is one subgroup; 0: not used */
     bool read_invocation;   /* OpSubgroupReadInvocationKHR may take the place of shuffles */
     uint32_t matrices;      /* invocations of a subgroup that multiplies matrices; 0: not used */
+    bool matrix_tiles;      /* ... and where that was not measured to be faster */
     bool chunked;           /* as of struct dj_device, as is the next one */
     uint32_t max_subgroups; /* of a workgroup that multiplies matrices */
     bool float_controls;    /* kernels may ask for IEEE 754's NaN and Inf */
@@ -92,6 +93,10 @@ void dj_context_idle(struct dj_context *context);
 dj_result dj_context_allocate(const struct dj_log *log, struct dj_context **context);
 struct dj_device;
 void dj_context_adopt(struct dj_context *context, const struct dj_device *device);
+
+/* Settles what is used of the device's cooperative matrices; wanted: enum dj_switch. */
+void dj_context_use_matrices(struct dj_context *context, const struct dj_device *device,
+                             uint32_t wanted);
 dj_result dj_context_complete(struct dj_context *context, const void *cache, uint64_t cache_size);
 void dj_context_free(struct dj_context *context);
 

@@ -129,10 +129,8 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
         context->subgroups = device.info.subgroup_size;
     context->read_invocation = (enabled & DJ_WANT_READ_INVOCATION) && context->subgroups > 0;
     const uint32_t matrices = DJ_WANT_SUBGROUPS | DJ_WANT_MATRICES;
-    if ((enabled & matrices) == matrices && params->matrices == DJ_ON)
-        context->matrices = device.matrix_lanes;
-    context->chunked = device.chunked;
-    context->max_subgroups = device.max_subgroups;
+    if ((enabled & matrices) == matrices)
+        dj_context_use_matrices(context, &device, params->matrices);
     context->threads = params->threads == DJ_ON;
     const struct VolkDeviceTable *const vk = &context->vk.device;
     if ((context->push_descriptors && !vk->vkCmdPushDescriptorSetKHR) ||

@@ -14,6 +14,14 @@ bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, con
     return set && strcmp(set, text) == 0 ? !standard : standard;
 }
 
+uint32_t dj_switch_wanted(uint32_t wanted, const char *variable)
+{
+    const char *const set = wanted == DJ_DEFAULT ? getenv(variable) : NULL;
+    if (set == NULL)
+        return wanted;
+    return strcmp(set, "1") == 0 ? DJ_ON : strcmp(set, "0") == 0 ? DJ_OFF : DJ_DEFAULT;
+}
+
 dj_result dj_switches_check(const struct dj_log *log, const struct dj_named_switch *switches,
                             size_t count)
 {

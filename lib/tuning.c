@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tuning.h"
 
-#include <dijiang/context.h>
+#include "device.h"
 
 /* On CPU devices the step kernel is fastest with workgroups of one vector, barriers cost what they
  * switch between, and there are fewer processors than heads: from four heads on, features made once
@@ -14,6 +14,7 @@ static const struct dj_tuning of_cpu = {.step_fewest = 8,
                                         .sum_ahead = 1,
                                         .output_ahead = 1,
                                         .scan_ahead = 1,
+                                        .scan_ahead_chunked = 1,
                                         .two_strips = 4,
                                         .resident = true};
 static const struct dj_tuning of_gpu = {.step_fewest = 64,
@@ -22,10 +23,17 @@ static const struct dj_tuning of_gpu = {.step_fewest = 64,
                                         .dense_ahead = 8,
                                         .sum_ahead = 8,
                                         .output_ahead = 4,
-                                        .scan_ahead = 16,
+                                        .scan_ahead = 4,
+                                        .scan_ahead_chunked = 16,
                                         .scan_fours = true,
                                         .two_strips = UINT32_MAX,
                                         .resident = false};
+
+bool dj_tuning_chunks(const struct dj_device *device)
+{
+    return device->chunked && device->info.type != DJ_DEVICE_CPU &&
+           device->driver_id == VK_DRIVER_ID_NVIDIA_PROPRIETARY;
+}
 
 const struct dj_tuning *dj_tuning_of(uint32_t device_type)
 {

@@ -106,7 +106,7 @@ static void print_switch(const char *label, const char *variable, uint8_t offere
         printf("    %-19s %s (the device has %s)\n", label, with, what);
 }
 
-static void print_switches(const struct dj_device_info *info)
+static void print_switches(const struct dj_device_info *info, uint32_t uses)
 {
     print_switch("  binding", "DIJIANG_DEVICE_ADDRESSES", info->buffer_device_address,
                  avoided(info, "device addresses"),
@@ -124,7 +124,10 @@ static void print_switches(const struct dj_device_info *info)
     char matrices[96];
     snprintf(matrices, sizeof(matrices), "%u x %u by %u x %u, for attention of 2-byte types",
              info->matrix_rows, info->matrix_terms, info->matrix_terms, info->matrix_columns);
-    if (info->matrix_rows > 0 && !is_on("DIJIANG_MATRICES"))
+    if (info->matrix_rows > 0 && (uses & DJ_USE_MATRICES) && !is_on("DIJIANG_MATRICES"))
+        printf("    %-19s %s in chunks (DIJIANG_MATRICES=1: and in tiles)\n", "  matrices",
+               matrices);
+    else if (info->matrix_rows > 0 && !is_on("DIJIANG_MATRICES"))
         printf("    %-19s not used (DIJIANG_MATRICES=1 turns %s on)\n", "  matrices", matrices);
     else
         print_switch("  matrices", "DIJIANG_MATRICES", info->matrix_rows, false, matrices,
@@ -208,7 +211,7 @@ static void print_use(const struct dj_device_info *info, bool no_cache)
         "    %-19s in registers, where whole subgroups and addresses are (default on CPUs);\n"
         "    %-19s one token a row: one dispatch\n",
         "  kernels", "", "");
-    print_switches(info);
+    print_switches(info, dj_context_uses(context));
     if (!no_cache)
         print_cache(context);
     print_transform(context, avoided(info, "generated transforms"));

@@ -25,7 +25,7 @@ const float MOST_SPREAD = 1024.0;    /* from the mean of a column's values to th
 
 /* S and z, of float16; once the rows have seen that, outputs. */
 shared uvec4 state[(FEATURES > CHUNK ? FEATURES : CHUNK) * STATE_ROW];
-shared float factor_of_row[CHUNK]; /* what its outputs are to be multiplied by */
+shared float norm_of_row[CHUNK]; /* what its outputs are to be divided by */
 
 float sum_up, norm_up;      /* the powers of two */
 float sum_down, norm_down;  /* from there to scores' scale */
@@ -218,7 +218,7 @@ void multiply_queries(float least)
     if (has_row_norms())
         multiply_norms(least);
     [[unroll]] for (uint tile = 0; tile < CHUNK / N; tile += PARTS) {
-        const uint column = (tile + part()) * N;
+        const uint column = (tile + PARTS - 1 - part()) * N; /* the first part, which has norms, has fewer */
         if (column < strip_terms(row)) {
             SUMS scores = SUMS(0.0);
             [[unroll]] for (uint k = 0; k < FEATURES / K; k++) {
@@ -260,21 +260,32 @@ void add_chunk()
     }
 }
 
-/* What the rows' outputs are to be multiplied by: 1 / den_i or, without a denominator, what scores lack. */
-void find_factors(float scale)
+bool is_zero(uint i)
 {
-    const uint row = strip_row();
+    return !TRANSFORM && (zero_rows >> i & 1) != 0;
+}
+
+/* For the other parts: what outputs are to be divided by, for rows of zeros what makes them 0. */
+void write_norms()
+{
     SUMS rows_number, columns_number;
-    coopMatLoad(rows_number, number, row, 0, BY_COLUMN);
+    coopMatLoad(rows_number, number, strip_row(), 0, BY_COLUMN);
     coopMatLoad(columns_number, number, 0, 0, BY_ROW);
     [[unroll]] for (uint i = 0; i < rows_number.length(); i++) {
-        const float total = row_norms[i];
-        const bool zero = (zero_rows >> i & 1) != 0, least = total < LEAST_SCORE * (rows_number[i] + 1.0) ||
-            (DENOMINATOR != DJ_DENOMINATOR_NONE && is_least(total / SCORE_SCALE, vec3(1.0, scale, scale)));
-        failing = failing || (!zero && rows_number[i] < float(count) && (least || bits_of(total) >= MOST_BITS));
         if (columns_number[i] == 0.0)
-            factor_of_row[uint(rows_number[i])] =
-                DENOMINATOR == DJ_DENOMINATOR_NONE ? 1.0 / SCORE_SCALE : zero ? 0.0 : 1.0 / total;
+            norm_of_row[uint(rows_number[i])] = is_zero(i) ? uintBitsToFloat(INFINITE_BITS) : row_norms[i];
+    }
+}
+
+void check_norms(float scale)
+{
+    SUMS rows_number;
+    coopMatLoad(rows_number, number, strip_row(), 0, BY_COLUMN);
+    [[unroll]] for (uint i = 0; i < rows_number.length(); i++) {
+        const float total = row_norms[i];
+        const bool least = total < LEAST_SCORE * (rows_number[i] + 1.0) ||
+            (DENOMINATOR != DJ_DENOMINATOR_NONE && is_least(total / SCORE_SCALE, vec3(1.0, scale, scale)));
+        failing = failing || (!is_zero(i) && rows_number[i] < float(count) && (least || bits_of(total) >= MOST_BITS));
     }
 }
 
@@ -282,8 +293,12 @@ void find_factors(float scale)
 void write_outputs(float scale)
 {
     const uint row = strip_row();
-    SUMS factor;
-    coopMatLoad(factor, factor_of_row, row, 0, BY_COLUMN);
+    SUMS factor = SUMS(1.0 / SCORE_SCALE); /* what scores lack */
+    if (DENOMINATOR != DJ_DENOMINATOR_NONE) {
+        coopMatLoad(factor, norm_of_row, row, 0, BY_COLUMN);
+        [[unroll]] for (uint i = 0; i < factor.length(); i++)
+            factor[i] = 1.0 / factor[i];
+    }
     [[unroll]] for (uint n = 0; n < TILES; n++) {
         [[unroll]] for (uint i = 0; i < factor.length(); i++) {
             precise float x = outputs_of[n][i] * factor[i];
@@ -363,9 +378,11 @@ void main()
         multiply_queries(least);
         LOAD_CHUNK(first + CHUNK)
         add_chunk();
-        if (has_row_norms())
-            find_factors(scale);
+        if (DENOMINATOR != DJ_DENOMINATOR_NONE && has_row_norms())
+            write_norms();
         barrier(); /* no more rows are read: the next chunk's may take their place */
+        if (has_row_norms())
+            check_norms(scale);
         write_outputs(scale);
         store_outputs(segment.o + first * push.o_stride[2], first, chunk);
     }

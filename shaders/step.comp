@@ -336,6 +336,26 @@ vec2 weigh_query(uint row)
     return vec2(largest, DENOMINATOR == DJ_DENOMINATOR_NONE ? 1.0 : find_sum(sum));
 }
 
+const bool EARLY = AHEAD > 1; /* sums are loaded before what they wait for is made */
+vec4 next_highs[AHEAD], next_lows[AHEAD];
+
+/* Of four columns, from `from` on, sums of features `first`, `first` + PARTS .. Loads without a condition do not wait;
+ * beyond the last feature the first is loaded again, nobody else's. */
+void load_sums(uint from, uint first)
+{
+    [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+        const uint f = first + i * PARTS < FEATURES ? first + i * PARTS : first;
+        next_highs[i] = blocks.data[(from + f * VALUE_DIM) / 4];
+        next_lows[i] = blocks.data[(from + DJ_STATE_LOW(FEATURES, VALUE_DIM) + f * VALUE_DIM) / 4];
+    }
+}
+
+/* Whether the invocation has features, and such a column. */
+bool has_sums(uint column)
+{
+    return t < LANES * PARTS && t / LANES < FEATURES && column < VALUE_DIM;
+}
+
 /* The step of four columns' sums, and the shares of the outputs of this invocation's features. */
 void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nums[GROUP])
 {
@@ -345,19 +365,21 @@ void step_sums(uint column, int in_slot, int out_slot, uint content, out vec4 nu
     const vec3 gamma = decay();
     for (uint g = 0; g < GROUP; g++)
         nums[g] = vec4(0.0);
-    if (t >= LANES * PARTS || column >= VALUE_DIM)
+    if (!has_sums(column))
         return;
+    if (EARLY && column >= LANES * 4 && content == SLOT_STATE)
+        load_sums(from, t / LANES);
     const vec4 value = ELEMENTS(values, V_TYPE, at);
     [[dont_unroll]] for (uint first = t / LANES; first < FEATURES; first += AHEAD * PARTS) {
         vec4 highs[AHEAD], lows[AHEAD];
-        if (content == SLOT_STATE) {
-            [[unroll]] for (uint i = 0; i < AHEAD; i++) {
-                /* loads without a condition do not wait; beyond the last feature the first again, nobody else's */
-                const uint f = first + i * PARTS < FEATURES ? first + i * PARTS : first;
-                highs[i] = blocks.data[(from + f * VALUE_DIM) / 4];
-                lows[i] = blocks.data[(from + low_words + f * VALUE_DIM) / 4];
-            }
+        if (!EARLY && content == SLOT_STATE)
+            load_sums(from, first);
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+            highs[i] = next_highs[i];
+            lows[i] = next_lows[i];
         }
+        if (EARLY && content == SLOT_STATE && first + AHEAD * PARTS < FEATURES)
+            load_sums(from, first + AHEAD * PARTS);
         [[unroll]] for (uint i = 0, f = first; i < AHEAD; i++, f += PARTS) {
             if (f < FEATURES) {
                 vec4 high = highs[i], low = lows[i];
@@ -411,6 +433,8 @@ void main()
     const int in_slot = find_slot(push.in_base), out_slot = find_slot(push.out_base);
     const uint content = slot_content(in_slot);
 
+    if (EARLY && content == SLOT_STATE && has_sums(t % LANES * 4))
+        load_sums(slot_block(in_slot, head) + t % LANES * 4, t / LANES);
     find_features();
     step_norms(in_slot, out_slot, content);
     barrier();

@@ -160,7 +160,9 @@ static dj_result import_context(uint32_t device, dj_context **context)
     params.storage_16bit = is_off("DIJIANG_16BIT_STORAGE") ? DJ_OFF : DJ_DEFAULT;
     params.device_addresses = is_off("DIJIANG_TEST_ADDRESSES") ? DJ_OFF : DJ_DEFAULT;
     const char *const matrices = getenv("DIJIANG_MATRICES");
-    params.matrices = matrices != NULL && strcmp(matrices, "1") == 0 ? DJ_ON : DJ_DEFAULT;
+    params.matrices = matrices != NULL && strcmp(matrices, "1") == 0 ? DJ_ON
+                      : is_off("DIJIANG_MATRICES")                   ? DJ_OFF
+                                                                     : DJ_DEFAULT;
     pthread_mutex_init(queue, NULL);
     params.lock_queue = lock_queue;
     params.unlock_queue = unlock_queue;

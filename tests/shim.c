@@ -143,6 +143,11 @@ static void lie_of_node(VkBaseOutStructure *node)
         lie_of_subgroups(&p->supportedOperations, &p->quadOperationsInAllStages);
         break;
     }
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES:
+        if (promised.driver != 0)
+            ((VkPhysicalDeviceDriverProperties *)(void *)node)->driverID =
+                (VkDriverId)promised.driver;
+        break;
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES: {
         VkPhysicalDeviceVulkan11Properties *const p = (void *)node;
         lie_of_subgroups(&p->subgroupSupportedOperations, &p->subgroupQuadOperationsInAllStages);

@@ -26,7 +26,8 @@ struct shim_promise {
     bool least;       /* every limit as poor as Vulkan lets it be, but for 8 storage buffers */
     uint64_t storage_range; /* maxStorageBufferRange; 0: as above */
     bool one_size;          /* subgroups of one size, which no pipeline may ask for */
-    bool discrete; /* a GPU with memory of its own that the host cannot map, and none is cached */
+    bool discrete;   /* a GPU with memory of its own that the host cannot map, and none is cached */
+    uint32_t driver; /* the VkDriverId that is told; 0: its own */
 };
 
 /* What all devices are told to be from now on; the process starts with no lie at all. */

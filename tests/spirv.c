@@ -123,6 +123,8 @@ static uint32_t value_of_op(struct module *module, const uint32_t *in, int depth
         return x[0] >> (x[1] & 31);
     case 196: /* OpShiftLeftLogical */
         return x[0] << (x[1] & 31);
+    case 199: /* OpBitwiseAnd */
+        return x[0] & x[1];
     default:
         module->understood = false;
         return 0;

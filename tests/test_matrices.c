@@ -211,9 +211,10 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(unseen),
 };
 
-/* Where there are none, all is skipped. */
+/* Tiles are multiplied by them only if that is asked for. Where there are none, all is skipped. */
 int main(void)
 {
+    setenv("DIJIANG_MATRICES", "1", 1);
     if (!harness_uses(DJ_USE_MATRICES,
                       "the device has no cooperative matrices, or this build knows none"))
         return 0;

@@ -44,7 +44,8 @@ static void wants_say_what_is_enabled(void **state)
     engine_finish(&engine);
 }
 
-/* Cooperative matrices are used where all that they take is said to be enabled, and asked for. */
+/* Cooperative matrices are used where all that they take is said to be enabled, and asked for or
+ * the default. */
 static void matrices_take_all_of_it(void **state)
 {
     (void)state;
@@ -58,6 +59,12 @@ static void matrices_take_all_of_it(void **state)
     dj_context *context;
     HARNESS_OK(dj_context_import(&params, &context));
     HARNESS_OK(dj_context_device(context, &info));
+    const bool standard = strncmp(info.driver, "NVIDIA ", 7) == 0; /* its own driver */
+    assert_int_equal((dj_context_uses(context) & DJ_USE_MATRICES) != 0,
+                     standard && info.matrix_rows > 0);
+    dj_context_destroy(&context);
+    params.matrices = DJ_OFF;
+    HARNESS_OK(dj_context_import(&params, &context));
     assert_int_equal(dj_context_uses(context) & DJ_USE_MATRICES, 0);
     dj_context_destroy(&context);
     params.matrices = DJ_ON;
@@ -142,9 +149,72 @@ static void a_narrow_memory_model_has_no_step(void **state)
     problem_finish(&problem);
 }
 
+/* Of a plan's call, at best; dj_import_params.matrices as given. */
+static uint64_t scratch_size(const struct engine *engine, const struct problem *problem,
+                             uint32_t matrices)
+{
+    struct dj_import_params params = engine_params(engine);
+    params.matrices = matrices;
+    dj_context *context;
+    struct placed placed;
+    struct dj_needs needs;
+    HARNESS_OK(dj_context_import(&params, &context));
+    problem_place(problem, context, LAYOUT_PLAIN, &placed);
+    HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+    placed_finish(&placed);
+    dj_context_destroy(&context);
+    return needs.scratch_size;
+}
+
+/* By NVIDIA's driver float16 calls go in chunks unless that is refused, if there are kernels that
+ * need no exponents. In chunks less lies in scratch memory. */
+static void chunks_are_the_default_by_nvidias_driver(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t dim, type;
+        bool chunks;
+    } calls[] = {{64, DJ_FLOAT16, true}, {64, DJ_BFLOAT16, false}, {20, DJ_FLOAT16, false}};
+    for (int nvidia = 0; nvidia < 2; nvidia++) {
+        struct engine engine;
+        struct dj_device_info info;
+        dj_context *context;
+        shim_promise(&(struct shim_promise){.discrete = true,
+                                            .driver = nvidia ? VK_DRIVER_ID_NVIDIA_PROPRIETARY
+                                                             : VK_DRIVER_ID_MESA_LLVMPIPE});
+        engine_init(&engine, &(struct engine_options){.shim = shim_between});
+        const struct dj_import_params params = engine_params(&engine);
+        HARNESS_OK(dj_context_import(&params, &context));
+        HARNESS_OK(dj_context_device(context, &info));
+        const bool has = info.matrix_rows > 0;
+        assert_int_equal((dj_context_uses(context) & DJ_USE_MATRICES) != 0, has && nvidia);
+        dj_context_destroy(&context);
+        if (!has)
+            print_message("# the device has no cooperative matrices, or this build knows none\n");
+        for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+            const uint32_t type = calls[i].type;
+            struct problem problem;
+            problem_init(&problem,
+                         &(struct problem_params){SHAPE(1, 1000, 1, calls[i].dim, 64),
+                                                  .normalise = true, .q_type = type, .k_type = type,
+                                                  .v_type = type, .o_type = type});
+            const uint64_t unasked = scratch_size(&engine, &problem, DJ_DEFAULT);
+            const uint64_t refused = scratch_size(&engine, &problem, DJ_OFF);
+            if (has && nvidia && calls[i].chunks)
+                assert_true(unasked < refused / 2);
+            else
+                assert_int_equal(unasked, refused);
+            problem_finish(&problem);
+        }
+        engine_finish(&engine);
+    }
+    shim_promise(&(struct shim_promise){.without = 0});
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(wants_say_what_is_enabled),
     HARNESS_TEST(matrices_take_all_of_it),
     HARNESS_TEST(a_narrow_memory_model_has_no_step),
+    HARNESS_TEST(chunks_are_the_default_by_nvidias_driver),
 };
 HARNESS_MAIN(tests)

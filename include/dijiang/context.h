@@ -65,7 +65,10 @@ struct dj_context_params {
                                 * device has them, in DJ_FAMILY_TILED where q, k, v and o are all of
                                 * 2-byte types: products then have float16 factors and float32 sums,
                                 * with errors up to the types' bounds (docs/mathematics.md, section
-                                * 7). Default: off, unless DIJIANG_MATRICES=1 */
+                                * 7). Default: what DIJIANG_MATRICES says, 1 for on and 0 for
+                                * off; else where that was measured to be faster: with NVIDIA's
+                                * own driver float16 calls that go in chunks
+                                * (docs/mathematics.md, section 6.4) */
     uint32_t threads;          /* enum dj_switch; DJ_OFF does everything in the threads that call.
                                 * On, dj_attention_create has drivers compile a plan's kernels in
                                 * three more, which are gone when it returns and log what they have

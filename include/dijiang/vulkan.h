@@ -93,7 +93,7 @@ struct dj_import_params {
     uint32_t storage_16bit; /* enum dj_switch, default on where enabled: struct dj_tensor */
     uint32_t log_level;     /* as in struct dj_context_params */
     uint32_t subgroups;     /* enum dj_switch, default on where enabled: struct dj_context_params */
-    uint32_t matrices;      /* enum dj_switch, default off: struct dj_context_params */
+    uint32_t matrices;      /* enum dj_switch, as in struct dj_context_params, less its environment */
     uint32_t threads;       /* enum dj_switch, default off: struct dj_context_params. Threads of the
                              * library's call Vulkan and the allocator, too */
     dj_log_fn log;
