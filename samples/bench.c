@@ -131,6 +131,17 @@ dj_result bench_repeat_case(const struct bench_gpu *gpu, const struct bench_case
 {
     char label[64];
     snprintf(label, sizeof(label), "%s %" PRIu64, bench_kinds[c->kind], c->tokens);
+    struct bench_time time = {0};
+    dj_result result = DJ_SUCCESS;
+    if (bench_gpu_warm_up(gpu) > 0)
+        program_progress("%s: warming up", label);
+    for (double warm = 0;
+         result == DJ_SUCCESS && warm < bench_gpu_warm_up(gpu) && !program_interrupted();
+         warm += time.wall) {
+        result = run(user, &time);
+    }
+    if (result != DJ_SUCCESS)
+        return result;
     return bench_repeat(label, repeat, MIN_REPEATS, bench_gpu_seconds(gpu), run, user, times);
 }
 

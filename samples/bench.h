@@ -65,7 +65,8 @@ struct bench_case {
 /* The cases that were asked for, at most BENCH_MAX_CASES. Returns an enum program_exit. */
 int bench_choose(const struct settings *settings, struct bench_case *cases, size_t *count);
 
-/* Repeats a case as bench_repeat does, 0: at least 5 times and for bench_gpu_seconds. */
+/* Repeats a case as bench_repeat does, after bench_gpu_warm_up, 0: at least 5 times and for
+ * bench_gpu_seconds. */
 dj_result bench_repeat_case(const struct bench_gpu *gpu, const struct bench_case *c,
                             uint64_t repeat, dj_result (*run)(void *user, struct bench_time *time),
                             void *user, struct bench_times *times);

@@ -271,6 +271,11 @@ double bench_gpu_seconds(const struct bench_gpu *gpu)
     return gpu->info.type == DJ_DEVICE_CPU ? 1 : 0.3;
 }
 
+double bench_gpu_warm_up(const struct bench_gpu *gpu)
+{
+    return gpu->info.type == DJ_DEVICE_CPU ? 0 : 1;
+}
+
 dj_result bench_gpu_begin(struct bench_gpu *gpu, dj_recorder *recorder)
 {
     const VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,

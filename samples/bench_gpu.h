@@ -43,6 +43,10 @@ void bench_gpu_destroy(struct bench_gpu *gpu);
  * machine some of the repetitions should have all processors. */
 double bench_gpu_seconds(const struct bench_gpu *gpu);
 
+/* For how long it is to run before. A GPU that had nothing to do is slow at first: an H200 took a
+ * call of 0.75 ms in 2.65 for the first quarter of a second. */
+double bench_gpu_warm_up(const struct bench_gpu *gpu);
+
 /* Begins the command buffer with a timestamp; the recorder (NULL: none) then records into it. */
 dj_result bench_gpu_begin(struct bench_gpu *gpu, dj_recorder *recorder);
 

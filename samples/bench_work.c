@@ -317,7 +317,7 @@ int bench_measure_attention(struct bench_gpu *gpu, uint64_t repeat, struct bench
     if (!code) {
         struct dj_needs needs;
         result = count_work(&w, &needs, c);
-        if (result == DJ_SUCCESS) /* the check has warmed everything up */
+        if (result == DJ_SUCCESS)
             result = bench_repeat_case(gpu, c, repeat, run_once, &w, &c->times);
         if (result == DJ_SUCCESS)
             result = bench_time_kernels(gpu, &needs, &w.recorder, run_once, &w, c);
