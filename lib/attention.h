@@ -18,9 +18,7 @@ struct dj_kernel_family;
 enum {
     DJ_MOST_SNAPSHOTS = 64,
     DJ_MOST_COPIES = 1 << 19, /* that one part may end with */
-    DJ_MOST_PLACES = 1 << 30, /* of cosFormer and of position scales: sums of two fit 32 bits */
-    DJ_SEGMENT_TOKENS = 512   /* of the chunked kernels: sums are rounded where segments meet, and a
-                               * sequence's result may not depend on what else is in the call */
+    DJ_MOST_PLACES = 1 << 30  /* of cosFormer and of position scales: sums of two fit 32 bits */
 };
 
 struct dj_attention {
@@ -144,8 +142,8 @@ dj_result dj_tiled_prepare(struct dj_attention *plan, const struct dj_attention_
 /* Whether the step family can do a call of this plan. */
 bool dj_step_can(const struct dj_call *call);
 
-/* Whether the chunked kernels can do a call of this plan. */
-/* Whether a plan may have chunked kernels; what they lack, those of tiles do. */
+/* Whether a plan may have chunked kernels, and whether they can do a call of it; what they cannot,
+ * those of tiles do. */
 bool dj_chunked_fits(const struct dj_attention *plan, const struct dj_attention_params *params);
 bool dj_chunked_can(const struct dj_call *call);
 uint64_t dj_chunked_notes(const struct dj_attention *plan); /* floats, of a segment */

@@ -40,6 +40,13 @@ static bool is_whole(const struct dj_device_info *info, uint32_t width)
            width % info->matrix_terms == 0 && width <= MOST_WIDTH;
 }
 
+/* Maps whose features are near 1 whatever is near 1 or less, so that float16 numbers hold them;
+ * what others have is the inputs' own scale. */
+static bool has_features_near_one(const struct dj_map_kind *kind)
+{
+    return kind->feature == DJ_FEATURE_EXPONENTIAL || kind->feature == DJ_FEATURE_ELU;
+}
+
 bool dj_chunked_fits(const struct dj_attention *plan, const struct dj_attention_params *params)
 {
     const struct dj_context *const context = plan->context;
@@ -48,8 +55,9 @@ bool dj_chunked_fits(const struct dj_attention *plan, const struct dj_attention_
         params->family == DJ_FAMILY_RESIDENT || params->dct_path != DJ_DCT_PATH_DEFAULT;
     const bool halves = plan->q_type == DJ_FLOAT16 && plan->k_type == DJ_FLOAT16 &&
                         plan->v_type == DJ_FLOAT16 && plan->o_type == DJ_FLOAT16;
-    return context->matrices > 0 && context->chunked && !chosen && halves && plan->causal &&
-           params->decay == NULL && !plan->key_normalise && plan->heads > 0 &&
+    const bool wanted = context->matrices_asked || has_features_near_one(plan->kind);
+    return context->matrices > 0 && context->chunked && wanted && !chosen && halves &&
+           plan->causal && params->decay == NULL && !plan->key_normalise && plan->heads > 0 &&
            knows_map(plan->kind) && is_whole(info, plan->dim) && is_whole(info, plan->features) &&
            is_whole(info, plan->value_dim);
 }
@@ -180,8 +188,8 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
         constants.values[5] |= DJ_CHUNK_FAILED;
         constants.values[constants.count++] = plan->value_dim / plan->chunked.half_columns;
     }
-    if (result == DJ_SUCCESS && !context->matrix_tiles && !has_halves(plan))
-        result = DJ_ERROR_UNSUPPORTED; /* kernels with exponents alone are not faster than tiles */
+    if (result == DJ_SUCCESS && !context->matrices_asked && !has_halves(plan))
+        return DJ_SUCCESS; /* kernels with exponents alone are not faster than tiles */
     if (result == DJ_SUCCESS)
         result =
             dj_pipeline_try(context, &dj_shader_chunk_output, &constants, &plan->chunked.output);
@@ -221,7 +229,7 @@ static bool is_aligned(const struct dj_tensor *tensor)
 bool dj_chunked_can(const struct dj_call *call)
 {
     const struct dj_attention_args *const args = call->args;
-    const uint64_t segment = DJ_SEGMENT_TOKENS;
+    const uint64_t segment = DJ_SEGMENT_TOKENS(call->keys.longest);
     const uint32_t group = call->plan->group;
     return call->plan->chunked.sum.handle != VK_NULL_HANDLE && call->states == 1 &&
            args->query_scales.shape[3] == 0 && args->key_scales.shape[3] == 0 &&

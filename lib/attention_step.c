@@ -23,17 +23,6 @@ static bool fits(const struct dj_attention *plan, uint32_t threads)
     return words * sizeof(uint32_t) <= plan->context->info.shared_memory;
 }
 
-/* Invocations of a workgroup, a power of two: more where each still has a few sums. */
-static uint32_t find_threads(const struct dj_attention *plan)
-{
-    const uint32_t fours = plan->features * (plan->value_dim / 4);
-    const struct dj_tuning *const tuning = dj_tuning_of(plan->context->info.type);
-    uint32_t threads = tuning->step_fewest;
-    while (2 * threads <= tuning->step_most && 8 * threads <= fours && fits(plan, 2 * threads))
-        threads *= 2;
-    return threads;
-}
-
 /* What a plan has for this kernel: gamma of each head, then the matrix of the transforms. */
 static dj_result create_table(struct dj_attention *plan, const float *decay)
 {
@@ -62,7 +51,7 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
 {
     struct dj_context *const context = plan->context;
     const struct dj_map_kind *const kind = plan->kind;
-    const uint32_t threads = find_threads(plan);
+    const uint32_t threads = dj_tuning_of(context->info.type)->step_threads;
     const bool chosen =
         (params->family != DJ_FAMILY_DEFAULT && params->family != DJ_FAMILY_TUNED) ||
         (kind->projection == DJ_PROJECTION_DCT && params->dct_path != DJ_DCT_PATH_DEFAULT);

@@ -221,8 +221,8 @@ static struct products plain_products(const struct dj_attention *plan)
 static bool find_matrix_products(const struct dj_attention *plan, struct products *products)
 {
     const struct dj_context *const context = plan->context;
-    if (!context->matrix_tiles || context->matrices == 0 || plan->q_type == DJ_FLOAT32 ||
-        plan->k_type == DJ_FLOAT32 || plan->v_type == DJ_FLOAT32 || plan->o_type == DJ_FLOAT32)
+    if (!context->matrices_asked || plan->q_type == DJ_FLOAT32 || plan->k_type == DJ_FLOAT32 ||
+        plan->v_type == DJ_FLOAT32 || plan->o_type == DJ_FLOAT32)
         return false;
 #if DJ_HAVE_MATRICES
     *products = (struct products){&dj_shader_tile_sum_matrix, plan->small_outputs
@@ -274,15 +274,12 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
         .count = 4,
         .values = {dj_projection_width(plan->projection), plan->features, plan->feature, 0}};
     const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
-    const bool fours = tuning->scan_fours && plan->features % 4 == 0 && plan->value_dim % 4 == 0;
-    const uint32_t lanes =
-        fours && plan->value_dim / 4 < DJ_TILE_THREADS ? plan->value_dim / 4 : DJ_TILE_THREADS;
-    plan->tiled.scan_rows = DJ_TILE_THREADS / lanes;
+    const uint32_t each = tuning->scan_fours ? 4 : 1;
+    plan->tiled.scan_rows = each == 1 ? 1 : DJ_TILE_THREADS / (plan->value_dim / each);
     const uint32_t ahead =
         dj_chunked_fits(plan, params) ? tuning->scan_ahead_chunked : tuning->scan_ahead;
     const struct dj_constants scan = {
-        .count = 6,
-        .values = {plan->features, plan->value_dim, decay, ahead, fours ? 4 : 1, lanes}};
+        .count = 5, .values = {plan->features, plan->value_dim, decay, ahead, each}};
     dj_result result =
         dj_pipeline_get(context, &dj_shader_features, &features, &plan->tiled.query_features);
     features.values[3] = plan->key_normalise;

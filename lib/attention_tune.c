@@ -22,7 +22,8 @@ static struct dj_choice_key key_of(const struct dj_attention *plan)
     return (struct dj_choice_key){
         {plan->map, plan->heads, plan->key_heads, plan->dim, plan->value_dim, plan->features,
          (plan->normalise ? 1u : 0u) | (plan->key_normalise ? 2u : 0u) |
-             (plan->resident.decay != NULL ? 4u : 0u) | (plan->context->matrix_tiles ? 8u : 0u),
+             (plan->resident.decay != NULL ? 4u : 0u) |
+             (plan->context->matrices > 0 && !plan->context->matrices_asked ? 8u : 0u),
          plan->q_type, plan->k_type, plan->v_type, plan->o_type, dj_context_uses(plan->context)}};
 }
 

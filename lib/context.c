@@ -102,7 +102,7 @@ void dj_context_use_matrices(struct dj_context *context, const struct dj_device 
     if (wanted != DJ_ON && (wanted == DJ_OFF || !dj_tuning_chunks(device)))
         return;
     context->matrices = device->matrix_lanes;
-    context->matrix_tiles = wanted == DJ_ON;
+    context->matrices_asked = wanted == DJ_ON && device->matrix_lanes > 0;
     context->chunked = device->chunked;
     context->max_subgroups = device->max_subgroups;
 }

@@ -48,7 +48,7 @@ struct dj_context {
     uint32_t subgroups;     /* invocations of a workgroup that is one subgroup; 0: not used */
     bool read_invocation;   /* OpSubgroupReadInvocationKHR may take the place of shuffles */
     uint32_t matrices;      /* invocations of a subgroup that multiplies matrices; 0: not used */
-    bool matrix_tiles;      /* ... and where that was not measured to be faster */
+    bool matrices_asked;    /* they are used also where that was not measured to be faster */
     bool chunked;           /* as of struct dj_device, as is the next one */
     uint32_t max_subgroups; /* of a workgroup that multiplies matrices */
     bool float_controls;    /* kernels may ask for IEEE 754's NaN and Inf */

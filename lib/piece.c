@@ -75,15 +75,17 @@ struct dj_piece dj_piece_make(const struct dj_call *call, struct dj_recorder *re
     piece.sequences = (uint32_t)piece.cut.box.count[0];
     piece.heads = (uint32_t)piece.cut.box.count[2];
     piece.tokens = (uint32_t)piece.cut.tokens;
-    piece.tile_tokens = (uint32_t)dj_tiled_tokens(call);
-    piece.tiles = (piece.tokens + piece.tile_tokens - 1) / piece.tile_tokens;
+    piece.tiles = (uint32_t)dj_tiled_count(call, piece.tokens);
     piece.projected = region(&piece, DJ_TILED_PROJECTED);
     piece.queries = region(&piece, DJ_TILED_QUERIES);
     piece.keys = region(&piece, DJ_TILED_KEYS);
     piece.records = region(&piece, DJ_TILED_RECORDS);
     piece.carry = carry_region(&piece);
-    if (dj_call_has_table(call, side(&piece, piece.cut.queries)))
+    const bool table = dj_call_has_table(call, side(&piece, piece.cut.queries));
+    if (table)
         piece.table = region(&piece, DJ_TILED_TABLE);
+    piece.tile_tokens =
+        table && call->family == &dj_family_chunked ? 0 : (uint32_t)dj_tiled_tokens(call);
     return piece;
 }
 

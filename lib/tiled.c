@@ -26,12 +26,17 @@ static uint64_t useful_scratch(const struct dj_attention_args *args)
 
 uint64_t dj_tiled_tokens(const struct dj_call *call)
 {
-    return call->family == &dj_family_chunked ? DJ_SEGMENT_TOKENS : DJ_TILE_TOKENS;
+    return call->family == &dj_family_chunked ? DJ_SEGMENT_TOKENS(call->keys.longest)
+                                              : DJ_TILE_TOKENS;
 }
 
-static uint64_t tile_count(const struct dj_call *call, uint64_t tokens)
+uint64_t dj_tiled_count(const struct dj_call *call, uint64_t tokens)
 {
-    return dj_divide_up(tokens, dj_tiled_tokens(call));
+    const uint64_t count = dj_divide_up(tokens, dj_tiled_tokens(call));
+    if (call->family != &dj_family_chunked || !dj_call_has_table(call, &call->keys))
+        return count;
+    const uint64_t of_short = dj_divide_up(tokens < 16384 ? tokens : 16384, DJ_SEGMENT_TOKENS(0));
+    return count > of_short ? count : of_short;
 }
 
 /* What dj_grid_fit's cost function knows. */
@@ -70,7 +75,7 @@ static void region_sizes(const struct shape *shape, const uint64_t size[3],
         return;
     const uint64_t notes = shape->call->family == &dj_family_chunked ? dj_chunked_notes(plan) : 0;
     sizes[DJ_TILED_RECORDS] = dj_round_up(
-        heads * tile_count(shape->call, size[1]) * (record + notes) * sizeof(float), alignment);
+        heads * dj_tiled_count(shape->call, size[1]) * (record + notes) * sizeof(float), alignment);
     if (shape->call->family == &dj_family_chunked)
         return;
     sizes[DJ_TILED_PROJECTED] = dj_projection_size(plan->projection, together);
@@ -120,7 +125,7 @@ static uint64_t scratch_cost(const void *user, const uint64_t size[3])
     const uint64_t together = heads * size[1] * (shape->apart ? 1 : plan->group);
     const bool tiles = shape->call->family != &dj_family_resident;
     if (heads * plan->group > info->max_workgroups[1] ||
-        (tiles && (tile_count(call, size[1]) > info->max_workgroups[0] ||
+        (tiles && (dj_tiled_count(call, size[1]) > info->max_workgroups[0] ||
                    (call->family == &dj_family_tiled &&
                     together > dj_projection_max_rows(plan->projection)))))
         return UINT64_MAX;

@@ -33,8 +33,11 @@ struct dj_tiled_piece {
     bool publishes;    /* leaves a state in a slot */
 };
 
-/* Tokens of a tile, for which scratch memory has a record. */
+/* Tokens of a tile, for which scratch memory has a record; of segments those of the longest
+ * sequence's. */
 uint64_t dj_tiled_tokens(const struct dj_call *call);
+/* Tiles of a sequence in a box of so many tokens, at most. */
+uint64_t dj_tiled_count(const struct dj_call *call, uint64_t tokens);
 
 dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj_layout *layout);
 

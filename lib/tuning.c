@@ -7,8 +7,7 @@
  * switch between, and there are fewer processors than heads: from four heads on, features made once
  * are worth more than twice as many workgroups (docs/performance.md). A plan does not know how many
  * sequences it will see. */
-static const struct dj_tuning of_cpu = {.step_fewest = 8,
-                                        .step_most = 8,
+static const struct dj_tuning of_cpu = {.step_threads = 8,
                                         .step_ahead = 1,
                                         .dense_ahead = 1,
                                         .sum_ahead = 1,
@@ -17,8 +16,7 @@ static const struct dj_tuning of_cpu = {.step_fewest = 8,
                                         .scan_ahead_chunked = 1,
                                         .two_strips = 4,
                                         .resident = true};
-static const struct dj_tuning of_gpu = {.step_fewest = 64,
-                                        .step_most = 64,
+static const struct dj_tuning of_gpu = {.step_threads = 64,
                                         .step_ahead = 4,
                                         .dense_ahead = 8,
                                         .sum_ahead = 8,
@@ -31,8 +29,7 @@ static const struct dj_tuning of_gpu = {.step_fewest = 64,
 
 bool dj_tuning_chunks(const struct dj_device *device)
 {
-    return device->chunked && device->info.type != DJ_DEVICE_CPU &&
-           device->driver_id == VK_DRIVER_ID_NVIDIA_PROPRIETARY;
+    return device->chunked && device->driver_id == VK_DRIVER_ID_NVIDIA_PROPRIETARY;
 }
 
 const struct dj_tuning *dj_tuning_of(uint32_t device_type)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What suits a kind of device, as a table. */
+/* What suits a kind of device. */
 #ifndef DJ_LIB_TUNING_H
 #define DJ_LIB_TUNING_H
 
@@ -7,16 +7,16 @@
 #include <stdint.h>
 
 struct dj_tuning {
-    uint32_t step_fewest, step_most; /* invocations of the step kernel: powers of two */
-    uint32_t step_ahead;             /* features whose sums that has under way at once: 1, 2, 4 */
-    uint32_t dense_ahead;            /* rows whose elements a product of rows has so: 1, 2, 4, 8 */
-    uint32_t sum_ahead;              /* loads that an invocation of a tile's sums has so: 1 to 8 */
-    uint32_t output_ahead;           /* ... of its outputs: 1, 2, 4 */
-    uint32_t scan_ahead;             /* tiles whose numbers the scan has under way at once */
-    uint32_t scan_ahead_chunked;     /* ... where those are segments, of which there are few */
-    bool scan_fours;                 /* an invocation of it has four columns side by side */
-    uint32_t two_strips;             /* heads from which on a resident workgroup has two strips */
-    bool resident;                   /* sums in registers where that can be, without being asked */
+    uint32_t step_threads;       /* invocations of the step kernel: a power of two */
+    uint32_t step_ahead;         /* features whose sums that has under way at once: 1, 2, 4 */
+    uint32_t dense_ahead;        /* rows whose elements a product of rows has so: 1, 2, 4, 8 */
+    uint32_t sum_ahead;          /* loads that an invocation of a tile's sums has so: 1 to 8 */
+    uint32_t output_ahead;       /* ... of its outputs: 1, 2, 4 */
+    uint32_t scan_ahead;         /* tiles whose numbers the scan has under way at once */
+    uint32_t scan_ahead_chunked; /* ... where those are segments, of which there are few */
+    bool scan_fours;             /* an invocation of it has four columns side by side */
+    uint32_t two_strips;         /* heads from which on a resident workgroup has two strips */
+    bool resident;               /* sums in registers where that can be, without being asked */
 };
 
 struct dj_device;

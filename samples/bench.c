@@ -70,7 +70,8 @@ static const char help[] =
     "  --dim D            of queries and keys, a multiple of 4 up to 256; default 64\n"
     "  --value-dim E      of values; default D\n"
     "  --dtype TYPE       of queries, keys, values and results: f32 (default), f16 or bf16\n"
-    "  --repeat N         repetitions; default at least 5 and at least a second, on GPUs 0.3 s\n"
+    "  --repeat N         repetitions; default at least 5 and at least a second, on GPUs 0.3 s;\n"
+    "                     a GPU runs each case for a second before\n"
     "  --device D         an index of dijiang-info, or part of a device's name\n"
     "  --json             prints JSON instead of a table\n"
     "  --output DIR       writes the results there as bench.json and, where dijiang was built "
@@ -133,13 +134,11 @@ dj_result bench_repeat_case(const struct bench_gpu *gpu, const struct bench_case
     snprintf(label, sizeof(label), "%s %" PRIu64, bench_kinds[c->kind], c->tokens);
     struct bench_time time = {0};
     dj_result result = DJ_SUCCESS;
-    if (bench_gpu_warm_up(gpu) > 0)
+    double cold = bench_gpu_warm_up(gpu);
+    if (cold > 0)
         program_progress("%s: warming up", label);
-    for (double warm = 0;
-         result == DJ_SUCCESS && warm < bench_gpu_warm_up(gpu) && !program_interrupted();
-         warm += time.wall) {
+    for (; result == DJ_SUCCESS && cold > 0 && !program_interrupted(); cold -= time.wall)
         result = run(user, &time);
-    }
     if (result != DJ_SUCCESS)
         return result;
     return bench_repeat(label, repeat, MIN_REPEATS, bench_gpu_seconds(gpu), run, user, times);

@@ -115,7 +115,9 @@ void write_codes(uint section)
 {
     EACH_STRIP(CHUNK) EACH_TILE(CHUNK, FEATURES) {
         const uint column = tile_column(CHUNK, FEATURES, n);
-        SUMS factor, bias, code;
+        SUMS factor;
+        SUMS bias;
+        SUMS code;
         coopMatLoad(factor, factor_of, column, 0, BY_ROW);
         coopMatLoad(bias, bias_of, column, 0, BY_ROW);
         [[unroll]] for (uint i = 0; i < factor.length(); i++) {
@@ -136,7 +138,8 @@ void write_weights(uint section)
         coopMatLoad(by_row, row_bias, section * CHUNK + row, 0, BY_COLUMN);
         EACH_TILE(CHUNK, FEATURES) {
             const uint column = tile_column(CHUNK, FEATURES, n);
-            SUMS by_feature, weight;
+            SUMS by_feature;
+            SUMS weight;
             coopMatLoad(by_feature, feature_bias, section * FEATURES + column, 0, BY_ROW);
             [[unroll]] for (uint i = 0; i < by_feature.length(); i++)
                 weight[i] = weight_of(features_of[FEATURE_TILE(section)][i], by_feature[i], by_row[i]);

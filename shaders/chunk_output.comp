@@ -174,7 +174,8 @@ void write_state()
 {
     EACH_STRIP(FEATURES) EACH_TILE(FEATURES, COLUMNS) {
         const uint column = tile_column(FEATURES, COLUMNS, n);
-        SUMS up, factor;
+        SUMS up;
+        SUMS factor;
         coopMatLoad(up, column_up, column, 0, BY_ROW);
         [[unroll]] for (uint i = 0; i < up.length(); i++)
             factor[i] = sums_of[TILE(FEATURES, COLUMNS)][i] * up[i];
@@ -225,7 +226,8 @@ void write_scores()
         EACH_TILE(CHUNK, CHUNK) {
             const uint column = tile_column(CHUNK, CHUNK, n);
             if (column < strip_terms(row)) {
-                SUMS column_number, factor;
+                SUMS column_number;
+                SUMS factor;
                 coopMatLoad(column_number, number, column, 0, BY_ROW);
                 [[unroll]] for (uint i = 0; i < column_number.length(); i++) {
                     const float score = scores_of[TILE(CHUNK, CHUNK)][i] * (WEIGHT_UNSCALE * WEIGHT_UNSCALE * SCORE_SCALE);
@@ -310,7 +312,8 @@ void write_outputs()
 {
     EACH_STRIP(CHUNK) {
         const uint row = strip_row(CHUNK, s);
-        SUMS factor, more;
+        SUMS factor;
+        SUMS more;
         coopMatLoad(factor, row_factor, row, 0, BY_COLUMN);
         coopMatLoad(more, row_factor_more, row, 0, BY_COLUMN);
         EACH_TILE(CHUNK, COLUMNS) {

@@ -45,8 +45,9 @@ Segment find_segment(uint members)
     const uint sequence = gl_WorkGroupID.y / heads, query_head = gl_WorkGroupID.y % heads;
     const uint key_head = query_head / members, row = span_row(sequence);
     Segment s;
-    s.start = gl_WorkGroupID.x * push.tile_tokens;
-    s.end = min(s.start + push.tile_tokens, span_tokens(sequence));
+    const uint tokens = SPAN_TILE(sequence);
+    s.start = gl_WorkGroupID.x * tokens;
+    s.end = min(s.start + tokens, span_tokens(sequence));
     s.tile = (sequence * push.heads + key_head) * push.tiles + gl_WorkGroupID.x;
     s.head = push.first_head + key_head;
     s.member = query_head % members;
@@ -58,6 +59,7 @@ Segment find_segment(uint members)
     return s;
 }
 
+/* One name to a declaration: glslang up to 14.3 forgets a matrix's shape behind the first. */
 #define SUMS coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
 #define HALVES coopmat<float16_t, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
 #define LEFT coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>

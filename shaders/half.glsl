@@ -33,11 +33,13 @@ const uint WIDER = DIM > FEATURES ? DIM : FEATURES, WIDE = CHUNK > COLUMNS ? CHU
 const uint ROW = ((WIDER > WIDE ? WIDER : WIDE) + 8) / 8;
 const uint VALUE_ROW = (COLUMNS + 8) / 8, MATRIX_ROW = (DIM + 8) / 8;
 const uint SECTION = CHUNK * ROW; /* of `rows` */
-/* A subgroup's strips of features, and tiles of N columns. Norms are a tile besides: of sums the last part's. */
+const uint BEHIND = SECTIONS == 1 ? SECTION : 0; /* from rows to their features */
+/* A subgroup's strips of features, and tiles of N columns. Norms are one more tile, which of sums the last part has. */
 const uint STRIPS = (FEATURES / M + ROW_STRIPS - 1) / ROW_STRIPS;
 const bool WHOLE_STRIPS = FEATURES % (ROW_STRIPS * M) == 0;
 const uint TILES = COLUMNS / N / PARTS;
-const uint ROW_NORMS = SECTIONS == 2 && PARTS == 1 ? 1 : 0; /* no more: else the first part has them in norms_of[0] */
+const uint ROW_NORMS = SECTIONS == 2 && PARTS == 1 ? 1 : 0; /* of outputs the first part, in norms_of[0] or, if it is the
+                                                             * last too, in one more */
 /* ... and its share of a chunk's features: so many sections or, where there are more parts than those, one of
  * SPLIT parts of a section's columns. */
 const uint SHARES = SECTIONS > PARTS ? SECTIONS / PARTS : 1, SPLIT = PARTS > SECTIONS ? PARTS / SECTIONS : 1;
@@ -73,7 +75,8 @@ float most_squares;
 uint largest_exponent = 0; /* in size, as bits: those of NaN and Inf are larger */
 bool failing = false;
 
-SUMS sums_of[STRIPS * TILES], norms_of[STRIPS + ROW_NORMS];
+SUMS sums_of[STRIPS * TILES];
+SUMS norms_of[STRIPS + ROW_NORMS];
 RIGHT terms_of[TILES];
 
 /* Orders a subgroup's accesses to shared memory. */
@@ -187,8 +190,9 @@ uint part()
     return gl_SubgroupID / ROW_STRIPS;
 }
 
-/* Features of the subgroup's share, so many uvec4 behind their rows; 0 of keys beyond the chunk's last, if asked for. */
-void make_features(uint behind, bool cut)
+/* Features of the subgroup's share: where sums alone are made, in the other section, and 0 of keys beyond the chunk's
+ * last; else in their rows' place, where those keys are seen by no row that counts. */
+void make_features()
 {
     const uint row = strip_row(), first = PARTS > 1 ? part() % SECTIONS : 0;
     LEFT a[SHARES * (DIM / K)];
@@ -196,14 +200,16 @@ void make_features(uint behind, bool cut)
         [[unroll]] for (uint section = 0; section < SHARES; section++)
             coopMatLoad(a[section * (DIM / K) + k], rows, (first + section) * SECTION + row * ROW + k * K / 8, ROW, BY_ROW);
     }
-    if (behind == 0 && SPLIT > 1)
+    if (BEHIND == 0 && SPLIT > 1)
         barrier();
-    else
+    else if (BEHIND == 0)
         subgroup_barrier();
     const uint columns = FEATURES / SPLIT, first_column = part() / SECTIONS * columns;
     [[unroll]] for (uint n = 0; n < columns / N; n++) {
         const uint column = (SPLIT > 1 ? first_column : 0) + n * N;
-        SUMS exponents[SHARES], factor, bias;
+        SUMS exponents[SHARES];
+        SUMS factor;
+        SUMS bias;
         coopMatLoad(bias, bias_of, column, 0, BY_ROW);
         coopMatLoad(factor, factor_of, column, 0, BY_ROW);
         [[unroll]] for (uint section = 0; section < SHARES; section++)
@@ -223,13 +229,13 @@ void make_features(uint behind, bool cut)
                 note_exponent(exponent);
                 exponents[section][i] = exp2(exponent);
             }
-            if (cut && count < CHUNK) {
+            if (BEHIND != 0 && count < CHUNK) {
                 SUMS place;
                 coopMatLoad(place, number, row, 0, BY_COLUMN);
                 [[unroll]] for (uint i = 0; i < place.length(); i++)
                     exponents[section][i] = place[i] < float(count) ? exponents[section][i] : 0.0;
             }
-            coopMatStore(HALVES(exponents[section]), rows, behind + (first + section) * SECTION + row * ROW + column / 8, ROW,
+            coopMatStore(HALVES(exponents[section]), rows, BEHIND + (first + section) * SECTION + row * ROW + column / 8, ROW,
                          BY_ROW);
         }
     }

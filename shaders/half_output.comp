@@ -70,6 +70,7 @@ void load_state(uint tile, uint c0, uint tokens)
         mean_value[l] = RECORDS(note + DJ_NOTE_SIZES(VALUE_DIM) + c0 + i) / float(tokens);
     }
     const float own_norm = RECORDS(note + DJ_NOTE_NORM(VALUE_DIM));
+    const float longer = max(float(tokens) / float(DJ_SEGMENT_TOKENS(0)), 1.0);
     EACH_SHARE(FEATURES * COLUMNS / 4)
         part_sums[l] = records.data[(record + i / (COLUMNS / 4) * VALUE_DIM + c0) / 4 + i % (COLUMNS / 4)];
     load_map();
@@ -113,7 +114,7 @@ void load_state(uint tile, uint c0, uint tokens)
         const bool none = largest > INFINITE_BITS; /* which spoils the column by itself */
         const float sum = none ? 0.0 : uintBitsToFloat(largest) + largest_value[l] * norm;
         if (largest_value[l] == DJ_NOTE_FAILED || (largest >= MOST_BITS && !none) ||
-            (mean_value[l] > 0.0 && sum > MOST_SPREAD * mean_value[l] * norm) || (none && ZERO_ROWS))
+            (mean_value[l] > 0.0 && sum > MOST_SPREAD * longer * mean_value[l] * norm) || (none && ZERO_ROWS))
             FLAG(failed);
         atomicMax(largest_sum, bits_of(sum), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
         if (sum > 0.0)
@@ -129,7 +130,7 @@ void load_state(uint tile, uint c0, uint tokens)
     norm_down = exp2i(-norm_bits) * SCORE_SCALE;
     sum_up = exp2i(sum_bits);
     sum_down = exp2i(-sum_bits) * SCORE_SCALE;
-    least_part = LEAST_NORM * (sum > 0.0 ? sum / uintBitsToFloat(smallest_sum) : 1.0);
+    least_part = LEAST_NORM * longer * (sum > 0.0 ? sum / uintBitsToFloat(smallest_sum) : 1.0);
 }
 
 /* S and z as factors; notes if a row's norm could be less than `least` of its features' sum. */
@@ -149,7 +150,7 @@ void write_state(float least)
             bool enough = true;
             [[unroll]] for (uint i = 0; i < factor.length(); i++)
                 enough = enough && factor[i] >= least;
-            if (!enough)
+            if (TRANSFORM && !enough)
                 FLAG(spread);
             coopMatStore(HALVES(factor), state, strip_feature(s) * STATE_ROW + COLUMNS / 8, STATE_ROW, BY_ROW);
         }
@@ -230,7 +231,8 @@ void multiply_queries(float least)
             [[unroll]] for (uint i = 0; i < scores.length(); i++)
                 largest_score = max(largest_score, abs(scores[i]));
             if (column + N > row + 1) {
-                SUMS row_number, column_number;
+                SUMS row_number;
+                SUMS column_number;
                 coopMatLoad(row_number, number, row, 0, BY_COLUMN);
                 coopMatLoad(column_number, number, column, 0, BY_ROW);
                 [[unroll]] for (uint i = 0; i < scores.length(); i++)
@@ -262,18 +264,19 @@ void add_chunk()
 
 bool is_zero(uint i)
 {
-    return !TRANSFORM && (zero_rows >> i & 1) != 0;
+    return (zero_rows >> i & 1) != 0;
 }
 
-/* For the other parts: what outputs are to be divided by, for rows of zeros what makes them 0. */
+/* For the other parts: what outputs are to be divided by; those of rows of zeros are 0 as they are. */
 void write_norms()
 {
-    SUMS rows_number, columns_number;
+    SUMS rows_number;
+    SUMS columns_number;
     coopMatLoad(rows_number, number, strip_row(), 0, BY_COLUMN);
     coopMatLoad(columns_number, number, 0, 0, BY_ROW);
     [[unroll]] for (uint i = 0; i < rows_number.length(); i++) {
         if (columns_number[i] == 0.0)
-            norm_of_row[uint(rows_number[i])] = is_zero(i) ? uintBitsToFloat(INFINITE_BITS) : row_norms[i];
+            norm_of_row[uint(rows_number[i])] = is_zero(i) ? 1.0 : row_norms[i];
     }
 }
 
@@ -371,7 +374,7 @@ void main()
         if (t < CHUNK / 32)
             rows_spoiled(chunk + 1, t * 32) = 0;
         if (TRANSFORM)
-            make_features(0, false);
+            make_features();
         const float least = empty && first == segment.start ? 0.0 : least_part;
         write_state(least);
         barrier();

@@ -49,8 +49,8 @@ void spoil_sums()
     barrier();
 }
 
-/* An invocation's values: all of the same 8 columns, two of them each. Sizes are summed in float16, in units of
- * SIZE_UNIT: what they are for is a matter of powers of two. */
+/* An invocation's values: all of the same 8 columns. Sizes are summed in float16, in units of SIZE_UNIT: what they are
+ * for is a matter of powers of two. Those below 2^-19 count as 0, which note_sizes' caller makes up for. */
 f16vec2 largest[4] = f16vec2[4](f16vec2(0.0), f16vec2(0.0), f16vec2(0.0), f16vec2(0.0));
 f16vec2 sizes[4] = f16vec2[4](f16vec2(0.0), f16vec2(0.0), f16vec2(0.0), f16vec2(0.0));
 const float SIZE_UNIT = 64.0;
@@ -71,7 +71,7 @@ float largest_value(uint column)
 
 void note_sizes(uint column, float16_t own)
 {
-    const float largest = largest_value(column), sum = min(float(own), 60000.0) * SIZE_UNIT;
+    const float largest = largest_value(column), sum = min(float(own), 60000.0) * SIZE_UNIT; /* of Inf, too */
     if (sum > 0.0)
         atomicAdd(sizes_of[column], uint(sum / largest * SIZE_UNITS), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
 }
@@ -140,7 +140,7 @@ void main()
         barrier();
         LOAD_KEYS(first + CHUNK)
         if (TRANSFORM) {
-            make_features(SECTION, true);
+            make_features();
             barrier();
         }
         [[unroll]] for (uint k = 0; k < CHUNK; k += K) {

@@ -92,6 +92,9 @@ typedef uint32_t uint;
 #define DJ_CHUNK_SHARED(w, m, c, t) \
     (4 * (t) * ((w) + 8) + 2 * ((t) + (m)) * ((c) + 8) + 32 * DJ_CHUNK_THREADS + 36 * (m) + 24 * (t) + \
      20 * (c) + 64)
+/* Tokens of a segment, a tile of these kernels, given those of its sequence in the call: a long one has few. Sums are
+ * rounded where segments meet, and a sequence's bits may not depend on what else is in the call. */
+#define DJ_SEGMENT_TOKENS(t) ((t) < 16384 ? 512 : (t) < 32768 ? 1024 : 2048)
 #define DJ_CHUNK_LINEAR 1
 #define DJ_CHUNK_TRANSFORM 2
 #define DJ_CHUNK_FAILED 4 /* only what the kernels for features as float16 numbers failed at */
@@ -100,6 +103,7 @@ typedef uint32_t uint;
  * columns in matrices of n, t tokens. A segment's notes lie behind all records: for each of e columns the largest value, or
  * DJ_NOTE_FAILED where the sums failed; for each the sum of values' sizes; the largest norm, that of the first
  * block of columns; then for each block of each query head 0, or DJ_NOTE_FAILED where its outputs failed. */
+/* ... (half_output.comp's; half_sum.comp has a second buffer of values for the state, and 8 c bytes, which is less) */
 #define DJ_HALF_MATRIX(d, m) (2 * (m) * ((d) + 8))
 #define DJ_HALF_SHARED(w, matrix, m, c, n, t) \
     (4 * (t) * ((w) + 8) + 2 * (t) * ((c) + 8) + (matrix) + 2 * ((m) > (t) ? (m) : (t)) * ((c) + (n) + 8) + \
@@ -246,7 +250,7 @@ DJ_PUSH(tile_sum_push,
 
 DJ_PUSH(tile_scan_push,
     DJ_TILE_BOX
-    uint tile_tokens;
+    uint tile_tokens;  /* 0: segments, by the sequence's length (spans.glsl) */
     uint read;         /* DJ_SCAN_EMPTY, _CARRY or _SLOTS: where the state comes from */
     uint write_carry;  /* 1 or 0 */
     uint write_slots;  /* DJ_WRITE_*; DJ_WRITE_HEADER alone: nothing else is done */
@@ -291,7 +295,7 @@ DJ_PUSH(tile_output_push,
 
 DJ_PUSH(chunk_push,
     DJ_TILE_BOX      /* a tile is a segment of a sequence */
-    uint tile_tokens;
+    uint tile_tokens; /* 0: by the sequence's length (spans.glsl) */
     uint group;       /* query heads to a key head */
     uint head_stride; /* floats between the numbers of two key heads; 0: shared */
     uint weights;     /* floats from the frequencies to ln D */

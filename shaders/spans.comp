@@ -1,7 +1,7 @@
 #version 450
 /* SPDX-License-Identifier: MIT */
 /* Fills the table that ragged boxes read (DJ_SPAN_BOX): for each sequence of a box its first token in
- * the tensors' row, its tokens, and how many its state has seen. Indices may come from a buffer that
+ * the tensors' row, its tokens, how many its state has seen, and its tokens with those of snapshots. Indices may come from a buffer that
  * the host has not seen: they are clamped to the row. Of a call that leaves snapshots this is the part
  * of each sequence that leads to one of them. One invocation per sequence. */
 #extension GL_GOOGLE_include_directive : require
@@ -76,7 +76,7 @@ void main()
     const uint seen = tokens_seen(sequence);
     const uint body = span.y - min(span.y, push.states - 1); /* tokens before the first snapshot */
     if (push.snapshot == 0) {
-        table.data[sequence] = uvec4(span.x, body, seen, 0);
+        table.data[sequence] = uvec4(span.x, body, seen, span.y);
     } else { /* one token, or none where the sequence is too short to have it */
         const bool there = span.y + push.snapshot >= push.states;
         const uint before = there ? span.y + push.snapshot - push.states : 0;

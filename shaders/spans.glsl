@@ -14,6 +14,10 @@ uint span_tokens(uint sequence)
     return tokens;
 }
 
+/* Tokens of a sequence's tiles, where `push` has tile_tokens. */
+#define SPAN_TILE(sequence) \
+    (push.tile_tokens != 0 ? push.tile_tokens : DJ_SEGMENT_TOKENS(spans.data[sequence].w))
+
 /* Where the sequence's first token of the box lies in the tensors, in tokens from the views' base. */
 uint span_row(uint sequence)
 {

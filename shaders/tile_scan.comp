@@ -21,8 +21,7 @@ layout(constant_id = 0) const uint FEATURES = 64;
 layout(constant_id = 1) const uint VALUE_DIM = 64;
 layout(constant_id = 2) const bool DECAY = false;
 layout(constant_id = 3) const uint AHEAD = 1; /* tiles whose numbers are under way at once */
-layout(constant_id = 4) const uint EACH = 1;  /* or 4, where FEATURES and VALUE_DIM are multiples of that */
-layout(constant_id = 5) const uint LANES = DJ_TILE_THREADS;
+layout(constant_id = 4) const uint EACH = 1;  /* or 4: then a feature has no more columns than 4 DJ_TILE_THREADS */
 
 PUSH(tile_scan_push)
 BUFFER(0, , Tiles, float, tiles)
@@ -43,7 +42,7 @@ BUFFER(7, readonly, Accepted, int, accepted)
 #include "slot_header.glsl"
 #include "spans.glsl"
 
-const uint ROWS = DJ_TILE_THREADS / LANES;
+const uint LANES = EACH == 1 ? DJ_TILE_THREADS : VALUE_DIM / EACH, ROWS = DJ_TILE_THREADS / LANES;
 const uint BLOCKS = (VALUE_DIM + EACH * LANES - 1) / (EACH * LANES), COLUMNS = BLOCKS * EACH; /* of an invocation */
 
 float high[COLUMNS], low[COLUMNS];
@@ -231,7 +230,9 @@ void scan(uint f, bool own, uint sequence, uint head, int in_slot, int out_slot)
     const uint carry_block = sequence_head * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
     const uint content = slot_content(in_slot);
     clear_state();
-    if (push.read == DJ_SCAN_CARRY) {
+    if (!own) {
+        /* its feature is another's, who may be storing it */
+    } else if (push.read == DJ_SCAN_CARRY) {
         LOAD_STATE(carry, carry_block, f)
     } else if (content == SLOT_STATE) {
         LOAD_STATE(slots, slot_block(in_slot, head), f)
@@ -246,15 +247,16 @@ void scan(uint f, bool own, uint sequence, uint head, int in_slot, int out_slot)
 
     const uint tokens = push.tiles > 0 ? span_tokens(sequence) : 0;
     const uint first_record = sequence_head * push.tiles * DJ_RECORD_SIZE(FEATURES, VALUE_DIM);
-    const uint count = own ? (tokens + push.tile_tokens - 1) / push.tile_tokens : 0;
+    const uint tile_tokens = SPAN_TILE(sequence);
+    const uint count = own ? (tokens + tile_tokens - 1) / tile_tokens : 0;
     for (uint first = 0; first < count; first += AHEAD) {
         [[unroll]] for (uint i = 0; i < AHEAD; i++)
             load_tile(i, first_record + min(first + i, count - 1) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f);
         [[unroll]] for (uint i = 0; i < AHEAD; i++) {
-            const uint first_token = (first + i) * push.tile_tokens;
+            const uint first_token = (first + i) * tile_tokens;
             if (first + i < count) {
                 write_before(first_record + (first + i) * DJ_RECORD_SIZE(FEATURES, VALUE_DIM), f, head);
-                add_tile(i, head, min(tokens - first_token, push.tile_tokens));
+                add_tile(i, head, min(tokens - first_token, tile_tokens));
             }
         }
     }

@@ -247,7 +247,7 @@ static void parts(void **state)
     args.max_work = 1;
     struct dj_needs needs;
     HARNESS_OK(dj_attention_needs(placed.plan, &args, &needs));
-    assert_int_equal(needs.parts, BATCH * HEADS * 3); /* segments of 512 tokens */
+    assert_int_equal(needs.parts, BATCH * HEADS * 3); /* of 512 tokens */
     for (int alone = 0; alone < 2; alone++) {
         placed_poison(&placed);
         for (uint64_t b = 0; b < BATCH && alone; b++) {
@@ -256,6 +256,55 @@ static void parts(void **state)
         }
         if (!alone)
             HARNESS_OK(dj_attention_run(placed.plan, &args));
+        float *got = placed_output(&placed);
+        assert_memory_equal(got, together, problem_output_size(&p) * sizeof *got);
+        free(got);
+    }
+    free(together);
+    placed_finish(&placed);
+    problem_finish(&p);
+}
+
+/* The same bits whether sequences that differ in their segments are done together, in parts or each
+ * alone. */
+static void long_sequences(void **state)
+{
+    (void)state;
+    static const struct twin_span spans[] = {{0, 0, 33000}, {1, 5, 17000}, {2, 100, 600}};
+    enum {
+        BATCH = sizeof spans / sizeof *spans
+    };
+    struct problem p;
+    problem_init(&p, &(struct problem_params){SHAPE(BATCH, 33000, 1, 16, 16), .normalise = true,
+                                              .spans = DJ_SPANS_PADDED, HALVES, TILED});
+    memcpy(p.spans, spans, sizeof spans);
+    problem_solve(&p);
+    struct placed placed;
+    problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *together = placed_output(&placed);
+    problem_assert(&p, together, "at once");
+    for (int alone = 0; alone < 2; alone++) {
+        placed_poison(&placed);
+        struct dj_attention_args args = placed.args;
+        if (!alone) {
+            struct dj_needs needs;
+            args.max_work = 1;
+            HARNESS_OK(dj_attention_needs(placed.plan, &args, &needs));
+            assert_in_range(needs.parts, 17, 17 * BATCH); /* of 2048 tokens */
+            HARNESS_OK(dj_attention_run(placed.plan, &args));
+        }
+        for (size_t b = 0; b < BATCH && alone; b++) {
+            args = placed_sequence(&placed, b);
+            args.spans = (struct dj_spans){.kind = DJ_SPANS_WHOLE};
+            struct dj_tensor *tensors[4] = {&args.q, &args.k, &args.v, &args.o};
+            for (size_t i = 0; i < 4; i++) {
+                tensors[i]->offset +=
+                    dj_type_size(tensors[i]->type) * spans[b].first * tensors[i]->stride[1];
+                tensors[i]->shape[1] = spans[b].count;
+            }
+            HARNESS_OK(dj_attention_run(placed.plan, &args));
+        }
         float *got = placed_output(&placed);
         assert_memory_equal(got, together, problem_output_size(&p) * sizeof *got);
         free(got);
@@ -400,12 +449,12 @@ static void notes(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    HARNESS_TEST(maps),      HARNESS_TEST(dimensions),  HARNESS_TEST(magnitudes),
-    HARNESS_TEST(values),    HARNESS_TEST(near_ties),   HARNESS_TEST(spans),
-    HARNESS_TEST(states),    HARNESS_TEST(not_numbers), HARNESS_TEST(zeros),
-    HARNESS_TEST(exponents), HARNESS_TEST(late_keys),   HARNESS_TEST(segments),
-    HARNESS_TEST(parts),     HARNESS_TEST(outliers),    HARNESS_TEST(constants),
-    HARNESS_TEST(blocks),    HARNESS_TEST(notes),
+    HARNESS_TEST(maps),      HARNESS_TEST(dimensions),     HARNESS_TEST(magnitudes),
+    HARNESS_TEST(values),    HARNESS_TEST(near_ties),      HARNESS_TEST(spans),
+    HARNESS_TEST(states),    HARNESS_TEST(not_numbers),    HARNESS_TEST(zeros),
+    HARNESS_TEST(exponents), HARNESS_TEST(late_keys),      HARNESS_TEST(segments),
+    HARNESS_TEST(parts),     HARNESS_TEST(long_sequences), HARNESS_TEST(outliers),
+    HARNESS_TEST(constants), HARNESS_TEST(blocks),         HARNESS_TEST(notes),
 };
 
 /* Where there are no cooperative matrices, all is skipped. */

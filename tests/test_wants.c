@@ -166,15 +166,19 @@ static uint64_t scratch_size(const struct engine *engine, const struct problem *
     return needs.scratch_size;
 }
 
-/* By NVIDIA's driver float16 calls go in chunks unless that is refused, if there are kernels that
- * need no exponents. In chunks less lies in scratch memory. */
+/* By NVIDIA's driver float16 calls of some maps go in chunks unless that is refused, if there are
+ * kernels that need no exponents. In chunks less lies in scratch memory. */
 static void chunks_are_the_default_by_nvidias_driver(void **state)
 {
     (void)state;
     static const struct {
-        uint32_t dim, type;
+        uint32_t map, dim, type;
         bool chunks;
-    } calls[] = {{64, DJ_FLOAT16, true}, {64, DJ_BFLOAT16, false}, {20, DJ_FLOAT16, false}};
+    } calls[] = {{DJ_MAP_WDCF, 64, DJ_FLOAT16, true},
+                 {DJ_MAP_ELU, 64, DJ_FLOAT16, true},
+                 {DJ_MAP_RELU, 64, DJ_FLOAT16, false},
+                 {DJ_MAP_WDCF, 64, DJ_BFLOAT16, false},
+                 {DJ_MAP_WDCF, 20, DJ_FLOAT16, false}};
     for (int nvidia = 0; nvidia < 2; nvidia++) {
         struct engine engine;
         struct dj_device_info info;
@@ -194,10 +198,10 @@ static void chunks_are_the_default_by_nvidias_driver(void **state)
         for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
             const uint32_t type = calls[i].type;
             struct problem problem;
-            problem_init(&problem,
-                         &(struct problem_params){SHAPE(1, 1000, 1, calls[i].dim, 64),
-                                                  .normalise = true, .q_type = type, .k_type = type,
-                                                  .v_type = type, .o_type = type});
+            problem_init(&problem, &(struct problem_params){SHAPE(1, 1000, 1, calls[i].dim, 64),
+                                                            .map = calls[i].map, .normalise = true,
+                                                            .q_type = type, .k_type = type,
+                                                            .v_type = type, .o_type = type});
             const uint64_t unasked = scratch_size(&engine, &problem, DJ_DEFAULT);
             const uint64_t refused = scratch_size(&engine, &problem, DJ_OFF);
             if (has && nvidia && calls[i].chunks)

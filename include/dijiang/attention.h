@@ -208,7 +208,8 @@ struct dj_attention_args {
     uint64_t max_work; /* floating-point operations, as needs.flops counts them, that one part may
                         * take; but a part takes a tile at least: 32 tokens (SOFTMAX: queries and
                         * keys; DJ_FAMILY_RESIDENT: 512, with a decay 256; in chunks of cooperative
-                        * matrices: 512) of one sequence and key head with its query heads, and
+                        * matrices: 512, where the longest sequence has 16384 tokens 1024, with
+                        * 32768 2048) of one sequence and key head with its query heads, and
                         * LINFORMER's projection of 32 keys. 0, or needs.flops and more: all in one
                         * part */
     uint64_t reserved[4]; /* 0 */
