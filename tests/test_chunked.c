@@ -225,92 +225,77 @@ static void segments(void **state)
         tokens, 3, LAYOUT_COUNT, NULL, "segments");
 }
 
-/* The same bits whether a call is done at once, in parts, or one sequence of it alone. */
+/* A call at once, in parts and each of its sequences alone, with the same bits. least, most: how
+ * many parts there are. */
+static void assert_same_bits(const struct problem *p, uint64_t least, uint64_t most)
+{
+    struct placed placed;
+    problem_place(p, harness_context(0), LAYOUT_PLAIN, &placed);
+    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
+    float *together = placed_output(&placed);
+    problem_assert(p, together, "at once");
+    for (int alone = 0; alone < 2; alone++) {
+        struct dj_attention_args args = placed.args;
+        placed_poison(&placed);
+        if (!alone) {
+            struct dj_needs needs;
+            args.max_work = 1;
+            HARNESS_OK(dj_attention_needs(placed.plan, &args, &needs));
+            assert_in_range(needs.parts, least, most);
+            HARNESS_OK(dj_attention_run(placed.plan, &args));
+        }
+        for (size_t b = 0; b < p->twin.batch && alone; b++) {
+            const struct twin_span span = twin_key_span(&p->twin, b);
+            args = placed_sequence(&placed, b);
+            args.spans = (struct dj_spans){.kind = DJ_SPANS_WHOLE};
+            struct dj_tensor *tensors[4] = {&args.q, &args.k, &args.v, &args.o};
+            for (size_t i = 0; i < 4; i++) {
+                tensors[i]->offset +=
+                    dj_type_size(tensors[i]->type) * span.first * tensors[i]->stride[1];
+                tensors[i]->shape[1] = span.count;
+            }
+            HARNESS_OK(dj_attention_run(placed.plan, &args));
+        }
+        float *got = placed_output(&placed);
+        assert_memory_equal(got, together, problem_output_size(p) * sizeof *got);
+        free(got);
+    }
+    free(together);
+    placed_finish(&placed);
+}
+
 static void parts(void **state)
 {
     (void)state;
     enum {
         BATCH = 3,
         HEADS = 2,
-        TOKENS = 1400
+        TOKENS = 1400,
+        PARTS = BATCH * HEADS * 3 /* of 512 tokens */
     };
     struct problem p;
     problem_init(&p, &(struct problem_params){SHAPE(BATCH, TOKENS, HEADS, 32, 16),
                                               .normalise = true, HALVES, TILED});
     problem_solve(&p);
-    struct placed placed;
-    problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
-    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
-    float *together = placed_output(&placed);
-    problem_assert(&p, together, "at once");
-    struct dj_attention_args args = placed.args;
-    args.max_work = 1;
-    struct dj_needs needs;
-    HARNESS_OK(dj_attention_needs(placed.plan, &args, &needs));
-    assert_int_equal(needs.parts, BATCH * HEADS * 3); /* of 512 tokens */
-    for (int alone = 0; alone < 2; alone++) {
-        placed_poison(&placed);
-        for (uint64_t b = 0; b < BATCH && alone; b++) {
-            args = placed_sequence(&placed, b);
-            HARNESS_OK(dj_attention_run(placed.plan, &args));
-        }
-        if (!alone)
-            HARNESS_OK(dj_attention_run(placed.plan, &args));
-        float *got = placed_output(&placed);
-        assert_memory_equal(got, together, problem_output_size(&p) * sizeof *got);
-        free(got);
-    }
-    free(together);
-    placed_finish(&placed);
+    assert_same_bits(&p, PARTS, PARTS);
     problem_finish(&p);
 }
 
-/* The same bits whether sequences that differ in their segments are done together, in parts or each
- * alone. */
+/* Sequences that differ in their segments. */
 static void long_sequences(void **state)
 {
     (void)state;
     static const struct twin_span spans[] = {{0, 0, 33000}, {1, 5, 17000}, {2, 100, 600}};
     enum {
-        BATCH = sizeof spans / sizeof *spans
+        BATCH = sizeof spans / sizeof *spans,
+        PARTS = 17 /* of 2048 tokens, of the longest */
     };
     struct problem p;
     problem_init(&p, &(struct problem_params){SHAPE(BATCH, 33000, 1, 16, 16), .normalise = true,
                                               .spans = DJ_SPANS_PADDED, HALVES, TILED});
     memcpy(p.spans, spans, sizeof spans);
     problem_solve(&p);
-    struct placed placed;
-    problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
-    HARNESS_OK(dj_attention_run(placed.plan, &placed.args));
-    float *together = placed_output(&placed);
-    problem_assert(&p, together, "at once");
-    for (int alone = 0; alone < 2; alone++) {
-        placed_poison(&placed);
-        struct dj_attention_args args = placed.args;
-        if (!alone) {
-            struct dj_needs needs;
-            args.max_work = 1;
-            HARNESS_OK(dj_attention_needs(placed.plan, &args, &needs));
-            assert_in_range(needs.parts, 17, 17 * BATCH); /* of 2048 tokens */
-            HARNESS_OK(dj_attention_run(placed.plan, &args));
-        }
-        for (size_t b = 0; b < BATCH && alone; b++) {
-            args = placed_sequence(&placed, b);
-            args.spans = (struct dj_spans){.kind = DJ_SPANS_WHOLE};
-            struct dj_tensor *tensors[4] = {&args.q, &args.k, &args.v, &args.o};
-            for (size_t i = 0; i < 4; i++) {
-                tensors[i]->offset +=
-                    dj_type_size(tensors[i]->type) * spans[b].first * tensors[i]->stride[1];
-                tensors[i]->shape[1] = spans[b].count;
-            }
-            HARNESS_OK(dj_attention_run(placed.plan, &args));
-        }
-        float *got = placed_output(&placed);
-        assert_memory_equal(got, together, problem_output_size(&p) * sizeof *got);
-        free(got);
-    }
-    free(together);
-    placed_finish(&placed);
+    assert_same_bits(&p, PARTS, PARTS * BATCH);
     problem_finish(&p);
 }
 
