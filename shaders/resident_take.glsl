@@ -70,14 +70,15 @@ void take_group(uint strip, uint group, uint lanes[2], floats v[2], inout floats
 
 /* The token of lane `from` and, if count is above 1, the next one, `since` tokens and more after the sums
  * began: o = S w' + what they see of themselves and of each other, S += w v. In pairs, so that the rows
- * of S come from memory and go there half as often. */
-void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales)
+ * of S come from memory and go there half as often. Values are loaded of tokens up to last_token whatever the token, since
+ * Mesa 26.1 loads what all invocations share even when a loop has ended. */
+void take(uint strip, uint from, uint count, uint token, uint last_token, uint since, vec2 scales)
 {
     const uint lanes[2] = {from, min(from + 1, LANES - 1)};
     const uint column = strip_column(strip), own_column = min(column, columns - EACH);
     floats v[2], sums[2];
     [[unroll]] for (uint t = 0; t < 2; t++) {
-        const uint row = v_row + (token + (t < count ? t : 0)) * push.v_stride[2] + own_column;
+        const uint row = v_row + min(token + t, last_token) * push.v_stride[2] + own_column;
         [[unroll]] for (uint i = 0; i < EACH; i++)
             v[t][i] = ELEMENT(values, V_TYPE, row + i);
         v[t] = t < count ? v[t] : floats(0.0);
@@ -115,5 +116,5 @@ void take(uint strip, uint from, uint count, uint token, uint since, vec2 scales
 void take_strip(uint strip, uint from, uint to, uint first, uint start, vec2 scales)
 {
     [[dont_unroll]] for (uint at = from; at < to; at += 2)
-        take(strip, at, to - at, first + at, first + at - start, scales);
+        take(strip, at, to - at, first + at, first + to - 1, first + at - start, scales);
 }
