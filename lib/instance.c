@@ -6,20 +6,18 @@
 
 #define VALIDATION_LAYER "VK_LAYER_KHRONOS_validation"
 
-bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, const char *text)
-{
-    if (wanted != DJ_DEFAULT)
-        return wanted == DJ_ON;
-    const char *set = getenv(variable);
-    return set && strcmp(set, text) == 0 ? !standard : standard;
-}
-
 uint32_t dj_switch_wanted(uint32_t wanted, const char *variable)
 {
     const char *const set = wanted == DJ_DEFAULT ? getenv(variable) : NULL;
     if (set == NULL)
         return wanted;
     return strcmp(set, "1") == 0 ? DJ_ON : strcmp(set, "0") == 0 ? DJ_OFF : DJ_DEFAULT;
+}
+
+bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable)
+{
+    const uint32_t said = dj_switch_wanted(wanted, variable);
+    return said == DJ_DEFAULT ? standard : said == DJ_ON;
 }
 
 dj_result dj_switches_check(const struct dj_log *log, const struct dj_named_switch *switches,
@@ -261,8 +259,8 @@ dj_result dj_instance_init(struct dj_context *context, const struct dj_context_p
                        "the Vulkan loader is of version %u.%u; 1.1 is the least that works",
                        VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version));
 
-    const bool validation = dj_switch_resolve(params ? params->validation : DJ_DEFAULT, false,
-                                              "DIJIANG_VALIDATION", "1");
+    const bool validation =
+        dj_switch_resolve(params ? params->validation : DJ_DEFAULT, false, "DIJIANG_VALIDATION");
     struct request request = {0};
     dj_result result = validation ? layer_check(log, &loader) : DJ_SUCCESS;
     if (result == DJ_SUCCESS)

@@ -24,11 +24,11 @@ struct dj_named_switch {
 dj_result dj_switches_check(const struct dj_log *log, const struct dj_named_switch *switches,
                             size_t count);
 
-/* A switch whose default an environment variable turns to `value` by being equal to text. */
-bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable, const char *text);
-
 /* What is wanted or, if that is the default, what a variable says: DJ_ON if it is "1", DJ_OFF if it
  * is "0". */
 uint32_t dj_switch_wanted(uint32_t wanted, const char *variable);
+
+/* ... and if it says neither, the standard. */
+bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable);
 
 #endif

@@ -35,7 +35,9 @@ uint64_t dj_tiled_count(const struct dj_call *call, uint64_t tokens)
     const uint64_t count = dj_divide_up(tokens, dj_tiled_tokens(call));
     if (call->family != &dj_family_chunked || !dj_call_has_table(call, &call->keys))
         return count;
-    const uint64_t of_short = dj_divide_up(tokens < 16384 ? tokens : 16384, DJ_SEGMENT_TOKENS(0));
+    /* sequences of any length: no long one has more than the longest that has short segments */
+    const uint64_t few = tokens < DJ_LONG_TOKENS ? tokens : DJ_LONG_TOKENS;
+    const uint64_t of_short = dj_divide_up(few, DJ_SEGMENT_TOKENS(0));
     return count > of_short ? count : of_short;
 }
 

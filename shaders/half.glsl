@@ -77,7 +77,7 @@ bool failing = false;
 
 SUMS sums_of[STRIPS * TILES];
 SUMS norms_of[STRIPS + ROW_NORMS];
-RIGHT terms_of[TILES];
+RIGHT terms_of[TILES]; /* values, by load_values */
 
 /* Orders a subgroup's accesses to shared memory. */
 void subgroup_barrier()

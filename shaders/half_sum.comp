@@ -50,7 +50,7 @@ void spoil_sums()
 }
 
 /* An invocation's values: all of the same 8 columns. Sizes are summed in float16, in units of SIZE_UNIT: what they are
- * for is a matter of powers of two. Those below 2^-19 count as 0, which note_sizes' caller makes up for. */
+ * for is a matter of powers of two. Those below 2^-19 count as 0, which write_notes makes up for. */
 f16vec2 largest[4] = f16vec2[4](f16vec2(0.0), f16vec2(0.0), f16vec2(0.0), f16vec2(0.0));
 f16vec2 sizes[4] = f16vec2[4](f16vec2(0.0), f16vec2(0.0), f16vec2(0.0), f16vec2(0.0));
 const float SIZE_UNIT = 64.0;

@@ -94,16 +94,17 @@ typedef uint32_t uint;
      20 * (c) + 64)
 /* Tokens of a segment, a tile of these kernels, given those of its sequence in the call: a long one has few. Sums are
  * rounded where segments meet, and a sequence's bits may not depend on what else is in the call. */
-#define DJ_SEGMENT_TOKENS(t) ((t) < 16384 ? 512 : (t) < 32768 ? 1024 : 2048)
+#define DJ_LONG_TOKENS 16384
+#define DJ_SEGMENT_TOKENS(t) ((t) < DJ_LONG_TOKENS ? 512 : (t) < 2 * DJ_LONG_TOKENS ? 1024 : 2048)
 #define DJ_CHUNK_LINEAR 1
 #define DJ_CHUNK_TRANSFORM 2
 #define DJ_CHUNK_FAILED 4 /* only what the kernels for features as float16 numbers failed at */
 
-/* Those kernels: bytes of shared memory for rows of w numbers, a transform's matrix of so many bytes, m features, c
+/* Those kernels: bytes of shared memory of half_output.comp (half_sum.comp has a second buffer of values for the state,
+ * and 8 c bytes, which is less) for rows of w numbers, a transform's matrix of so many bytes, m features, c
  * columns in matrices of n, t tokens. A segment's notes lie behind all records: for each of e columns the largest value, or
  * DJ_NOTE_FAILED where the sums failed; for each the sum of values' sizes; the largest norm, that of the first
  * block of columns; then for each block of each query head 0, or DJ_NOTE_FAILED where its outputs failed. */
-/* ... (half_output.comp's; half_sum.comp has a second buffer of values for the state, and 8 c bytes, which is less) */
 #define DJ_HALF_MATRIX(d, m) (2 * (m) * ((d) + 8))
 #define DJ_HALF_SHARED(w, matrix, m, c, n, t) \
     (4 * (t) * ((w) + 8) + 2 * (t) * ((c) + 8) + (matrix) + 2 * ((m) > (t) ? (m) : (t)) * ((c) + (n) + 8) + \

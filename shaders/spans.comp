@@ -1,9 +1,10 @@
 #version 450
 /* SPDX-License-Identifier: MIT */
 /* Fills the table that ragged boxes read (DJ_SPAN_BOX): for each sequence of a box its first token in
- * the tensors' row, its tokens, how many its state has seen, and its tokens with those of snapshots. Indices may come from a buffer that
- * the host has not seen: they are clamped to the row. Of a call that leaves snapshots this is the part
- * of each sequence that leads to one of them. One invocation per sequence. */
+ * the tensors' row, its tokens, how many its state has seen, and its tokens with those of snapshots.
+ * Indices may come from a buffer that the host has not seen: they are clamped to the row. Of a call that
+ * leaves snapshots this is the part of each sequence that leads to one of them. One invocation per
+ * sequence. */
 #extension GL_GOOGLE_include_directive : require
 #include "kernels.h"
 #include "bindings.glsl"

@@ -278,7 +278,7 @@ void main()
     const int in_slot = push.read == DJ_SCAN_SLOTS ? slot_in(push.first_index + sequence) : -1;
     const int out_slot = push.write_slots != 0 ? slot_out(push.first_index + sequence) : -1;
     if (push.write_slots != DJ_WRITE_HEADER)
-        scan(own ? f : 0, own, sequence, head, in_slot, out_slot);
+        scan(f, own, sequence, head, in_slot, out_slot);
     /* the last head's: others have read the headers by then */
     if (gl_WorkGroupID.x == 0 && head == push.plan_heads - 1 && gl_LocalInvocationID.x == 0)
         write_tokens(sequence, out_slot, read_tokens(sequence, in_slot));
