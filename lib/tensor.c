@@ -26,13 +26,14 @@ static const char *type_name(uint32_t type)
 void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t offset, uint32_t type,
                     const uint64_t shape[4])
 {
-    *tensor = (struct dj_tensor){.buffer = buffer, .offset = offset, .type = type};
+    struct dj_tensor made = {.buffer = buffer, .offset = offset, .type = type};
     uint64_t stride = 1;
     for (int i = 3; i >= 0; i--) {
-        tensor->shape[i] = shape[i];
-        tensor->stride[i] = stride;
+        made.shape[i] = shape[i];
+        made.stride[i] = stride;
         stride *= shape[i];
     }
+    *tensor = made; /* whose shape may be the one that was given */
 }
 
 void dj_tensor_swap(struct dj_tensor *tensor, uint32_t a, uint32_t b)

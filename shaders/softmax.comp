@@ -200,8 +200,9 @@ void add_values(uint j0)
     for (uint i = 0; i < 8; i++)
         step[i] = vec4(0.0);
     [[dont_unroll]] for (uint j = 0; j < some; j++) {
-        /* columns beyond the last are computed from the last ones, and not stored */
-        const uint at = values_base + (j0 + j) * push.v_stride[2] + min(column, VALUE_DIM - 4);
+        /* columns beyond the last are computed from the last ones, and not stored; no key beyond the last is
+         * loaded whatever j, since Mesa 26.1 loads what all invocations share even when the loop has ended */
+        const uint at = values_base + min(j0 + j, key_count - 1) * push.v_stride[2] + min(column, VALUE_DIM - 4);
         const vec4 v = ELEMENTS(values, V_TYPE, at);
         const vec4 low = weight[j * WEIGHT_STRIDE + rows / 4];
         const vec4 high = weight[j * WEIGHT_STRIDE + rows / 4 + 1];

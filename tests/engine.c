@@ -187,6 +187,21 @@ static void use_core(struct engine *engine)
                                                                 : (void *)&engine->core_12;
 }
 
+static void enable_extension(struct engine *engine, const char *name)
+{
+    VkExtensionProperties list[512];
+    uint32_t count = sizeof list / sizeof *list;
+    struct dj_device_wants *const wants = &engine->wants;
+    ENGINE_OK(engine->vk.vkEnumerateDeviceExtensionProperties(engine->physical_device, NULL, &count,
+                                                              list));
+    for (uint32_t i = 0; i < count; i++)
+        engine->extension = engine->extension || strcmp(list[i].extensionName, name) == 0;
+    if (!engine->extension)
+        return;
+    assert_true(wants->extension_count < sizeof wants->extensions / sizeof *wants->extensions);
+    wants->extensions[wants->extension_count++] = name;
+}
+
 static void make_device(struct engine *engine, const struct engine_options *options)
 {
     VkPhysicalDevice devices[16];
@@ -214,6 +229,8 @@ static void make_device(struct engine *engine, const struct engine_options *opti
     }
     if (options->core)
         use_core(engine);
+    if (options->extension)
+        enable_extension(engine, options->extension);
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                            .queueFamilyIndex = engine->queue_family,

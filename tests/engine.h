@@ -96,6 +96,7 @@ struct engine {
     VkPhysicalDeviceVulkan13Features core_13;
     uint64_t validation_count;  /* messages so far */
     bool validation, addresses; /* on; device addresses are enabled */
+    bool extension;             /* that of the options is */
     bool silent; /* messages are counted and not printed: they are what the test is after */
 };
 
@@ -106,7 +107,8 @@ struct engine_options {
     /* From 1.2: features go by the structs of the versions, and no extension is named that is part
      * of one by then. */
     bool core;
-    bool quiet; /* without the validation layer */
+    bool quiet;            /* without the validation layer */
+    const char *extension; /* of the device, to be enabled where it is there; NULL: none */
     /* What stands between the engine and the loader; NULL: nothing. Handed the loader's. */
     PFN_vkGetInstanceProcAddr (*shim)(PFN_vkGetInstanceProcAddr loader);
 };

@@ -57,6 +57,9 @@ static void init_and_swap(void **state)
     dj_tensor_swap(&t, 4, 0);
     dj_tensor_swap(&t, 2, UINT32_MAX);
     assert_memory_equal(&t, &kept, sizeof(t));
+    dj_tensor_init(&t, t.buffer, t.offset, t.type, t.shape); /* its own */
+    assert_memory_equal(t.shape, kept.shape, sizeof(t.shape));
+    assert_memory_equal(t.stride, ((const uint64_t[4]){105, 21, 7, 1}), sizeof(t.stride));
 }
 
 static void checks_keep_to_the_buffer(void **state)

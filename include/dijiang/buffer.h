@@ -89,8 +89,8 @@ struct dj_tensor {
 };
 
 /* The tensor that lies in buffer at offset without gaps, last dimension fastest:
- * stride = {shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1}. Nothing is checked
- * here but by the calls that use it. Thread-safe. */
+ * stride = {shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1}. shape may be
+ * tensor->shape. Nothing is checked here but by the calls that use it. Thread-safe. */
 DJ_API void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t offset,
                            uint32_t type, const uint64_t shape[4]);
 
