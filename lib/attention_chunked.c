@@ -57,8 +57,8 @@ bool dj_chunked_fits(const struct dj_attention *plan, const struct dj_attention_
                         plan->v_type == DJ_FLOAT16 && plan->o_type == DJ_FLOAT16;
     const bool wanted = context->matrices_asked || has_features_near_one(plan->kind);
     return context->matrices > 0 && context->chunked && wanted && !chosen && halves &&
-           plan->causal && params->decay == NULL && !plan->key_normalise && plan->heads > 0 &&
-           knows_map(plan->kind) && is_whole(info, plan->dim) && is_whole(info, plan->features) &&
+           plan->causal && params->decay == NULL && plan->heads > 0 && knows_map(plan->kind) &&
+           is_whole(info, plan->dim) && is_whole(info, plan->features) &&
            is_whole(info, plan->value_dim);
 }
 
@@ -151,7 +151,8 @@ static dj_result create_halves(struct dj_attention *plan, struct dj_constants co
     if (info->matrix_rows > 16 || info->matrix_columns > 16 || !find_half_shape(plan, &shape))
         return DJ_SUCCESS;
     constants.values[3] = shape.chunk;
-    constants.values[5] = shape.far ? DJ_HALF_FAR_MATRIX : 0;
+    constants.values[5] =
+        (shape.far ? DJ_HALF_FAR_MATRIX : 0) | (plan->key_normalise ? DJ_HALF_KEY_NORMALISE : 0);
     constants.values[6] = shape.columns;
     constants.values[constants.count++] = count_subgroups(plan, &shape) * context->matrices;
     struct dj_pipeline output;
@@ -171,8 +172,10 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
     const struct dj_device_info *const info = &context->info;
     if (!dj_chunked_fits(plan, params))
         return DJ_SUCCESS;
-    const uint32_t options = (plan->linear ? DJ_CHUNK_LINEAR : 0) |
-                             (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0);
+    const uint32_t options =
+        (plan->linear ? DJ_CHUNK_LINEAR : 0) |
+        (plan->kind->projection == DJ_PROJECTION_DCT ? DJ_CHUNK_TRANSFORM : 0) |
+        (plan->key_normalise ? DJ_CHUNK_KEY_NORMALISE : 0);
     uint32_t chunk, columns;
     if (!find_shape(plan, &chunk, &columns))
         return DJ_SUCCESS;

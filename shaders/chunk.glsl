@@ -24,6 +24,7 @@ layout(constant_id = 13) const uint NOTED = 1; /* blocks of columns that notes o
 const uint THREADS = DJ_CHUNK_THREADS, SUBGROUPS = THREADS / SUBGROUP;
 const bool LINEAR = (OPTIONS & DJ_CHUNK_LINEAR) != 0;
 const bool TRANSFORM = (OPTIONS & DJ_CHUNK_TRANSFORM) != 0; /* by a matrix */
+const bool KEY_NORMALISE = (OPTIONS & DJ_CHUNK_KEY_NORMALISE) != 0;
 /* What a row may have to hold: numbers, features, scores, outputs; uint4 from row to row. */
 const uint WIDER = DIM > FEATURES ? DIM : FEATURES, WIDE = CHUNK > COLUMNS ? CHUNK : COLUMNS;
 const uint ROW = ((WIDER > WIDE ? WIDER : WIDE) + 8) / 8;
@@ -35,6 +36,8 @@ const float LIMIT = 1000.0;                  /* of codes */
 const float NEVER = -3.0e38;                 /* exponent of weights that are 0 */
 const float LARGE = 5.0;                     /* of numbers times the largest factor: exponents of 2 */
 const float MATRIX_UNSCALE = 1.0 / 256.0;    /* of the matrix, whose low part would be below float16's normal numbers */
+
+const uint LANES = THREADS / CHUNK; /* invocations that share a row */
 
 /* How the subgroups share a product of so many rows: STRIPS of M rows each or, where there are more
  * subgroups than those, one strip of which each has one of PARTS' columns. */

@@ -129,6 +129,25 @@ void write_codes(uint section)
     }
 }
 
+/* Keys' features less row_bias, and their codes. */
+void subtract_by_row()
+{
+    EACH_STRIP(CHUNK) {
+        SUMS by_row;
+        coopMatLoad(by_row, row_bias, KEYS * CHUNK + strip_row(CHUNK, s), 0, BY_COLUMN);
+        EACH_TILE(CHUNK, FEATURES) {
+            SUMS code;
+            [[unroll]] for (uint i = 0; i < by_row.length(); i++) {
+                const float a = features_of[FEATURE_TILE(KEYS)][i] - by_row[i];
+                features_of[FEATURE_TILE(KEYS)][i] = a;
+                code[i] = code_of(exponent_above(a));
+            }
+            coopMatStore(HALVES(code), rows,
+                         KEYS * SECTION + strip_row(CHUNK, s) * ROW + tile_column(CHUNK, FEATURES, n) / 8, ROW, BY_ROW);
+        }
+    }
+}
+
 /* Weights in the place of codes. */
 void write_weights(uint section)
 {
@@ -165,6 +184,73 @@ void find_single(uint section)
         }
         partial[section * FEATURES + f] = feature_of(y, factor_of[f], bias_of[f]);
     }
+}
+
+/* The exponent of a key's feature in the sum that normalises it. */
+float weighted(float exponent, uint f)
+{
+    return exponent == EMPTY || bias_of[f] < -1.0e32 ? EMPTY : exponent + bias_of[f];
+}
+
+/* Of the chunk's keys, whose codes are there: exponents less that of the sum over the features, weighted by D. The
+ * weights that are summed, float16 numbers, take the codes' place meanwhile. For all invocations behind a barrier, as is
+ * what follows. */
+void normalise_keys()
+{
+    const uint row = t % CHUNK;
+    float largest = EMPTY;
+    for (uint eight = t / CHUNK; eight < FEATURES / 8; eight += LANES) {
+        const uvec4 codes = rows[KEYS * SECTION + row * ROW + eight];
+        [[unroll]] for (uint i = 0; i < 8; i++) {
+            const float exponent = from_code(half_at(codes, i));
+            if (row < count && exponent != EMPTY && abs(exponent) > LIMIT)
+                FLAG(narrow);
+            largest = max(largest, weighted(exponent, eight * 8 + i));
+        }
+    }
+    partial[t] = largest;
+    for (uint f = t; f < FEATURES; f += THREADS)
+        feature_bias[KEYS * FEATURES + f] = bias_of[f];
+    barrier();
+    for (uint j = t; j < CHUNK; j += THREADS) {
+        largest = partial[j];
+        for (uint i = 1; i < LANES; i++)
+            largest = max(largest, partial[i * CHUNK + j]);
+        row_bias[KEYS * CHUNK + j] = j < count && largest != EMPTY ? WEIGHT_BITS - largest : NEVER;
+    }
+    barrier();
+    write_weights(KEYS);
+    barrier();
+    float sum = 0.0;
+    for (uint eight = t / CHUNK; eight < FEATURES / 8; eight += LANES) {
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            sum += half_at(rows[KEYS * SECTION + row * ROW + eight], i);
+    }
+    partial[t] = sum;
+    barrier();
+    for (uint j = t; j < CHUNK; j += THREADS) {
+        sum = partial[j];
+        for (uint i = 1; i < LANES; i++)
+            sum += partial[i * CHUNK + j];
+        row_bias[KEYS * CHUNK + j] = j < count ? log2(sum) - row_bias[KEYS * CHUNK + j] : 0.0;
+    }
+    barrier();
+    subtract_by_row();
+    barrier();
+}
+
+/* The same of the one token, in partial[]. */
+void normalise_single_key()
+{
+    float largest = EMPTY, sum = 0.0;
+    for (uint f = 0; f < FEATURES; f++)
+        largest = max(largest, weighted(exponent_above(partial[KEYS * FEATURES + f]), f));
+    for (uint f = 0; f < FEATURES; f++)
+        sum += exp2(partial[KEYS * FEATURES + f] + bias_of[f] - largest);
+    barrier();
+    for (uint f = t; f < FEATURES; f += THREADS)
+        partial[KEYS * FEATURES + f] -= largest + log2(sum);
+    barrier();
 }
 
 /* A section's first row is its weights, all others are 0. */

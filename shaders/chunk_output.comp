@@ -22,7 +22,6 @@
 const float GROWTH = 8.0;
 const float SCORE_SCALE = 64.0, SCORE_UNSCALE = 1.0 / SCORE_SCALE;
 const float VALUE_BITS = 12.0;
-const uint LANES = THREADS / CHUNK; /* invocations that share a row */
 
 shared uvec4 state[FEATURES * VALUE_ROW];              /* S, of float16 */
 shared float seen_peak[FEATURES];                      /* R of what every row sees */
@@ -119,6 +118,8 @@ bool weigh_rows(uint chunk)
     write_codes(KEYS);
     write_codes(QUERIES);
     barrier();
+    if (KEY_NORMALISE)
+        normalise_keys();
     find_peaks();
     for (uint f = t; f < FEATURES; f += THREADS)
         describe_peak(f, from_code(half_at(rows[KEYS * SECTION + f / 8], f % 8)));
@@ -137,6 +138,8 @@ void weigh_single_row()
     find_single(KEYS);
     find_single(QUERIES);
     barrier();
+    if (KEY_NORMALISE)
+        normalise_single_key();
     for (uint f = t; f < FEATURES; f += THREADS) {
         raise_peak(f, exponent_above(partial[f]));
         describe_peak(f, EMPTY);

@@ -11,6 +11,8 @@ void take_single_key()
 {
     find_single(KEYS);
     barrier();
+    if (KEY_NORMALISE)
+        normalise_single_key();
     for (uint f = t; f < FEATURES; f += THREADS)
         raise_peak(f, exponent_above(partial[f]));
     if (t == 0)
@@ -26,6 +28,8 @@ bool take_keys(uint chunk)
     barrier();
     write_codes(KEYS);
     barrier();
+    if (KEY_NORMALISE)
+        normalise_keys();
     find_peaks();
     barrier();
     if (narrow != 0)

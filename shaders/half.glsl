@@ -2,7 +2,7 @@
 /* What half_sum.comp and half_output.comp share: the work of chunk_sum.comp and chunk_output.comp where
  * features are float16 numbers as they are. A workgroup keeps, in float32,
  *   S[f][c] = sum_j phi_j[f] v_j[c],   z[f] = sum_j |phi_j[f]|,
- * features in a unit of the head's (find_unit).
+ * features in a unit of the head's (find_unit), those of normalised keys in one of their own (key_exponent).
  *
  * What may go wrong is found out on the way. The words for it:
  *   failing   this invocation has seen a number that float16 cannot hold well enough (docs/mathematics.md, section
@@ -27,6 +27,7 @@ const bool TRANSFORM = FEATURE == DJ_FEATURE_EXPONENTIAL; /* by a matrix */
 const bool FAR = (OPTIONS & DJ_HALF_FAR_MATRIX) != 0, NEAR = TRANSFORM && !FAR;
 const bool ELU = FEATURE == DJ_FEATURE_ELU || FEATURE == DJ_FEATURE_ELU_VALUE;
 const bool SIGNED = FEATURE == DJ_FEATURE_IDENTITY;
+const bool KEY_NORMALISE = (OPTIONS & DJ_HALF_KEY_NORMALISE) != 0; /* of maps with a transform */
 const uint SUBGROUPS = THREADS / SUBGROUP, ROW_STRIPS = CHUNK / M, PARTS = SUBGROUPS / ROW_STRIPS;
 /* What a row may have to hold: numbers, features, scores, outputs; uvec4 from row to row. */
 const uint WIDER = DIM > FEATURES ? DIM : FEATURES, WIDE = CHUNK > COLUMNS ? CHUNK : COLUMNS;
@@ -47,6 +48,8 @@ const uint BLOCKS = VALUE_DIM / COLUMNS, NOTE_SIZE = DJ_NOTE_SIZE(VALUE_DIM, GRO
 const uint NOWHERE = 0xffffffffu;
 const float MOST_EXPONENT = 13.0; /* of 2, of a feature: its float16 number is a normal one */
 const float MOST_VALUE = 8192.0;
+/* Of normalised keys: 2^SUM_BITS is what a key's weighted sum of features becomes, so that those are near 1 again. */
+const float SUM_BITS = FEATURES > 64 ? 7.0 : FEATURES > 32 ? 6.0 : FEATURES > 16 ? 5.0 : 4.0;
 const float MOST_SQUARES = 115.0; /* of 8 numbers times the largest factor: docs/mathematics.md, section 6.4 */
 
 shared uvec4 rows[2 * SECTION];
@@ -55,6 +58,9 @@ shared uvec4 transform[NEAR ? FEATURES * MATRIX_ROW : 1]; /* [FEATURES][DIM] */
 shared float factor_of[FEATURES];  /* t, and what the matrix's row is to be multiplied by */
 shared float bias_of[FEATURES];    /* log2 D less the unit's exponent */
 shared float number[CHUNK];        /* 0, 1, .. */
+/* Of half_output.comp's rows what outputs are to be divided by; of normalised keys, until they are, weights D of the
+ * features, in the unit, as pairs of float16. */
+shared float norm_of_row[DJ_HALF_ROW_WORDS(FEATURES, CHUNK)];
 /* All begin at multiples of 16 bytes, so that matrices may be loaded from each. Marks lie behind the numbers of the
  * values' first rows. */
 #define MARK(i) values[(i) / 4 * VALUE_ROW + VALUE_ROW - 1][(i) % 4]
@@ -239,6 +245,55 @@ void make_features()
                          BY_ROW);
         }
     }
+}
+
+/* D of the features in the unit, for normalise_keys. */
+void write_weights()
+{
+    for (uint i = t; i < FEATURES / 2; i += THREADS)
+        norm_of_row[i] = uintBitsToFloat(packHalf2x16(exp2(vec2(bias_of[2 * i], bias_of[2 * i + 1]))));
+}
+
+/* Of the chunk's keys, their features, whose rows begin at a uvec4, over their sum weighted by D; a subgroup has its
+ * part of columns. For all invocations behind a barrier, as is what follows. */
+void normalise_keys(uint at)
+{
+    const uint row = strip_row(), columns = FEATURES / PARTS;
+    SUMS factor = SUMS(0.0);
+    [[unroll]] for (uint k = 0; k < FEATURES / K; k++) {
+        LEFT a;
+        RIGHT b;
+        coopMatLoad(a, rows, at + row * ROW + k * K / 8, ROW, BY_ROW);
+        coopMatLoad(b, norm_of_row, k * K / 2, 0, BY_COLUMN);
+        factor = coopMatMulAdd(a, b, factor);
+    }
+    SUMS place;
+    coopMatLoad(place, number, row, 0, BY_COLUMN);
+    [[unroll]] for (uint i = 0; i < factor.length(); i++)
+        factor[i] = place[i] < float(count) ? exp2i(SUM_BITS) / factor[i] : 0.0;
+    if (PARTS > 1)
+        barrier();
+    else
+        subgroup_barrier();
+    [[unroll]] for (uint n = 0; n < columns / N; n++) {
+        const uint from = at + row * ROW + (part() * columns + n * N) / 8;
+        HALVES features;
+        coopMatLoad(features, rows, from, ROW, BY_ROW);
+        SUMS normalised = SUMS(features);
+        [[unroll]] for (uint i = 0; i < factor.length(); i++) {
+            const float x = normalised[i] * factor[i];
+            failing = failing || (place[i] < float(count) && !(x >= exp2i(-MOST_EXPONENT) && x <= exp2i(MOST_EXPONENT)));
+            normalised[i] = x;
+        }
+        coopMatStore(HALVES(normalised), rows, from, ROW, BY_ROW);
+    }
+    barrier();
+}
+
+/* The exponent of keys' unit: phi(k) / sum_f D[f] phi(k)[f], features in 2^unit_exponent and the sum in its square. */
+float key_exponent()
+{
+    return KEY_NORMALISE ? -unit_exponent - SUM_BITS : unit_exponent;
 }
 
 #define EACH_STRIP \

@@ -25,7 +25,6 @@ const float MOST_SPREAD = 1024.0;    /* from the mean of a column's values to th
 
 /* S and z, of float16; once the rows have seen that, outputs. */
 shared uvec4 state[(FEATURES > CHUNK ? FEATURES : CHUNK) * STATE_ROW];
-shared float norm_of_row[CHUNK]; /* what its outputs are to be divided by */
 
 float sum_up, norm_up;      /* the powers of two */
 float sum_down, norm_down;  /* from there to scores' scale */
@@ -80,7 +79,7 @@ void load_state(uint tile, uint c0, uint tokens)
     barrier();
     find_unit();
     EACH_SHARE(FEATURES) {
-        const float exponent = peak[l] - unit_exponent, power = before[l] == 0.0 ? 0.0 : exp2i(exponent) / unit;
+        const float exponent = peak[l] - key_exponent(), power = before[l] == 0.0 ? 0.0 : exp2i(exponent) / unit;
         if (before[l] != 0.0 && !(abs(exponent) <= 60.0))
             FLAG(failed);
         state[i / 4][i % 4] = bits_of(power);
@@ -373,11 +372,15 @@ void main()
         barrier();
         if (t < CHUNK / 32)
             rows_spoiled(chunk + 1, t * 32) = 0;
+        if (KEY_NORMALISE)
+            write_weights();
         if (TRANSFORM)
             make_features();
         const float least = empty && first == segment.start ? 0.0 : least_part;
         write_state(least);
         barrier();
+        if (KEY_NORMALISE)
+            normalise_keys(0);
         multiply_queries(least);
         LOAD_CHUNK(first + CHUNK)
         add_chunk();

@@ -29,7 +29,7 @@ void write_record(uint record, uint c0)
         const float norm = uintBitsToFloat(rows[f * N / 4].x);
         atomicMax(largest_norm, floatBitsToUint(norm), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
         RECORDS(record + DJ_RECORD_NORM(FEATURES, VALUE_DIM) + f) = keys_spoiled_from != NOWHERE ? nan() : norm * unit;
-        RECORDS(record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f) = norm == 0.0 ? EMPTY : unit_exponent;
+        RECORDS(record + DJ_RECORD_PEAK(FEATURES, VALUE_DIM) + f) = norm == 0.0 ? EMPTY : key_exponent();
     }
 }
 
@@ -140,8 +140,12 @@ void main()
         barrier();
         LOAD_KEYS(first + CHUNK)
         if (TRANSFORM) {
+            if (KEY_NORMALISE)
+                write_weights();
             make_features();
             barrier();
+            if (KEY_NORMALISE)
+                normalise_keys(SECTION);
         }
         [[unroll]] for (uint k = 0; k < CHUNK; k += K) {
             load_values(values_at + k * VALUE_ROW);

@@ -99,6 +99,7 @@ typedef uint32_t uint;
 #define DJ_CHUNK_LINEAR 1
 #define DJ_CHUNK_TRANSFORM 2
 #define DJ_CHUNK_FAILED 4 /* only what the kernels for features as float16 numbers failed at */
+#define DJ_CHUNK_KEY_NORMALISE 8
 
 /* Those kernels: bytes of shared memory of half_output.comp (half_sum.comp has a second buffer of values for the state,
  * and 8 c bytes, which is less) for rows of w numbers, a transform's matrix of so many bytes, m features, c
@@ -108,8 +109,10 @@ typedef uint32_t uint;
 #define DJ_HALF_MATRIX(d, m) (2 * (m) * ((d) + 8))
 #define DJ_HALF_SHARED(w, matrix, m, c, n, t) \
     (4 * (t) * ((w) + 8) + 2 * (t) * ((c) + 8) + (matrix) + 2 * ((m) > (t) ? (m) : (t)) * ((c) + (n) + 8) + \
-     8 * ((m) + (t)))
+     8 * (m) + 4 * (t) + 4 * DJ_HALF_ROW_WORDS(m, t))
+#define DJ_HALF_ROW_WORDS(m, t) ((m) > 2 * (t) ? (m) / 2 : (t))
 #define DJ_HALF_FAR_MATRIX 1 /* the transform's stays in the device's memory */
+#define DJ_HALF_KEY_NORMALISE 2
 #define DJ_NOTE_SIZES(e) (e)
 #define DJ_NOTE_NORM(e) (2 * (e))
 #define DJ_NOTE_OUTPUTS(e) (2 * (e) + 1)

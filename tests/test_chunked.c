@@ -26,6 +26,11 @@ static void maps(void **state)
                                                         .normalise = normalise, HALVES, TILED},
                                tokens, sizeof tokens / sizeof *tokens, LAYOUT_COUNT, NULL, "maps");
     }
+    problem_test_calls(
+        0,
+        &(struct problem_params){SHAPE(2, 300, 2, 32, 16), .normalise = true, .key_normalise = true,
+                                 .weighted = true, HALVES, TILED},
+        tokens, sizeof tokens / sizeof *tokens, LAYOUT_COUNT, NULL, "normalised keys");
 }
 
 static void dimensions(void **state)
@@ -39,7 +44,8 @@ static void dimensions(void **state)
         problem_test_calls(0,
                            &(struct problem_params){SHAPE(1, 150, 2, side[0], side[1]),
                                                     .features = side[2], .normalise = n % 3 != 0,
-                                                    .weighted = true, HALVES, TILED},
+                                                    .key_normalise = n % 3 == 2, .weighted = true,
+                                                    HALVES, TILED},
                            tokens, 2, LAYOUT_COUNT, NULL, "dimensions");
     }
 }
@@ -48,9 +54,11 @@ static void magnitudes(void **state)
 {
     (void)state;
     static const size_t tokens[] = {150, 150, 150, 150, 150, 150, 150, 150};
-    problem_test_calls(
-        0, &(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true, HALVES, TILED},
-        tokens, 8, LAYOUT_COUNT, magnitude_change, "magnitudes");
+    for (int normalised = 0; normalised < 2; normalised++)
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(1, 150, 2, 32, 16), .normalise = true,
+                                                    .key_normalise = normalised, HALVES, TILED},
+                           tokens, 8, LAYOUT_COUNT, magnitude_change, "magnitudes");
 }
 
 static void values(void **state)
@@ -66,10 +74,12 @@ static void near_ties(void **state)
 {
     (void)state;
     static const size_t tokens[] = {200, 200, 200};
-    problem_test_calls(0,
-                       &(struct problem_params){SHAPE(1, 200, 2, 32, 16), .normalise = true,
-                                                .sigma = 0.5, .scale = 1, HALVES, TILED},
-                       tokens, 3, LAYOUT_COUNT, magnitude_change_to_ties, "near ties");
+    for (int normalised = 0; normalised < 2; normalised++)
+        problem_test_calls(0,
+                           &(struct problem_params){SHAPE(1, 200, 2, 32, 16), .normalise = true,
+                                                    .key_normalise = normalised, .sigma = 0.5,
+                                                    .scale = 1, HALVES, TILED},
+                           tokens, 3, LAYOUT_COUNT, magnitude_change_to_ties, "near ties");
 }
 
 /* Groups of query heads, and spans. */
@@ -79,10 +89,10 @@ static void spans(void **state)
     static const size_t tokens[] = {200, 64, 130};
     for (uint32_t kind = 0; kind < 3; kind++)
         problem_test_calls(0,
-                           &(struct problem_params){SHAPE(kind == 2 ? 1 : 3, 200, 4, 32, 16),
-                                                    .key_heads = 2, .normalise = true,
-                                                    .own_numbers = true, .spans = kind,
-                                                    .sequences = kind == 2 ? 4 : 0, HALVES, TILED},
+                           &(struct problem_params){
+                               SHAPE(kind == 2 ? 1 : 3, 200, 4, 32, 16), .key_heads = 2,
+                               .normalise = true, .key_normalise = kind == 1, .own_numbers = true,
+                               .spans = kind, .sequences = kind == 2 ? 4 : 0, HALVES, TILED},
                            tokens, 3, LAYOUT_COUNT, NULL, "spans");
 }
 
@@ -94,22 +104,26 @@ static void states(void **state)
         TOKENS = 300
     };
     static const uint64_t pieces[] = {1, 1, 31, 33, 70, 1, 128};
-    struct pool pool;
-    pool_init(
-        &pool, harness_context(0),
-        &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 16), .normalise = true, HALVES, TILED}, 4);
-    pool_assert_pieces(&pool, pieces, sizeof pieces / sizeof *pieces);
-    pool_finish(&pool);
+    for (int normalised = 0; normalised < 2; normalised++) {
+        struct pool pool;
+        pool_init(&pool, harness_context(0),
+                  &(struct problem_params){SHAPE(2, TOKENS, 2, 32, 16), .normalise = true,
+                                           .key_normalise = normalised, HALVES, TILED},
+                  4);
+        pool_assert_pieces(&pool, pieces, sizeof pieces / sizeof *pieces);
+        pool_finish(&pool);
+    }
 }
 
 static void not_numbers(void **state)
 {
     (void)state;
-    static const int all[] = {DJ_MAP_ELU, DJ_MAP_WDCF};
-    for (uint32_t n = 0; n < 2; n++) {
+    static const int all[] = {DJ_MAP_ELU, DJ_MAP_WDCF, DJ_MAP_WDCF};
+    for (uint32_t n = 0; n < 3; n++) {
         struct problem p;
         problem_init(&p, &(struct problem_params){SHAPE(1, 200, 2, 32, 16), .map = all[n],
-                                                  .normalise = true, HALVES, TILED});
+                                                  .normalise = true, .key_normalise = n == 2,
+                                                  HALVES, TILED});
         problem_solve(&p);
         reach_assert(&p, 0, 45);
         problem_finish(&p);
@@ -405,12 +419,12 @@ static void notes(void **state)
         TOKEN = 130, /* of the second segment */
         VALUE_DIM = 16
     };
-    static const int all[] = {DJ_MAP_WDCF, DJ_MAP_ELU, DJ_MAP_RELU, DJ_MAP_IDENTITY};
+    static const int all[] = {DJ_MAP_WDCF, DJ_MAP_ELU, DJ_MAP_RELU, DJ_MAP_IDENTITY, DJ_MAP_WDCF};
     for (size_t n = 0; n < sizeof all / sizeof *all; n++) {
         struct problem p;
         problem_init(&p, &(struct problem_params){SHAPE(1, TOKENS, 2, 32, VALUE_DIM), .map = all[n],
                                                   .normalise = problem_may_normalise(all[n]),
-                                                  HALVES, TILED});
+                                                  .key_normalise = n == 4, HALVES, TILED});
         const size_t row = TOKEN * 2 * p.twin.dim;
         const bool raw = all[n] == DJ_MAP_RELU || all[n] == DJ_MAP_IDENTITY; /* a score may be 0 */
         for (size_t i = 0; i < twin_q_size(&p.twin); i++)
