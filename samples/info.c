@@ -106,6 +106,27 @@ static void print_switch(const char *label, const char *variable, uint8_t offere
         printf("    %-19s %s (the device has %s)\n", label, with, what);
 }
 
+/* Cooperative matrices: of which sizes and where, or which of device and build lacks them. */
+static void print_matrices(const struct dj_device_info *info, uint32_t uses)
+{
+    char matrices[96];
+    snprintf(matrices, sizeof(matrices), "%u x %u by %u x %u, for attention of 2-byte types",
+             info->matrix_rows, info->matrix_terms, info->matrix_terms, info->matrix_columns);
+    if (info->matrix_rows == 0 && info->cooperative_matrix)
+        printf(
+            "    %-19s not used (the device has some, but none that this build of dijiang knows; "
+            "glslang 12.3 or newer is needed to build kernels with them)\n",
+            "  matrices");
+    else if (info->matrix_rows > 0 && (uses & DJ_USE_MATRICES) && !is_on("DIJIANG_MATRICES"))
+        printf("    %-19s %s in chunks (DIJIANG_MATRICES=1: and in tiles)\n", "  matrices",
+               matrices);
+    else if (info->matrix_rows > 0 && !is_on("DIJIANG_MATRICES"))
+        printf("    %-19s not used (DIJIANG_MATRICES=1 turns %s on)\n", "  matrices", matrices);
+    else
+        print_switch("  matrices", "DIJIANG_MATRICES", info->matrix_rows, false, matrices,
+                     "not used", "cooperative matrices");
+}
+
 static void print_switches(const struct dj_device_info *info, uint32_t uses)
 {
     print_switch("  binding", "DIJIANG_DEVICE_ADDRESSES", info->buffer_device_address,
@@ -121,17 +142,7 @@ static void print_switches(const struct dj_device_info *info, uint32_t uses)
     print_switch("  2-byte elements", "DIJIANG_16BIT_STORAGE", info->storage_16bit, false,
                  "one by one", "in pairs, as 32-bit words: even strides and offsets only",
                  "16-bit storage");
-    char matrices[96];
-    snprintf(matrices, sizeof(matrices), "%u x %u by %u x %u, for attention of 2-byte types",
-             info->matrix_rows, info->matrix_terms, info->matrix_terms, info->matrix_columns);
-    if (info->matrix_rows > 0 && (uses & DJ_USE_MATRICES) && !is_on("DIJIANG_MATRICES"))
-        printf("    %-19s %s in chunks (DIJIANG_MATRICES=1: and in tiles)\n", "  matrices",
-               matrices);
-    else if (info->matrix_rows > 0 && !is_on("DIJIANG_MATRICES"))
-        printf("    %-19s not used (DIJIANG_MATRICES=1 turns %s on)\n", "  matrices", matrices);
-    else
-        print_switch("  matrices", "DIJIANG_MATRICES", info->matrix_rows, false, matrices,
-                     "not used", "cooperative matrices, or this build");
+    print_matrices(info, uses);
 }
 
 /* Whether a transform can be generated is best told by generating one. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "programs.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -51,6 +52,33 @@ static void test_info_lists_devices(void **state)
     assert_one_line(1, "99");
 }
 
+/* Of each device the line on matrices says which of device and build lacks them. */
+static void test_info_says_why_there_are_no_matrices(void **state)
+{
+    (void)state;
+    struct dj_device_info infos[16];
+    uint32_t count = 16;
+    HARNESS_OK(dj_device_list(NULL, infos, &count));
+    RUN(info);
+    assert_success();
+    for (uint32_t i = 0; i < count && i < 16; i++) {
+        char head[32];
+        snprintf(head, sizeof(head), "device %u: ", infos[i].index);
+        const char *const part = strstr(last.out, head);
+        assert_non_null(part);
+        if (infos[i].unsuitable[0])
+            continue;
+        const char *const line = strstr(part, "\n      matrices          ");
+        assert_non_null(line);
+        const char *const lacks = strstr(line, "lacks cooperative matrices"),
+                          *const knows = strstr(line, "none that this build of dijiang knows"),
+                          *const end = strchr(line + 1, '\n');
+        assert_int_equal(lacks && lacks < end, !infos[i].cooperative_matrix);
+        assert_int_equal(knows && knows < end,
+                         infos[i].cooperative_matrix && infos[i].matrix_rows == 0);
+    }
+}
+
 /* A first run keeps what it compiled, a second takes it, and --no-cache leaves it alone. */
 static void test_info_keeps_a_cache(void **state)
 {
@@ -91,6 +119,7 @@ static void test_info_lists_quirks(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_info_lists_quirks),
     cmocka_unit_test(test_info_lists_devices),
+    cmocka_unit_test(test_info_says_why_there_are_no_matrices),
     cmocka_unit_test(test_info_keeps_a_cache),
 };
 
