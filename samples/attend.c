@@ -58,7 +58,11 @@ static const char help[] =
     "  --no-causal         every token sees all tokens, not only those up to itself; k and v may\n"
     "                      then have another T than q\n"
     "  --no-normalise      leaves out the denominator\n"
-    "  --key-normalise     divides phi(k) by phi(0).phi(k); wdcf, wpff, pff, prf and performer\n"
+    "  --key-normalise     divides phi(k) by phi(0).phi(k); wdcf, wpff, pff, prf and performer. "
+    "Done\n"
+    "                      by itself where the map's numbers are the file's and its metadata has\n"
+    "                      key_normalise on, as dj_calibration_save writes it\n"
+    "  --no-key-normalise  leaves that metadata alone\n"
     "  --no-decay          leaves the file's decay alone\n"
     "  --no-cache          neither reads nor writes what was compiled, ~/.cache/dijiang\n"
     "  --scale S           of q.k; default 1/sqrt(d), and 1 for softmax-dct\n"
@@ -125,9 +129,11 @@ static int check_settings(const struct settings *s)
     if (s->max_tokens && map != DJ_MAP_COSFORMER)
         return program_usage("--max-tokens is %" PRIu64 ", but %s has none; cosformer has",
                              s->max_tokens, name);
-    if (s->key_normalise && (!system_is_exponential(s->system) || map == DJ_MAP_SOFTMAX_DCT))
+    if (s->key_normalise && !system_can_normalise_keys(s->system))
         return program_usage("--key-normalise is for wdcf, wpff, pff, prf and performer, not %s",
                              name);
+    if (s->key_normalise && s->no_key_normalise)
+        return program_usage("--key-normalise and --no-key-normalise: only one can be");
     if (s->key_normalise && s->no_normalise)
         return program_usage("--key-normalise needs the denominator that --no-normalise leaves "
                              "out");
@@ -177,8 +183,10 @@ static void report(const struct settings *settings, const struct problem *p,
         printf(", at most %u tokens", p->max_tokens);
     printf(", %s, %s%s, scale %g%s\n", p->causal ? "causal" : "not causal",
            p->normalised ? "normalised" : "not normalised",
-           settings->key_normalise ? ", keys normalised" : "", (double)p->scale,
-           p->decay ? ", with decay" : "");
+           p->keys_by_file      ? ", keys normalised as the file says"
+           : p->keys_normalised ? ", keys normalised"
+                                : "",
+           (double)p->scale, p->decay ? ", with decay" : "");
     report_numbers(settings, p);
     printf("elements     %s, laid out as %s\n", settings->dtype, settings->layout);
     printf("made in      %.1f ms (the context), %.1f ms (the feature map and the plan)\n",
@@ -330,6 +338,7 @@ int main(int argc, char **argv)
         {.name = "--no-causal", .kind = PROGRAM_FLAG, .value = &s.no_causal},
         {.name = "--no-normalise", .kind = PROGRAM_FLAG, .value = &s.no_normalise},
         {.name = "--key-normalise", .kind = PROGRAM_FLAG, .value = &s.key_normalise},
+        {.name = "--no-key-normalise", .kind = PROGRAM_FLAG, .value = &s.no_key_normalise},
         {.name = "--no-decay", .kind = PROGRAM_FLAG, .value = &s.no_decay},
         {.name = "--scale", .kind = PROGRAM_FLOAT, .value = &s.scale},
         {.name = "--dtype", .kind = PROGRAM_TEXT, .value = &s.dtype, .choices = dtype_names},

@@ -13,7 +13,7 @@
 
 struct settings {
     const char *input, *output, *form, *features, *dtype, *layout, *device;
-    bool no_causal, no_normalise, key_normalise, no_decay, check, no_cache;
+    bool no_causal, no_normalise, key_normalise, no_key_normalise, no_decay, check, no_cache;
     uint64_t features_count, max_tokens; /* 0: default */
     uint64_t seed;
     float scale; /* 0: the system's default */
@@ -32,6 +32,7 @@ struct problem {
     uint64_t out_shape[4], out_count;
     uint32_t max_tokens; /* of the plan */
     bool causal, normalised;
+    bool keys_normalised, keys_by_file; /* the latter: because its metadata says so */
     float scale;
     struct numbers numbers;
     float *q, *k, *v, *out, *result, *decay;

@@ -102,7 +102,7 @@ static dj_result create_plan(dj_context *context, const struct settings *setting
             .max_tokens = p->max_tokens,
             .causal = p->causal ? DJ_ON : DJ_OFF,
             .normalise = settings->no_normalise ? DJ_OFF : DJ_DEFAULT,
-            .key_normalise = settings->key_normalise ? DJ_ON : DJ_DEFAULT,
+            .key_normalise = p->keys_normalised ? DJ_ON : DJ_DEFAULT,
             .q_type = settings->type,
             .k_type = settings->type,
             .v_type = settings->type,

@@ -227,6 +227,37 @@ static int describe_numbers(const struct settings *settings, struct problem *p)
     return code;
 }
 
+/* Whether the metadata's key_normalise is meant: of the map that the metadata names, if it does,
+ * for numbers that are taken from there. */
+static bool metadata_is_meant(const struct settings *settings, const struct problem *p)
+{
+    const char *const name = safetensors_find_metadata(p->file, "map");
+    bool taken = false;
+    for (int kind = 0; kind < NUMBERS_KINDS; kind++)
+        taken = taken || p->tensor_numbers[kind];
+    return taken && system_can_normalise_keys(settings->system) &&
+           (!name || strcmp(name, dj_map_name(settings->system->map)) == 0);
+}
+
+/* Whether keys are normalised: an option says so, or the file's metadata. */
+static int describe_keys(const struct settings *settings, struct problem *p)
+{
+    const char *const value = safetensors_find_metadata(p->file, "key_normalise");
+    p->keys_normalised = settings->key_normalise;
+    if (settings->key_normalise || settings->no_key_normalise || !value ||
+        !metadata_is_meant(settings, p) || strcmp(value, "off") == 0)
+        return PROGRAM_SUCCESS;
+    if (strcmp(value, "on") != 0)
+        return program_fail("%s: metadata 'key_normalise' is neither 'on' nor 'off'",
+                            settings->input);
+    if (!p->normalised)
+        return program_fail("%s: its numbers are for normalised keys, which need the denominator "
+                            "that --no-normalise leaves out (--no-key-normalise)",
+                            settings->input);
+    p->keys_normalised = p->keys_by_file = true;
+    return PROGRAM_SUCCESS;
+}
+
 static int describe_decay(const struct settings *settings, struct problem *p)
 {
     p->tensor_decay = settings->no_decay ? NULL : safetensors_find(p->file, "decay");
@@ -268,6 +299,7 @@ int problem_open(const struct settings *settings, struct problem *p)
     int code = describe_qkv(settings, p);
     code = code ? code : describe_tokens(settings, p);
     code = code ? code : describe_numbers(settings, p);
+    code = code ? code : describe_keys(settings, p);
     code = code ? code : describe_decay(settings, p);
     code = code ? code : describe_out(settings, p);
     p->scale = settings->scale > 0 ? settings->scale : system_scale(settings->system, p->dim);

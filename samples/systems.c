@@ -56,6 +56,11 @@ bool system_is_exponential(const struct system *system)
            system->map == DJ_MAP_PFF || system->map == DJ_MAP_PRF;
 }
 
+bool system_can_normalise_keys(const struct system *system)
+{
+    return system_is_exponential(system) && system_normalises(system);
+}
+
 bool system_has_state(const struct system *system)
 {
     return system->map != DJ_MAP_SOFTMAX && system->map != DJ_MAP_LINFORMER;

@@ -46,6 +46,9 @@ bool system_has_features(const struct system *system);
 /* Whether phi is the exponential of something linear in x and |x|^2. */
 bool system_is_exponential(const struct system *system);
 
+/* Whether its keys can be normalised: phi(k) divided by phi(0).phi(k). */
+bool system_can_normalise_keys(const struct system *system);
+
 /* Whether attention is linear, with a state; exact softmax and Linformer have none. */
 bool system_has_state(const struct system *system);
 

@@ -2,6 +2,7 @@
 /* dijiang-attend and its files: right ones, wrong ones, hostile ones. */
 #include "half.h"
 #include "programs.h"
+#include "safetensors.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -135,6 +136,109 @@ static void test_no_tokens_and_one_token(void **state)
         PARTS("one", {"q", "F32", "[1,2,1,8]", NULL, 64}, {"k", "F32", "[1,2,1,8]", NULL, 64},
               {"v", "F32", "[1,2,1,4]", v, 32}, {"out", "F32", "[1,2,1,4]", v, 32}));
     assert_success();
+}
+
+/* A file such as dj_calibration_save's, with q, k and v beside: metadata's values or NULL. */
+static void write_calibrated(const char *map, const char *key_normalise, bool numbers)
+{
+    static const uint64_t shape[4] = {1, 2, 9, 8}, set[1] = {8};
+    static const float t[8] = {1, -2, 3, -1, 2, -3, 1, 2}, weights[8] = {1, 2, 1, 3, 1, 2, 1, 4};
+    static float x[3][144];
+    struct safetensors_metadata metadata[3] = {{"format", "dijiang-calibration"}};
+    struct safetensors_error error;
+    uint32_t count = 1;
+    for (int i = 0; i < 3 * 144; i++)
+        x[i / 144][i % 144] = sinf((float)i);
+    if (map)
+        metadata[count++] = (struct safetensors_metadata){"map", map};
+    if (key_normalise)
+        metadata[count++] = (struct safetensors_metadata){"key_normalise", key_normalise};
+    const struct safetensors_output tensors[] = {{"q", 4, shape, x[0]},
+                                                 {"k", 4, shape, x[1]},
+                                                 {"v", 4, shape, x[2]},
+                                                 {"frequency_weights", 1, set, t},
+                                                 {"feature_weights", 1, set, weights}};
+    assert_true(safetensors_write_described(files_path("calibrated"), metadata, count, tensors,
+                                            numbers ? 5 : 3, &error));
+}
+
+/* Whether keys were normalised: as the report says, and by the bits of the result. */
+static bool keys_were_normalised(float *const want[2], const char *report)
+{
+    enum {
+        N = 144
+    };
+    assert_success();
+    float *const got = read_out(files_path("keys"), N);
+    const bool is[2] = {memcmp(got, want[0], N * sizeof(float)) == 0,
+                        memcmp(got, want[1], N * sizeof(float)) == 0};
+    free(got);
+    assert_true(is[0] != is[1]);
+    if (is[1])
+        assert_printed(report);
+    else
+        assert_null(strstr(last.out, "keys normalised"));
+    return is[1];
+}
+
+static void test_metadata_says_that_keys_are_normalised(void **state)
+{
+    (void)state;
+    const char *const said = ", keys normalised as the file says, scale";
+    float *want[2];
+    for (int keys = 0; keys < 2; keys++) {
+        write_calibrated(NULL, NULL, true);
+        RUN(attend, keys ? "--key-normalise" : "--no-key-normalise", "--output", files_path("keys"),
+            "--input", files_path("calibrated"));
+        assert_success();
+        want[keys] = read_out(files_path("keys"), 144);
+    }
+    assert_printed(", keys normalised, scale");
+    static const struct {
+        const char *map, *key_normalise;
+        bool normalised;
+    } cases[] = {
+        {NULL, NULL, false},  {NULL, "on", true},    {NULL, "off", false},   {"wdcf", "on", true},
+        {"pff", "on", false}, {"what", "on", false}, {"wdcf", "off", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        write_calibrated(cases[i].map, cases[i].key_normalise, true);
+        RUN(attend, "--output", files_path("keys"), "--input", files_path("calibrated"));
+        assert_int_equal(keys_were_normalised(want, said), cases[i].normalised);
+    }
+    /* options say more than the metadata */
+    write_calibrated("wdcf", "on", true);
+    RUN(attend, "--no-key-normalise", "--output", files_path("keys"), "--input",
+        files_path("calibrated"));
+    assert_false(keys_were_normalised(want, said));
+    write_calibrated("wdcf", "off", true);
+    RUN(attend, "--key-normalise", "--output", files_path("keys"), "--input",
+        files_path("calibrated"));
+    assert_true(keys_were_normalised(want, ", keys normalised, scale"));
+    free(want[0]);
+    free(want[1]);
+}
+
+/* It is of the numbers beside it and of maps that can. */
+static void test_metadata_that_is_not_meant(void **state)
+{
+    (void)state;
+    static const char *const features[] = {"--features=wdcf", "--features=softmax-dct",
+                                           "--features=elu"};
+    for (int i = 0; i < 3; i++) {
+        write_calibrated(NULL, "on", i > 0); /* wdcf's are drawn */
+        RUN(attend, features[i], "--input", files_path("calibrated"));
+        assert_success();
+        assert_null(strstr(last.out, "keys normalised"));
+    }
+    RUN(attend, "--no-normalise", "--output", files_path("none"), "--input",
+        files_path("calibrated"));
+    assert_nothing_but(1, "which need the denominator that --no-normalise leaves out (--no-key-");
+    RUN(attend, "--no-normalise", "--no-key-normalise", "--input", files_path("calibrated"));
+    assert_success();
+    write_calibrated("wdcf", "maybe", true);
+    RUN(attend, "--output", files_path("none"), "--input", files_path("calibrated"));
+    assert_nothing_but(1, "metadata 'key_normalise' is neither 'on' nor 'off'");
 }
 
 #define Q \
@@ -349,6 +453,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_output_is_a_file_of_the_same_layout),
     cmocka_unit_test(test_half_types_are_read_as_what_they_hold),
     cmocka_unit_test(test_no_tokens_and_one_token),
+    cmocka_unit_test(test_metadata_says_that_keys_are_normalised),
+    cmocka_unit_test(test_metadata_that_is_not_meant),
     cmocka_unit_test(test_files_that_do_not_fit),
     cmocka_unit_test(test_options_that_do_not_fit_the_file),
     cmocka_unit_test(test_hostile_files),

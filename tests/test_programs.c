@@ -69,6 +69,8 @@ static void test_wrong_usage(void **state)
         {{attend, "--input=x", "--form=reference", "--key-normalise"}, "not softmax-dct"},
         {{attend, "--input=x", "--no-normalise", "--key-normalise"},
          "--key-normalise needs the denominator"},
+        {{attend, "--input=x", "--no-key-normalise", "--key-normalise"},
+         "--key-normalise and --no-key-normalise: only one can be"},
         {{attend, "--input=x", "--features=softmax", "--no-normalise"},
          "--no-normalise: softmax always has a denominator"},
         {{attend, "--input=x", "--features=linformer", "--no-normalise"}, "linformer always has"},
