@@ -111,24 +111,27 @@ void dj_context_use_matrices(struct dj_context *context, const struct dj_device 
 static void choose_uses(struct dj_context *context, const struct dj_device *chosen,
                         const struct dj_context_params *params)
 {
-    context->push_descriptors = chosen->info.push_descriptor &&
-                                dj_switch_resolve(params ? params->push_descriptors : DJ_DEFAULT,
-                                                  true, "DIJIANG_PUSH_DESCRIPTORS");
-    context->device_addresses = chosen->info.buffer_device_address &&
-                                dj_switch_resolve(params ? params->device_addresses : DJ_DEFAULT,
-                                                  true, "DIJIANG_DEVICE_ADDRESSES");
-    context->storage_16bit =
-        chosen->info.storage_16bit && dj_switch_resolve(params ? params->storage_16bit : DJ_DEFAULT,
-                                                        true, "DIJIANG_16BIT_STORAGE");
+    const struct dj_log *const log = &context->log;
+    context->push_descriptors =
+        chosen->info.push_descriptor &&
+        dj_switch_resolve(log, params ? params->push_descriptors : DJ_DEFAULT, true,
+                          "DIJIANG_PUSH_DESCRIPTORS");
+    context->device_addresses =
+        chosen->info.buffer_device_address &&
+        dj_switch_resolve(log, params ? params->device_addresses : DJ_DEFAULT, true,
+                          "DIJIANG_DEVICE_ADDRESSES");
+    context->storage_16bit = chosen->info.storage_16bit &&
+                             dj_switch_resolve(log, params ? params->storage_16bit : DJ_DEFAULT,
+                                               true, "DIJIANG_16BIT_STORAGE");
     if (chosen->info.whole_subgroups &&
-        dj_switch_resolve(params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS"))
+        dj_switch_resolve(log, params ? params->subgroups : DJ_DEFAULT, true, "DIJIANG_SUBGROUPS"))
         context->subgroups = chosen->info.subgroup_size;
     context->read_invocation = chosen->read_invocation && context->subgroups > 0;
     dj_context_use_matrices(
         context, chosen,
-        dj_switch_wanted(params ? params->matrices : DJ_DEFAULT, "DIJIANG_MATRICES"));
+        dj_switch_wanted(log, params ? params->matrices : DJ_DEFAULT, "DIJIANG_MATRICES"));
     context->threads =
-        dj_switch_resolve(params ? params->threads : DJ_DEFAULT, true, "DIJIANG_THREADS");
+        dj_switch_resolve(log, params ? params->threads : DJ_DEFAULT, true, "DIJIANG_THREADS");
     context->float_controls = chosen->info.signed_zero_inf_nan;
     dj_quirks_apply(context);
 }

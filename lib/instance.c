@@ -6,17 +6,24 @@
 
 #define VALIDATION_LAYER "VK_LAYER_KHRONOS_validation"
 
-uint32_t dj_switch_wanted(uint32_t wanted, const char *variable)
+uint32_t dj_switch_wanted(const struct dj_log *log, uint32_t wanted, const char *variable)
 {
     const char *const set = wanted == DJ_DEFAULT ? getenv(variable) : NULL;
-    if (set == NULL)
+    if (set == NULL || *set == '\0')
         return wanted;
-    return strcmp(set, "1") == 0 ? DJ_ON : strcmp(set, "0") == 0 ? DJ_OFF : DJ_DEFAULT;
+    if (strcmp(set, "1") == 0)
+        return DJ_ON;
+    if (strcmp(set, "0") == 0)
+        return DJ_OFF;
+    dj_log_line(log, DJ_LOG_WARNING, "%s is \"%s\" and is ignored: it must be 0 or 1", variable,
+                set);
+    return DJ_DEFAULT;
 }
 
-bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable)
+bool dj_switch_resolve(const struct dj_log *log, uint32_t wanted, bool standard,
+                       const char *variable)
 {
-    const uint32_t said = dj_switch_wanted(wanted, variable);
+    const uint32_t said = dj_switch_wanted(log, wanted, variable);
     return said == DJ_DEFAULT ? standard : said == DJ_ON;
 }
 
@@ -259,8 +266,8 @@ dj_result dj_instance_init(struct dj_context *context, const struct dj_context_p
                        "the Vulkan loader is of version %u.%u; 1.1 is the least that works",
                        VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version));
 
-    const bool validation =
-        dj_switch_resolve(params ? params->validation : DJ_DEFAULT, false, "DIJIANG_VALIDATION");
+    const bool validation = dj_switch_resolve(log, params ? params->validation : DJ_DEFAULT, false,
+                                              "DIJIANG_VALIDATION");
     struct request request = {0};
     dj_result result = validation ? layer_check(log, &loader) : DJ_SUCCESS;
     if (result == DJ_SUCCESS)

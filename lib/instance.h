@@ -25,10 +25,11 @@ dj_result dj_switches_check(const struct dj_log *log, const struct dj_named_swit
                             size_t count);
 
 /* What is wanted or, if that is the default, what a variable says: DJ_ON if it is "1", DJ_OFF if it
- * is "0". */
-uint32_t dj_switch_wanted(uint32_t wanted, const char *variable);
+ * is "0". If it is anything else but empty, that is ignored, and a warning logged. */
+uint32_t dj_switch_wanted(const struct dj_log *log, uint32_t wanted, const char *variable);
 
 /* ... and if it says neither, the standard. */
-bool dj_switch_resolve(uint32_t wanted, bool standard, const char *variable);
+bool dj_switch_resolve(const struct dj_log *log, uint32_t wanted, bool standard,
+                       const char *variable);
 
 #endif

@@ -41,11 +41,13 @@ static struct dj_context_params logged(void)
 }
 
 static const char *const variables[] = {
-    "DIJIANG_DEVICE",  "DIJIANG_VALIDATION",       "DIJIANG_PUSH_DESCRIPTORS",
-    "DIJIANG_QUIRKS",  "DIJIANG_DEVICE_ADDRESSES", "DIJIANG_16BIT_STORAGE",
-    "VK_DRIVER_FILES", "VK_ICD_FILENAMES",         "VK_LAYER_PATH"};
+    "DIJIANG_DEVICE",    "DIJIANG_VALIDATION",       "DIJIANG_PUSH_DESCRIPTORS",
+    "DIJIANG_QUIRKS",    "DIJIANG_DEVICE_ADDRESSES", "DIJIANG_16BIT_STORAGE",
+    "DIJIANG_SUBGROUPS", "DIJIANG_MATRICES",         "DIJIANG_THREADS",
+    "VK_DRIVER_FILES",   "VK_ICD_FILENAMES",         "VK_LAYER_PATH"};
 enum {
-    VARIABLES = sizeof(variables) / sizeof(variables[0])
+    VARIABLES = sizeof(variables) / sizeof(variables[0]),
+    OURS = 9,
 };
 static char *kept[VARIABLES];
 
@@ -56,7 +58,7 @@ static int keep_environment(void **state)
     for (size_t i = 0; i < VARIABLES; i++) {
         const char *value = getenv(variables[i]);
         kept[i] = value ? strdup(value) : NULL;
-        if (i < 5)
+        if (i < OURS)
             unsetenv(variables[i]);
     }
     return 0;
@@ -315,6 +317,57 @@ static void test_environment_16bit_storage(void **state)
     }
 }
 
+/* A value that is neither 0 nor 1 is as none, and one line says so; an empty one is none. */
+static void test_environment_with_other_words(void **state)
+{
+    (void)state;
+    struct dj_device_info info;
+    dj_context *context;
+    HARNESS_OK(dj_context_create(NULL, &context));
+    HARNESS_OK(dj_context_device(context, &info));
+    const uint32_t uses = dj_context_uses(context);
+    dj_context_destroy(&context);
+    const struct {
+        const char *name;
+        bool asked; /* on this device */
+    } switches[] = {
+        {"DIJIANG_VALIDATION", true},
+        {"DIJIANG_MATRICES", true},
+        {"DIJIANG_THREADS", true},
+        {"DIJIANG_PUSH_DESCRIPTORS", info.push_descriptor},
+        {"DIJIANG_DEVICE_ADDRESSES", info.buffer_device_address},
+        {"DIJIANG_16BIT_STORAGE", info.storage_16bit},
+        {"DIJIANG_SUBGROUPS", info.whole_subgroups},
+    };
+    static const char *const values[] = {"", "0", "on", "2", "01"};
+    for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
+        for (size_t n = 0; n < sizeof(values) / sizeof(values[0]); n++) {
+            struct dj_context_params params = logged();
+            char want[120];
+            setenv(switches[i].name, values[n], 1);
+            HARNESS_OK(dj_context_create(&params, &context));
+            if (n != 1)
+                assert_int_equal(dj_context_uses(context), uses);
+            dj_context_destroy(&context);
+            snprintf(want, sizeof(want), "%s is \"%s\" and is ignored: it must be 0 or 1",
+                     switches[i].name, values[n]);
+            const bool said = n > 1 && switches[i].asked;
+            assert_int_equal(line_count, said);
+            assert_string_equal(last_line, said ? want : "");
+            if (said)
+                assert_int_equal(last_level, DJ_LOG_WARNING);
+        }
+        unsetenv(switches[i].name);
+    }
+    /* a parameter is heard, and the variable not read */
+    setenv("DIJIANG_THREADS", "on", 1);
+    struct dj_context_params params = logged();
+    params.threads = DJ_OFF;
+    HARNESS_OK(dj_context_create(&params, &context));
+    dj_context_destroy(&context);
+    assert_int_equal(line_count, 0);
+}
+
 static void test_environment_validation(void **state)
 {
     (void)state;
@@ -468,6 +521,7 @@ static const struct CMUnitTest tests[] = {
     ENVIRONMENT_TEST(test_environment_push_descriptors),
     ENVIRONMENT_TEST(test_environment_device_addresses),
     ENVIRONMENT_TEST(test_environment_16bit_storage),
+    ENVIRONMENT_TEST(test_environment_with_other_words),
     ENVIRONMENT_TEST(test_environment_validation),
     ENVIRONMENT_TEST(test_no_validation_layer),
     ENVIRONMENT_TEST(test_no_driver),
