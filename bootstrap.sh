@@ -288,10 +288,21 @@ add_backports()
     added_source=$file
 }
 
+# For those who ask for that alone; other commands go on.
+say_complete()
+{
+    case $command:$dry_run in
+    deps:* | *:yes) say "nothing is missing" ;;
+    esac
+}
+
 install_packages()
 {
     set -- $(missing_packages)
-    [ $# -gt 0 ] || return 0
+    [ $# -gt 0 ] || {
+        say_complete
+        return 0
+    }
     say "$system_name lacks $(echo "$*" | sed 's,/bookworm-backports,,g')"
     [ "$dry_run" = yes ] || need_root
     added_source=
@@ -389,7 +400,10 @@ find_missing_tools()
 check_unknown_system()
 {
     find_missing_tools
-    [ -z "$missing" ] && return 0
+    [ -n "$missing" ] || {
+        say_complete
+        return 0
+    }
     printf 'dijiang: %s is not a system that this script can install on. It lacks:%s\n' \
         "$system_name" "$missing"
     say "nothing was changed; after installing these, run the command again"

@@ -157,6 +157,20 @@ test_backports()
     check "Debian 12: a new enough VkFFT is not" not_printed libvkfft-dev
 }
 
+test_nothing_missing()
+{
+    make_system debian 13
+    for package in $(sed -n '/^build gcc/,/^END/s/^[bru][a-z]*  *\([a-z0-9+-]*\).*/\1/p' "$bootstrap"); do
+        have_package "$package" 99
+    done
+    dry_run deps
+    check "where all is there, a look succeeds" exited 0
+    check "it says that nothing is missing" last_line "dijiang: nothing is missing"
+    dry_run deps --test
+    check "what is not there is still named" printed "lacks libcmocka-dev"
+    check "then not all is there" not_printed "nothing is missing"
+}
+
 # --- systems that are not known
 
 test_unknown_system()
@@ -261,6 +275,7 @@ test_usage
 if command -v dpkg-query >/dev/null; then
     test_known_systems
     test_backports
+    test_nothing_missing
 else
     skip "known systems" "no dpkg-query"
 fi
