@@ -20,12 +20,15 @@ typedef struct dj_attention dj_attention;
  * result does not depend on the rest of the batch.
  *
  * By default it is chosen by device and call. Causal calls of one token a row, as decoding makes
- * them, take one dispatch and no scratch memory, and are one part whatever max_work; but for
- * COSFORMER, a dct_path that was chosen, groups of more than 16 heads or shapes beyond the device's
- * shared memory or a driver that cannot compile the kernel, engines' devices with vulkanMemoryModel
- * but not vulkanMemoryModelDeviceScope, and calls with spans, position scales, `accepted`, more
- * than one snapshot, tensors or, without device addresses, a pool beyond the binding range, or
- * slots_in and slots_out in two places (one the host's, or two buffers). */
+ * them, take one dispatch and no scratch memory, and are one part whatever max_work. Not so
+ *   - plans of COSFORMER;
+ *   - plans whose dct_path was chosen;
+ *   - plans with groups of more than 16 heads, or of shapes beyond the device's shared memory;
+ *   - plans whose kernel the driver cannot compile;
+ *   - plans on engines' devices with vulkanMemoryModel but not vulkanMemoryModelDeviceScope;
+ *   - calls with spans, position scales, `accepted` or more than one snapshot;
+ *   - calls with a tensor or, without device addresses, a pool beyond the binding range;
+ *   - calls with slots_in and slots_out in two places (one the host's, or two buffers). */
 enum dj_family {
     DJ_FAMILY_DEFAULT = 0,
     DJ_FAMILY_TILED = 1,    /* tiles of 32 tokens: sums of all at once, a scan, outputs */
@@ -215,15 +218,17 @@ struct dj_attention_args {
     uint64_t reserved[4]; /* 0 */
 };
 
-/* The start of a state slot. A slot of zero bytes is the empty state (its header alone is not
- * enough); from one that was never written and is not zero, or that another map or shape wrote, a
- * sequence continues with NaN, and where that slot is also its slots_out it may stay so. But if a
- * header of zeros before a block that is not zero is also slots_out, what a head continues with is
- * undefined: it may be what is in its block.
- * (Other numbers of the map, another scale or decay cannot be told.) After the header, for each key
- * head, float32 arrays: sum[m][e], its low parts[m][e], norm[m], its low parts[m] and exponent[m].
- * Feature f's true sum is (sum[f] + low[f]) * 2^exponent[f], the exponent a whole number; norm is
- * the sum of |phi|. Each head's block starts at a multiple of 16 bytes. */
+/* The start of a state slot. A sequence continues from a slot of
+ *   - zero bytes, header and all: with the empty state;
+ *   - what this map and shape wrote: with that (other numbers of the map, another scale or decay
+ *     cannot be told);
+ *   - anything else, such as what another map or shape wrote: with NaN, which may stay there where
+ *     the slot is also its slots_out. But if the header is zero and a head's block is not, and the
+ *     slot is also slots_out, what that head continues with is undefined: it may be the block.
+ * After the header, for each key head, float32 arrays: sum[m][e], its low parts[m][e], norm[m], its
+ * low parts[m] and exponent[m]. Feature f's true sum is (sum[f] + low[f]) * 2^exponent[f], the
+ * exponent a whole number; norm is the sum of |phi|. Each head's block starts at a multiple of 16
+ * bytes. */
 struct dj_state_header {
     uint32_t layout;     /* DJ_STATE_LAYOUT once written */
     uint32_t map;        /* enum dj_map */

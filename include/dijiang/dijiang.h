@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dijiang: linear attention after the DiJiang paper on any Vulkan device. All that is stable,
- * without a Vulkan type. */
+/* dijiang: linear attention after the DiJiang paper on any Vulkan device. All headers that need no
+ * Vulkan type, but <dijiang/calibrate.h>. */
 #ifndef DIJIANG_DIJIANG_H
 #define DIJIANG_DIJIANG_H
 
