@@ -80,6 +80,13 @@ dj_result dj_context_submit(struct dj_context *context, VkCommandBuffer command,
     return dj_context_result(context, code, "vkQueueSubmit");
 }
 
+dj_result dj_context_waited(struct dj_context *context, VkResult code)
+{
+    return code == VK_SUCCESS || code == VK_TIMEOUT
+               ? dj_context_check(context)
+               : dj_context_result(context, code, "vkWaitForFences");
+}
+
 void dj_context_idle(struct dj_context *context)
 {
     queue_lock(context);

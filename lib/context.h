@@ -84,6 +84,10 @@ dj_result dj_context_check_queue(const struct dj_context *context, const char *w
 /* Submits one command buffer to the context's queue, locking the queue meanwhile. */
 dj_result dj_context_submit(struct dj_context *context, VkCommandBuffer command, VkFence fence);
 
+/* The result of vkWaitForFences; of one that did not fail, of a device that another call has found
+ * lost meanwhile, DJ_ERROR_DEVICE_LOST. */
+dj_result dj_context_waited(struct dj_context *context, VkResult code);
+
 /* For work whose fence cannot be waited for (the device is lost, or memory short): it must still
  * end before what it uses does. */
 void dj_context_idle(struct dj_context *context);

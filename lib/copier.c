@@ -116,5 +116,5 @@ dj_result dj_copier_run(const struct dj_copier *copier, VkBuffer from, VkBuffer 
     code = vk->vkWaitForFences(context->device, 1, &copier->fence, VK_TRUE, UINT64_MAX);
     if (code != VK_SUCCESS)
         dj_context_idle(context);
-    return dj_context_result(context, code, "vkWaitForFences");
+    return dj_context_waited(context, code);
 }

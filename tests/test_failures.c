@@ -418,6 +418,53 @@ static void lost_devices_stay_lost(void **state)
     }
 }
 
+/* Another call finds the device lost while this one waits, for work that ends all the same. */
+static dj_context *losing;
+
+static void lose_meanwhile(enum null_function function)
+{
+    if (function == NULL_vkWaitForFences)
+        atomic_store(&losing->lost, true);
+}
+
+static void devices_lost_during_waits(void **state)
+{
+    (void)state;
+    static const char *const list[] = {"buffers",  "record",  "record_parts", "run",
+                                       "run_with", "run_dct", "save"};
+    for (int variant = 0; variant < 2; variant++) {
+        const struct null_settings settings = operation_settings(variant == 1);
+        struct world world;
+        world_init(&world, &settings);
+        losing = world.context;
+        null_on_call = lose_meanwhile;
+        for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+            const uint64_t waits = null_calls(NULL_vkWaitForFences);
+            operation_errors = 0;
+            const dj_result result = operation_named(list[i])->run(&world);
+            if (null_calls(NULL_vkWaitForFences) > waits)
+                assert_failed(operation_named(list[i]), "lost during a wait", result,
+                              DJ_ERROR_DEVICE_LOST);
+            else /* all of its memory is mapped */
+                assert_true(variant == 1 && result == DJ_SUCCESS);
+            atomic_store(&losing->lost, false);
+        }
+        const uint32_t word = 0;
+        HARNESS_RESULT(dj_buffer_write(world.state, 0, &word, sizeof word),
+                       variant == 1 ? DJ_SUCCESS : DJ_ERROR_DEVICE_LOST);
+        atomic_store(&losing->lost, false);
+        HARNESS_OK(dj_recorder_begin(world.recorder));
+        HARNESS_OK(dj_recorder_submit(world.recorder));
+        operation_errors = 0;
+        HARNESS_RESULT(dj_recorder_wait(world.recorder, UINT64_MAX), DJ_ERROR_DEVICE_LOST);
+        assert_int_equal(operation_errors, 1);
+        atomic_store(&losing->lost, false);
+        HARNESS_OK(dj_recorder_begin(world.recorder)); /* it has waited */
+        null_on_call = NULL;
+        world_finish(&world);
+    }
+}
+
 /* A context is made with what the device lost during creation cannot give. */
 static void devices_lost_at_creation(void **state)
 {
@@ -473,6 +520,7 @@ int main(void)
         cmocka_unit_test(wrong_kernels_are_errors_where_demanded),
         cmocka_unit_test(every_call_fails),
         cmocka_unit_test(lost_devices_stay_lost),
+        cmocka_unit_test(devices_lost_during_waits),
         cmocka_unit_test(devices_lost_at_creation),
         cmocka_unit_test(no_driver_is_no_device),
         cmocka_unit_test(every_allocation_of_a_generation_fails),
