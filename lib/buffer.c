@@ -376,9 +376,34 @@ dj_result dj_buffer_read(dj_buffer *buffer, uint64_t offset, void *data, uint64_
     return dj_buffer_read_for("dj_buffer_read", buffer, offset, data, size);
 }
 
+/* Bytes of a tensor without gaps. */
+static dj_result find_size(const struct dj_log *log, uint32_t type, const uint64_t shape[4],
+                           uint64_t *size)
+{
+    *size = dj_type_size(type);
+    for (int i = 0; i < 4; i++) {
+        if (shape[i] == 0) {
+            *size = 0;
+            return DJ_SUCCESS;
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        if (__builtin_mul_overflow(*size, shape[i], size))
+            return dj_fail(log, DJ_ERROR_LIMIT,
+                           "dj_tensor_create: the size of [%" PRIu64 ",%" PRIu64 ",%" PRIu64
+                           ",%" PRIu64 "] exceeds 64 bits",
+                           shape[0], shape[1], shape[2], shape[3]);
+    }
+    return DJ_SUCCESS;
+}
+
 dj_result dj_tensor_create(dj_context *context, uint32_t type, const uint64_t shape[4],
                            const void *data, struct dj_tensor *tensor)
 {
+    /* whose shape may be the one that is given */
+    const struct dj_tensor old = tensor != NULL ? *tensor : (struct dj_tensor){0};
+    if (tensor != NULL && shape == tensor->shape)
+        shape = old.shape;
     if (tensor != NULL)
         *tensor = (struct dj_tensor){0};
     if (context == NULL)
@@ -389,16 +414,13 @@ dj_result dj_tensor_create(dj_context *context, uint32_t type, const uint64_t sh
     if (dj_type_size(type) == 0)
         return dj_fail(&context->log, DJ_ERROR_INVALID_ARGUMENT, "tensor: unknown element type %u",
                        type);
-    const bool empty = shape[0] == 0 || shape[1] == 0 || shape[2] == 0 || shape[3] == 0;
-    uint64_t size = empty ? 0 : dj_type_size(type);
-    for (int i = 0; i < 4; i++) {
-        if (!empty && __builtin_mul_overflow(size, shape[i], &size))
-            return dj_fail(&context->log, DJ_ERROR_LIMIT, "tensor: its size exceeds 64 bits");
-    }
-    struct dj_buffer *buffer;
-    dj_result result = dj_buffer_create(context, &(struct dj_buffer_params){.size = size}, &buffer);
+    uint64_t size;
+    dj_result result = find_size(&context->log, type, shape, &size);
+    struct dj_buffer *buffer = NULL;
+    if (result == DJ_SUCCESS)
+        result = dj_buffer_create(context, &(struct dj_buffer_params){.size = size}, &buffer);
     if (result == DJ_SUCCESS && data != NULL)
-        result = dj_buffer_write(buffer, 0, data, size);
+        result = dj_buffer_write_for("dj_tensor_create", buffer, 0, data, size);
     if (result != DJ_SUCCESS) {
         dj_buffer_destroy(&buffer);
         return result;

@@ -260,6 +260,14 @@ static void test_tensor_create(void **state)
         assert_memory_equal(back, data, sizeof data);
         dj_buffer_destroy(&tensor.buffer);
 
+        tensor = (struct dj_tensor){.offset = 8, .shape = {2, 3, 1, 4}};
+        HARNESS_OK(dj_tensor_create(context, DJ_FLOAT32, tensor.shape, data, &tensor));
+        assert_int_equal(dj_buffer_size(tensor.buffer), sizeof data);
+        assert_int_equal(tensor.offset, 0);
+        assert_int_equal(tensor.shape[1], 3);
+        assert_int_equal(tensor.stride[0], 12);
+        dj_buffer_destroy(&tensor.buffer);
+
         HARNESS_OK(dj_tensor_create(context, DJ_FLOAT32, (const uint64_t[4]){UINT64_MAX, 2, 0, 1},
                                     NULL, &tensor));
         assert_int_equal(dj_buffer_size(tensor.buffer), 0);
@@ -267,6 +275,7 @@ static void test_tensor_create(void **state)
 
         const uint64_t shape[4] = {1, 1, 1, 1}, large[4] = {UINT64_MAX, 2, 1, 1};
         HARNESS_RESULT(dj_tensor_create(context, DJ_FLOAT32, large, NULL, &tensor), DJ_ERROR_LIMIT);
+        assert_non_null(strstr(harness_log_last(), "[18446744073709551615,2,1,1]"));
         assert_null(tensor.buffer);
         HARNESS_RESULT(dj_tensor_create(context, 7, shape, NULL, &tensor),
                        DJ_ERROR_INVALID_ARGUMENT);

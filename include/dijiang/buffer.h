@@ -95,9 +95,9 @@ DJ_API void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t
                            uint32_t type, const uint64_t shape[4]);
 
 /* A gapless tensor in a buffer of its own (DJ_MEMORY_DEVICE), to be freed by
- * dj_buffer_destroy(&tensor->buffer). data: its elements as they are stored (of 2-byte types
- * the 16 bits of each; nothing is converted), copied before the call returns, or NULL:
- * undefined contents. On failure tensor->buffer is NULL.
+ * dj_buffer_destroy(&tensor->buffer). shape may be tensor->shape. data: its elements as they are
+ * stored (of 2-byte types the 16 bits of each; nothing is converted), copied before the call
+ * returns, or NULL: undefined contents. On failure tensor->buffer is NULL.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or an unknown type); DJ_ERROR_LIMIT (its
  * size exceeds 64 bits or the device's largest allocation); what dj_buffer_create and
