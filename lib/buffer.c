@@ -102,6 +102,7 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
                        "a buffer of %" PRIu64 " bytes takes %" PRIu64
                        "; the device's largest allocation is %" PRIu64,
                        buffer->size, need.size, context->info.max_allocation);
+    buffer->memory_types = need.memoryTypeBits;
     uint32_t type = 0;
     dj_result result = memory_allocate(buffer, memory, &need, &type);
     if (result != DJ_SUCCESS)
@@ -266,6 +267,7 @@ dj_result dj_buffer_wrap(dj_context *context, const struct dj_wrap_params *param
         .wrapped = true,
         .usage = params->usage,
         .size = params->size,
+        .memory_types = UINT32_MAX,
         .mapped = params->mapped,
         .host_cached = params->mapped && params->host_cached != 0,
         .address = address,
@@ -335,16 +337,26 @@ dj_result dj_buffer_write_for(const char *function, dj_buffer *buffer, uint64_t 
     return result;
 }
 
+/* Whether mapped memory that is not cached is read faster by a copy: one can be made, and to memory
+ * that is cached. */
+static bool copies_faster(const struct dj_buffer *buffer, uint64_t size)
+{
+    const struct dj_context *const context = buffer->context;
+    if (!(buffer->usage & VK_BUFFER_USAGE_TRANSFER_SRC_BIT) || !context->queue)
+        return false;
+    const uint32_t type = dj_memory_type(context, DJ_MEMORY_DOWNLOAD, buffer->memory_types,
+                                         size < DJ_COPIER_PIECE ? size : DJ_COPIER_PIECE);
+    return type != UINT32_MAX &&
+           (context->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
+}
+
 dj_result dj_buffer_read_for(const char *function, dj_buffer *buffer, uint64_t offset, void *data,
                              uint64_t size)
 {
     dj_result result = range_check(buffer, function, offset, data, size);
     if (result != DJ_SUCCESS || size == 0)
         return result;
-    /* uncached memory is read faster by a copy, where one can be made */
-    const bool copies =
-        (buffer->usage & VK_BUFFER_USAGE_TRANSFER_SRC_BIT) && buffer->context->queue;
-    if (buffer->mapped && (buffer->host_cached || !copies)) {
+    if (buffer->mapped && (buffer->host_cached || !copies_faster(buffer, size))) {
         memcpy(data, (const char *)buffer->mapped + offset, size);
         return DJ_SUCCESS;
     }

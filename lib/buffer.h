@@ -12,6 +12,7 @@ struct dj_buffer {
     VkDeviceMemory memory; /* one allocation each */
     VkBufferUsageFlags usage;
     uint64_t size;           /* bytes asked for */
+    uint32_t memory_types;   /* that it may lie in, by bit; of wrapped ones all: nobody said */
     void *mapped;            /* NULL if not host-visible */
     bool wrapped;            /* handle and memory are the caller's */
     bool host_cached;        /* mapped memory that the host reads at full speed */

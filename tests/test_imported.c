@@ -5,6 +5,8 @@
 #include "null_loader.h"
 #include "problem.h"
 
+#include "../lib/context.h"
+
 #include <dijiang/cache.h>
 
 #include <stdlib.h>
@@ -672,6 +674,46 @@ static void buffers_left_behind_are_counted(void **state)
     finish(&engine);
 }
 
+/* What of the mapped memory of wrapped and own buffers is read by copies: that which is not cached,
+ * if there is cached memory to copy to. */
+static void cached_memory_is_worth_a_copy(void **state)
+{
+    (void)state;
+    struct null_engine engine;
+    dj_context *context;
+    char data[64] = "";
+    start(&engine, 0);
+    const struct dj_import_params params = null_engine_params(&engine);
+    HARNESS_OK(dj_context_import(&params, &context));
+    for (int cached = 1; cached >= 0; cached--) {
+        for (uint32_t i = 0; cached == 0 && i < context->memory.memoryTypeCount; i++)
+            context->memory.memoryTypes[i].propertyFlags &=
+                ~(VkMemoryPropertyFlags)VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+        dj_buffer *own, *wrapped;
+        HARNESS_OK(dj_buffer_create(
+            context, &(struct dj_buffer_params){.size = 64, .memory = DJ_MEMORY_UPLOAD}, &own));
+        const struct dj_wrap_params wrap = {.buffer = dj_buffer_handle(own),
+                                            .size = 64,
+                                            .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                                                     VK_BUFFER_USAGE_TRANSFER_SRC_BIT,
+                                            .mapped = dj_buffer_map(own)};
+        HARNESS_OK(dj_buffer_wrap(context, &wrap, &wrapped));
+        dj_buffer *const buffers[] = {own, wrapped};
+        strcpy(dj_buffer_map(own), "dijiang");
+        for (int i = 0; i < 2; i++) {
+            const uint64_t copies = null_recorded().copies;
+            HARNESS_OK(dj_buffer_read(buffers[i], 0, data, sizeof data));
+            assert_int_equal(null_recorded().copies - copies, cached);
+            if (!cached)
+                assert_string_equal(data, "dijiang");
+        }
+        dj_buffer_destroy(&wrapped);
+        dj_buffer_destroy(&own);
+    }
+    dj_context_destroy(&context);
+    finish(&engine);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, harness_reseed, forget_hooks)
 
 int main(void)
@@ -686,6 +728,7 @@ int main(void)
         TEST(reads_of_invocations_take_their_extension),
         TEST(addresses_are_multiples_of_16),
         TEST(buffers_left_behind_are_counted),
+        TEST(cached_memory_is_worth_a_copy),
     };
     harness_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,8 @@ typedef struct dj_buffer dj_buffer;
 enum dj_memory {
     DJ_MEMORY_DEVICE = 0,   /* fastest for kernels; mapped only where that costs nothing */
     DJ_MEMORY_UPLOAD = 1,   /* mapped; the host writes it in order, kernels read it */
-    DJ_MEMORY_DOWNLOAD = 2, /* mapped; kernels write it, the host reads it at full speed */
+    DJ_MEMORY_DOWNLOAD = 2, /* mapped; kernels write it, the host reads it: at full speed where the
+                             * device has coherent memory that is cached, as most do */
 };
 
 struct dj_buffer_params {
@@ -47,9 +48,10 @@ DJ_API uint64_t dj_buffer_size(const dj_buffer *buffer);
 DJ_API void *dj_buffer_map(dj_buffer *buffer);
 
 /* Copies size bytes from data into the buffer at offset, or back. Works for every kind of memory
- * (through a staging buffer and the queue where the host cannot copy at full speed) and returns
- * when it is done. Must not overlap in time with work that uses the range; what recorded work wrote
- * is read after a wait and with DJ_BARRIER_AFTER_HOST, as by dj_buffer_map.
+ * and returns when it is done. Memory that is not mapped is copied by the queue, through a staging
+ * buffer; so is, by dj_buffer_read, mapped memory that is not cached, where the staging buffer's
+ * is. Must not overlap in time with work that uses the range; what recorded work wrote is read
+ * after a wait and with DJ_BARRIER_AFTER_HOST, as by dj_buffer_map.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or a range outside the buffer);
  * DJ_ERROR_NO_QUEUE (memory that is not mapped, in a context imported without a queue);
