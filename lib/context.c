@@ -10,6 +10,7 @@
 #include "wants.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 void dj_context_name(const struct dj_context *context, VkObjectType type, uint64_t handle,
@@ -39,8 +40,8 @@ dj_result dj_context_check(const struct dj_context *context)
     if (!atomic_load_explicit(&context->lost, memory_order_relaxed))
         return DJ_SUCCESS;
     return dj_fail(&context->log, DJ_ERROR_DEVICE_LOST,
-                   "device %u (%s) was lost earlier: destroy its context and create a new one",
-                   context->info.index, context->info.name);
+                   "%s (%s) was lost earlier: destroy its context and create a new one",
+                   context->label, context->info.name);
 }
 
 dj_result dj_context_check_queue(const struct dj_context *context, const char *what)
@@ -100,6 +101,10 @@ void dj_context_adopt(struct dj_context *context, const struct dj_device *device
 {
     context->physical = device->handle;
     context->info = device->info;
+    if (device->info.index == UINT32_MAX)
+        snprintf(context->label, sizeof context->label, "device");
+    else
+        snprintf(context->label, sizeof context->label, "device %u", device->info.index);
     context->vk.vkGetPhysicalDeviceMemoryProperties(device->handle, &context->memory);
 }
 
@@ -328,8 +333,8 @@ static dj_result device_init(struct dj_context *context, const struct dj_context
 static void announce(const struct dj_context *context)
 {
     const struct dj_device_info *info = &context->info;
-    dj_log_line(&context->log, DJ_LOG_INFO, "device %u: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s%s%s%s%s",
-                info->index, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
+    dj_log_line(&context->log, DJ_LOG_INFO, "%s: %s, %s, Vulkan %u.%u.%u%s%s%s%s%s%s%s%s%s",
+                context->label, info->name, info->driver, VK_API_VERSION_MAJOR(info->api_version),
                 VK_API_VERSION_MINOR(info->api_version), VK_API_VERSION_PATCH(info->api_version),
                 context->device_addresses ? ", device addresses" : "",
                 context->push_descriptors ? ", push descriptors" : ", descriptor sets",

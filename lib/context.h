@@ -40,6 +40,7 @@ struct dj_context {
     bool imported; /* instance and device are the caller's */
     VkPhysicalDeviceMemoryProperties memory;
     struct dj_device_info info;
+    char label[24]; /* "device 0" in log lines; "device" alone where it has no index */
     const VkAllocationCallbacks *allocator; /* of every create and destroy; NULL: the driver's */
     VkAllocationCallbacks allocator_storage;
     bool push_descriptors;  /* recorders bind by vkCmdPushDescriptorSetKHR */

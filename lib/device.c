@@ -308,6 +308,20 @@ static dj_result handles_get(const struct dj_context *context, VkPhysicalDevice 
     return dj_vk_result(&context->log, code, "vkEnumeratePhysicalDevices");
 }
 
+dj_result dj_device_place(const struct dj_context *context, struct dj_device *device)
+{
+    VkPhysicalDevice *handles = NULL;
+    uint32_t count;
+    const dj_result result = handles_get(context, &handles, &count);
+    device->info.index = UINT32_MAX;
+    for (uint32_t i = 0; result == DJ_SUCCESS && i < count; i++) {
+        if (handles[i] == device->handle)
+            device->info.index = i;
+    }
+    free(handles);
+    return result;
+}
+
 dj_result dj_devices_init(const struct dj_context *context, struct dj_devices *devices)
 {
     *devices = (struct dj_devices){0};

@@ -28,6 +28,10 @@ struct dj_devices {
  * unsuitable device is described as well: info.unsuitable says why. */
 dj_result dj_device_describe(const struct dj_context *context, struct dj_device *device);
 
+/* Fills in info.index by handle: its place among the devices of context->instance, UINT32_MAX if it
+ * is none of them. */
+dj_result dj_device_place(const struct dj_context *context, struct dj_device *device);
+
 /* Describes all devices of context->instance. Frees with dj_devices_finish, also after failure. */
 dj_result dj_devices_init(const struct dj_context *context, struct dj_devices *devices);
 void dj_devices_finish(struct dj_devices *devices);

@@ -99,7 +99,9 @@ static dj_result take_device(struct dj_context *context, const struct dj_import_
 {
     const struct dj_log *const log = &context->log;
     struct dj_device device = {.handle = params->physical_device};
-    dj_result result = dj_device_describe(context, &device);
+    dj_result result = dj_device_place(context, &device);
+    if (result == DJ_SUCCESS)
+        result = dj_device_describe(context, &device);
     if (result != DJ_SUCCESS)
         return result;
     const uint32_t asked = params->api_version != 0 ? params->api_version : VK_API_VERSION_1_1;

@@ -300,8 +300,8 @@ void dj_quirks_log(const struct dj_context *context)
 {
     for (uint32_t i = 0; i < ROWS; i++) {
         if (context->info.quirks & (uint64_t)1 << i)
-            dj_log_line(&context->log, DJ_LOG_INFO, "device %u: quirk %s: %s; dijiang %s (%s)",
-                        context->info.index, table[i].name, table[i].trouble,
+            dj_log_line(&context->log, DJ_LOG_INFO, "%s: quirk %s: %s; dijiang %s (%s)",
+                        context->label, table[i].name, table[i].trouble,
                         avoids[table[i].avoid].remedy, table[i].source);
     }
 }

@@ -178,10 +178,8 @@ static int import_context(struct bench_gpu *gpu, const struct dj_device_wants *w
         .log = own.log,
         .log_level = own.log_level};
     dj_result result = dj_context_import(&params, &gpu->context);
-    const uint32_t index = gpu->info.index; /* which an imported one does not know */
     if (result == DJ_SUCCESS)
         result = dj_context_device(gpu->context, &gpu->info);
-    gpu->info.index = index;
     return result == DJ_SUCCESS ? PROGRAM_SUCCESS : program_fail_dj("dj_context_import", result);
 }
 

@@ -158,10 +158,12 @@ enum {
 };
 
 /* Calls whose failure changes nothing: names, idling at the end, a memory type that is full, a
- * kernel that others stand in for. */
+ * kernel that others stand in for, a list without devices where an engine has its own. */
 static bool may_succeed(const char *function, VkResult code)
 {
     return strcmp(function, "vkSetDebugUtilsObjectNameEXT") == 0 ||
+           (strcmp(function, "vkEnumeratePhysicalDevices") == 0 &&
+            code == VK_ERROR_INITIALIZATION_FAILED) ||
            strcmp(function, "vkDeviceWaitIdle") == 0 || strcmp(function, "vkQueueWaitIdle") == 0 ||
            (strcmp(function, "vkAllocateMemory") == 0 && code == VK_ERROR_OUT_OF_DEVICE_MEMORY) ||
            ((strcmp(function, "vkCreateComputePipelines") == 0 ||
@@ -174,7 +176,9 @@ static dj_result wanted(const struct operation *operation, const char *function,
     if (strcmp(operation->name, "load_cache_file") == 0 &&
         codes[code].result != DJ_ERROR_OUT_OF_HOST_MEMORY)
         return DJ_ERROR_CACHE; /* the driver does not take it */
-    if (strcmp(function, "vkEnumeratePhysicalDevices") == 0 &&
+    const bool imports =
+        strcmp(operation->name, "import") == 0 || strcmp(operation->name, "first_plans") == 0;
+    if (strcmp(function, "vkEnumeratePhysicalDevices") == 0 && !imports &&
         codes[code].code == VK_ERROR_INITIALIZATION_FAILED)
         return DJ_ERROR_NO_DEVICE; /* the loader's word for it */
     return codes[code].result;

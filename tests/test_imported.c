@@ -714,6 +714,49 @@ static void cached_memory_is_worth_a_copy(void **state)
     finish(&engine);
 }
 
+/* Devices of an instance: one more than the engine's, or all but that. */
+static VkPhysicalDevice listed[2];
+static uint32_t listed_count;
+
+static VKAPI_ATTR VkResult VKAPI_CALL list_devices(VkInstance instance, uint32_t *count,
+                                                   VkPhysicalDevice *devices)
+{
+    (void)instance;
+    for (uint32_t i = 0; devices != NULL && i < listed_count && i < *count; i++)
+        devices[i] = listed[i];
+    *count = listed_count;
+    return VK_SUCCESS;
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_proc_addr(VkInstance instance, const char *name)
+{
+    return strcmp(name, "vkEnumeratePhysicalDevices") == 0
+               ? (PFN_vkVoidFunction)list_devices
+               : null_get_instance_proc_addr(instance, name);
+}
+
+/* The place of the engine's device in its instance's list, where it is in it. */
+static void devices_are_found_in_the_list(void **state)
+{
+    (void)state;
+    struct null_engine engine;
+    dj_context *context;
+    struct dj_device_info info;
+    start(&engine, 0);
+    struct dj_import_params params = null_engine_params(&engine);
+    params.get_instance_proc_addr = get_proc_addr;
+    listed[0] = (VkPhysicalDevice)(void *)&listed; /* another one, which nobody asks anything */
+    for (uint32_t n = 0; n < 3; n++) {
+        listed_count = n;
+        listed[1] = engine.physical;
+        HARNESS_OK(dj_context_import(&params, &context));
+        HARNESS_OK(dj_context_device(context, &info));
+        assert_int_equal(info.index, n == 2 ? 1 : UINT32_MAX);
+        dj_context_destroy(&context);
+    }
+    finish(&engine);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, harness_reseed, forget_hooks)
 
 int main(void)
@@ -729,6 +772,7 @@ int main(void)
         TEST(addresses_are_multiples_of_16),
         TEST(buffers_left_behind_are_counted),
         TEST(cached_memory_is_worth_a_copy),
+        TEST(devices_are_found_in_the_list),
     };
     harness_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);

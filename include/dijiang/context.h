@@ -104,7 +104,9 @@ struct dj_device_info {
     char name[256];       /* as the driver reports it, UTF-8 */
     char driver[256];     /* the driver's name and its own version text */
     char unsuitable[128]; /* empty, or the one thing dijiang needs and the device lacks */
-    uint32_t index;       /* the device's place in the list, and its number for DIJIANG_DEVICE */
+    uint32_t index;       /* the device's place in the list, and its number for DIJIANG_DEVICE; of
+                           * an imported one among its instance's devices, UINT32_MAX if it is none
+                           * of them */
     uint32_t type;        /* enum dj_device_type */
     uint32_t vendor_id;   /* PCI vendor, or a Khronos vendor id */
     uint32_t device_id;
