@@ -2,6 +2,7 @@
 /* State slots: their size, the rules for a call's slot indices, saving and loading. */
 #include "attention.h"
 
+#include "copier.h"
 #include "kernels.h"
 #include "size.h"
 
@@ -290,6 +291,22 @@ static bool is_zero(const unsigned char *data, uint64_t size)
     return true;
 }
 
+/* A slot that takes several copies must not be taken for a state when only some were made: until
+ * the last one its header names no layout. */
+static dj_result load_slot(dj_buffer *pool, uint64_t offset, const void *data, uint64_t size)
+{
+    static const char name[] = "dj_state_load";
+    const uint64_t header = sizeof(struct dj_state_header);
+    const struct dj_state_header none = {.layout = UINT32_MAX};
+    if (dj_buffer_map(pool) != NULL || size <= DJ_COPIER_PIECE)
+        return dj_buffer_write_for(name, pool, offset, data, size);
+    dj_result result = dj_buffer_write_for(name, pool, offset, &none, header);
+    if (result == DJ_SUCCESS)
+        result = dj_buffer_write_for(name, pool, offset + header, (const char *)data + header,
+                                     size - header);
+    return result == DJ_SUCCESS ? dj_buffer_write_for(name, pool, offset, data, header) : result;
+}
+
 dj_result dj_state_load(const dj_attention *plan, const struct dj_attention_args *args,
                         uint32_t slot, const void *data, uint64_t size)
 {
@@ -309,5 +326,5 @@ dj_result dj_state_load(const dj_attention *plan, const struct dj_attention_args
                        header.layout, header.map, header.key_heads, header.dim, header.value_dim,
                        header.features, DJ_STATE_LAYOUT, plan->map, plan->key_heads, plan->dim,
                        plan->value_dim, plan->features);
-    return dj_buffer_write_for("dj_state_load", args->state, offset, data, size);
+    return load_slot(args->state, offset, data, size);
 }

@@ -5,7 +5,7 @@
  * (tests/meson.build). */
 #include "harness.h"
 
-#include "../lib/buffer.h"
+#include "../lib/copier.h"
 #include "../lib/pipeline.h"
 #include "../lib/recorder.h"
 
@@ -332,6 +332,78 @@ static void test_addresses(void **state)
     each_vulkan_call(BY_ADDRESSES, VK_ERROR_OUT_OF_DEVICE_MEMORY, DJ_ERROR_OUT_OF_DEVICE_MEMORY);
 }
 
+/* A pool of one slot that takes two copies to load. */
+enum {
+    SLOT_HEADS = 33
+};
+
+/* The slot holds one state or the other, or what no call takes for a state. */
+static void assert_no_mixture(const uint32_t *slot, const uint32_t *old, const uint32_t *new,
+                              uint64_t size)
+{
+    if (memcmp(slot, old, size) != 0 && memcmp(slot, new, size) != 0) {
+        assert_int_not_equal(slot[0], 0);
+        assert_int_not_equal(slot[0], DJ_STATE_LAYOUT);
+    }
+}
+
+static void test_half_loaded_states(void **state)
+{
+    (void)state;
+    const struct dj_attention_params params = {
+        .map = DJ_MAP_WDCF, .heads = SLOT_HEADS, .dim = 64, .features = 256, .value_dim = 256};
+    dj_context *context;
+    dj_attention *plan;
+    struct dj_attention_args args = {.slot_count = 1};
+    struct dj_needs needs;
+    fault_code = VK_ERROR_OUT_OF_HOST_MEMORY;
+    HARNESS_OK(dj_context_create(
+        &(struct dj_context_params){.log = log_line, .validation = with_validation}, &context));
+    HARNESS_OK(dj_attention_create(context, &params, &plan));
+    HARNESS_OK(dj_attention_needs(plan, NULL, &needs));
+    const uint64_t size = needs.slot_size;
+    assert_true(size > DJ_COPIER_PIECE);
+    uint32_t *const old = malloc(size), *const new = malloc(size);
+    assert_true(old && new);
+    const struct dj_state_header header = {.layout = DJ_STATE_LAYOUT,
+                                           .map = DJ_MAP_WDCF,
+                                           .tokens_low = 5,
+                                           .key_heads = SLOT_HEADS,
+                                           .dim = 64,
+                                           .value_dim = 256,
+                                           .features = 256};
+    memset(old, 1, size);
+    memset(new, 2, size);
+    memcpy(old, &header, sizeof header);
+    memcpy(new, &header, sizeof header);
+    args.state = harness_buffer(context, old, size);
+    void *const mapped = args.state->mapped;
+    assert_non_null(mapped);
+    uint32_t failed = 0;
+    for (;; failed++) {
+        memcpy(mapped, old, size);
+        args.state->mapped = NULL; /* so that copies go through staging memory */
+        vulkan_calls = 0;
+        vulkan_fails_at = failed + 1;
+        fault_name = NULL;
+        const dj_result result = dj_state_load(plan, &args, 0, new, size);
+        vulkan_fails_at = 0;
+        args.state->mapped = mapped;
+        if (!fault_name)
+            break;
+        HARNESS_RESULT(result, DJ_ERROR_OUT_OF_HOST_MEMORY);
+        assert_no_mixture(mapped, old, new, size);
+    }
+    assert_true(failed > 20);
+    assert_memory_equal(mapped, new, size);
+    free(old);
+    free(new);
+    dj_buffer_destroy(&args.state);
+    dj_attention_destroy(&plan);
+    dj_context_destroy(&context);
+    assert_int_equal(validation_lines, 0);
+}
+
 static void test_no_checks_of_bounds(void **state)
 {
     (void)state;
@@ -343,9 +415,8 @@ static void test_no_checks_of_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_push_descriptors),
-        cmocka_unit_test(test_sets_and_a_lost_device),
-        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_push_descriptors),    cmocka_unit_test(test_sets_and_a_lost_device),
+        cmocka_unit_test(test_addresses),           cmocka_unit_test(test_half_loaded_states),
         cmocka_unit_test(test_no_checks_of_bounds),
     };
     harness_prepare();

@@ -326,14 +326,17 @@ DJ_API dj_result dj_attention_run_with(const dj_attention *plan,
  * may use the plan meanwhile, and a result depends on what was measured.
  *
  * Returns what dj_attention_run does; DJ_ERROR_UNSUPPORTED (the plan's family is not
- * DJ_FAMILY_TUNED); DJ_ERROR_INVALID_ARGUMENT also for slots. On failure nothing is chosen. */
+ * DJ_FAMILY_TUNED); DJ_ERROR_INVALID_ARGUMENT also for slots. On failure nothing is chosen,
+ * and o is undefined if part of a call was submitted. */
 DJ_API dj_result dj_attention_tune(dj_attention *plan, const struct dj_attention_args *args);
 
 /* Copies slot number `slot` of a pool (args->state, state_offset and slot_count; of the rest only
  * args' own padding and reserved members are looked at) to needs.slot_size bytes of host memory, or
  * back; returns when it is done. Must not overlap in time with work that uses the slot; what
  * recorded work wrote is read after a wait and with DJ_BARRIER_AFTER_HOST. Saved states may be kept
- * in files: they are the same on every device of the same byte order.
+ * in files: they are the same on every device of the same byte order. Where a copy by the queue
+ * fails (dj_buffer_write), a slot that was to be loaded holds its old state, or the new one, or
+ * what a sequence continues with NaN from; and data that was to be saved is undefined.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, a slot beyond the pool, a size that is not
  * needs.slot_size); DJ_ERROR_VERSION; DJ_ERROR_STATELESS; DJ_ERROR_STATE_FORMAT (loading what

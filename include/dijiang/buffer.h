@@ -51,7 +51,8 @@ DJ_API void *dj_buffer_map(dj_buffer *buffer);
  * and returns when it is done. Memory that is not mapped is copied by the queue, through a staging
  * buffer; so is, by dj_buffer_read, mapped memory that is not cached, where the staging buffer's
  * is. Must not overlap in time with work that uses the range; what recorded work wrote is read
- * after a wait and with DJ_BARRIER_AFTER_HOST, as by dj_buffer_map.
+ * after a wait and with DJ_BARRIER_AFTER_HOST, as by dj_buffer_map. Of a copy by the queue that
+ * fails, what it was to write, in the buffer or in data, is undefined.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or a range outside the buffer);
  * DJ_ERROR_NO_QUEUE (memory that is not mapped, in a context imported without a queue);

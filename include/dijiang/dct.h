@@ -88,8 +88,9 @@ DJ_API dj_result dj_dct_record(const dj_dct *plan, dj_recorder *recorder,
                                const struct dj_dct_args *args);
 
 /* Records, submits and waits; allocates scratch memory if args has none. The result is visible to
- * the host and to later work. Returns what dj_dct_record, dj_recorder_begin, _submit and _wait
- * do, and DJ_ERROR_OUT_OF_DEVICE_MEMORY. Thread-safe. */
+ * the host and to later work; of a call that fails when part of it was submitted, output is
+ * undefined, which in place is the input, too. Returns what dj_dct_record, dj_recorder_begin,
+ * _submit and _wait do, and DJ_ERROR_OUT_OF_DEVICE_MEMORY. Thread-safe. */
 DJ_API dj_result dj_dct_run(const dj_dct *plan, const struct dj_dct_args *args);
 
 #ifdef __cplusplus

@@ -54,10 +54,13 @@ DJ_API dj_result dj_recorder_create(dj_context *context, const struct dj_recorde
  * recorded into a command buffer of the caller's must have completed, or never run. */
 DJ_API void dj_recorder_destroy(dj_recorder **recorder);
 
-/* Starts a new recording, dropping the last one. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE if a
- * submission was not waited for; DJ_ERROR_NO_QUEUE on a context imported without one (there
- * dj_recorder_begin_on of <dijiang/vulkan.h> is the way); DJ_ERROR_DEVICE_LOST;
- * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
+/* Starts a new recording, dropping the last one. Where Vulkan fails to start it, the last one is
+ * dropped all the same, and the recorder is idle.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE if a submission was not waited for; DJ_ERROR_NO_QUEUE
+ * on a context imported without one (there dj_recorder_begin_on of <dijiang/vulkan.h> is the way);
+ * DJ_ERROR_DEVICE_LOST; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
+ * DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_begin(dj_recorder *recorder);
 
 /* Records barriers alone. barriers: any of enum dj_barrier together. Returns DJ_SUCCESS;
@@ -65,13 +68,17 @@ DJ_API dj_result dj_recorder_begin(dj_recorder *recorder);
 DJ_API dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers);
 
 /* Ends the recording and submits it to the context's queue. The queue is locked for the submission
- * alone. Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE unless recording by dj_recorder_begin;
+ * alone. A recording that Vulkan fails to end or to submit is dropped, and the recorder is idle.
+ *
+ * Returns DJ_SUCCESS; DJ_ERROR_RECORDER_STATE unless recording by dj_recorder_begin;
  * DJ_ERROR_DEVICE_LOST; DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY;
  * DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_submit(dj_recorder *recorder);
 
-/* Waits for the submission, for at most timeout_ns nanoseconds (UINT64_MAX: for ever). Returns
- * DJ_SUCCESS, also if nothing was submitted; DJ_ERROR_TIMEOUT; DJ_ERROR_DEVICE_LOST;
+/* Waits for the submission, for at most timeout_ns nanoseconds (UINT64_MAX: for ever). After
+ * any error but DJ_ERROR_DEVICE_LOST it is still to be waited for.
+ *
+ * Returns DJ_SUCCESS, also if nothing was submitted; DJ_ERROR_TIMEOUT; DJ_ERROR_DEVICE_LOST;
  * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. */
 DJ_API dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns);
 

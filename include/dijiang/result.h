@@ -24,7 +24,8 @@ extern "C" {
 /* One row per outcome: name, value, text. Values are pinned: a number is never given a new meaning.
  * Every function that fails leaves the world as it was, sets its output handle to NULL and logs the
  * rule that was broken with the values that broke it; where there is no object to log through (a
- * NULL context or plan) the result is all there is. */
+ * NULL context or plan) the result is all there is. What was submitted, or copied, before the
+ * failure cannot be taken back: functions that submit, record or copy say what is left of it. */
 #define DJ_RESULTS(X) \
     X(DJ_SUCCESS, 0, "success") \
     X(DJ_ERROR_INVALID_ARGUMENT, -1, "an argument breaks a documented rule") \
