@@ -22,13 +22,15 @@ typedef struct dj_attention dj_attention;
  * By default it is chosen by device and call. Causal calls of one token a row, as decoding makes
  * them, take one dispatch and no scratch memory, and are one part whatever max_work. Not so
  *   - plans of COSFORMER;
- *   - plans whose dct_path was chosen;
+ *   - plans of WDCF and SOFTMAX_DCT whose dct_path was chosen;
  *   - plans with groups of more than 16 heads, or of shapes beyond the device's shared memory;
  *   - plans whose kernel the driver cannot compile;
  *   - plans on engines' devices with vulkanMemoryModel but not vulkanMemoryModelDeviceScope;
  *   - calls with spans, position scales, `accepted` or more than one snapshot;
- *   - calls with a tensor or, without device addresses, a pool beyond the binding range;
- *   - calls with slots_in and slots_out in two places (one the host's, or two buffers). */
+ *   - calls with a tensor beyond the binding range, or a pool beyond it (with device addresses: of
+ *     8 GiB or more);
+ *   - calls with slots_in and slots_out in two places (one the host's, two buffers, or one in which
+ *     they are further apart than that range). */
 enum dj_family {
     DJ_FAMILY_DEFAULT = 0,
     DJ_FAMILY_TILED = 1,    /* tiles of 32 tokens: sums of all at once, a scan, outputs */
@@ -93,7 +95,7 @@ struct dj_attention_params {
     uint32_t features;  /* m of WDCF, PFF, PRF, PERFORMER_RELU: 4 to 1024 in steps of 4, at most 4 d
                          * for WDCF; n' of LINFORMER, 1 to 1024. 0: as dim. The other maps have
                          * their own, which alone may be named */
-    uint32_t max_tokens; /* COSFORMER: M, at least 1. LINFORMER: T, at least 1. Others: 0 */
+    uint32_t max_tokens; /* COSFORMER: M, 1 to 2^30. LINFORMER: T, at least 1. Others: 0 */
     uint32_t causal;     /* enum dj_switch; default on, LINFORMER: off */
     uint32_t normalise;  /* enum dj_switch; default on, SOFTMAX_DCT and IDENTITY: off. SOFTMAX and
                           * LINFORMER are always on */
@@ -165,7 +167,8 @@ struct dj_spans {
 
 /* One call. B rows of T tokens each, both free, 0 included: B = 0 does nothing, and a sequence
  * without tokens leaves its state as it was (slots_out then receives slots_in's, or the empty
- * state). N is the number of sequences: B, or spans.count. */
+ * state). T and Tq are at most 2^32 - 33, with spans 2^31 - 1. N is the number of sequences: B, or
+ * spans.count. */
 struct dj_attention_args {
     struct dj_tensor q; /* [B,Tq,H,d], any strides; [B,H,T,d] and packed qkv are views of this.
                          * Causal attention has Tq = T. Types are the plan's */
@@ -180,9 +183,10 @@ struct dj_attention_args {
     struct dj_spans query_spans; /* sequences in q and o, as many; if causal all zero */
 
     /* Factors of phi(q) and phi(k) by head and place in the sequence (a trained checkpoint's D1 and
-     * D2), any sign. f32; [1,1,H,P] and [1,1,Hk,P], P at least T; buffer NULL: all 1. Of a token
-     * whose place, counted with its state's tokens, is beyond P the output is NaN. Without the
-     * normaliser only, and not for exponential maps, SOFTMAX and LINFORMER. */
+     * D2), any sign. f32; [1,1,H,P] and [1,1,Hk,P], P at least T and at most 2^30; all zero
+     * (buffer NULL and P = 0): all 1. Of a token whose place, counted with its state's tokens, is
+     * beyond P the output is NaN. Without the normaliser only, and not for exponential maps,
+     * SOFTMAX and LINFORMER. */
     struct dj_tensor query_scales;
     struct dj_tensor key_scales;
 
@@ -264,11 +268,12 @@ DJ_API dj_result dj_attention_needs(const dj_attention *plan, const struct dj_at
  * scales where they have no meaning; 2-byte elements at odd places on a device without 16-bit
  * storage); DJ_ERROR_STATELESS (slots for softmax or Linformer); DJ_ERROR_TOKEN_COUNT (a sequence
  * longer than cosFormer's M or the position scales' P, or Linformer's keys not whole rows of its
- * T); DJ_ERROR_LIMIT (32 tokens of one head, one state slot, or tensors with spans in a buffer,
- * span more than the device can bind; so does a pool with slots in a buffer, which with device
- * addresses must be smaller than 8 GiB; states that wait for the last part exceed the device's
- * largest allocation, or take it more than 2^19 dispatches to copy); DJ_ERROR_SCRATCH;
- * DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE unless recording. */
+ * T); DJ_ERROR_LIMIT (T beyond its bound; 32 tokens of one head, one state slot, one array of
+ * indices, position scales (also of P above 2^30), or tensors with spans in a buffer, span more
+ * than the device can bind; so does a pool with slots in a buffer, which with device addresses must
+ * be smaller than 8 GiB; states that wait for the last part exceed the device's largest allocation,
+ * or take it more than 2^19 dispatches to copy; the call takes 2^32 dispatches or more);
+ * DJ_ERROR_SCRATCH; DJ_ERROR_RECORDER_FULL; DJ_ERROR_RECORDER_STATE unless recording. */
 DJ_API dj_result dj_attention_record(const dj_attention *plan, dj_recorder *recorder,
                                      const struct dj_attention_args *args);
 

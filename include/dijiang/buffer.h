@@ -85,7 +85,9 @@ struct dj_tensor {
     uint64_t offset;      /* bytes, a multiple of the element's size */
     uint64_t shape[4];    /* elements per dimension; any may be 0 */
     uint64_t stride[4];   /* elements; stride[3] must be 1 where shape[3] > 1. Inputs may repeat
-                           * (stride 0); outputs must not overlap themselves */
+                           * (stride 0). Outputs must not overlap themselves: sorted by stride, each
+                           * dimension of more than one element steps over all that the ones before
+                           * it reach */
     uint32_t type;        /* enum dj_type */
     uint32_t padding;     /* 0 */
     uint64_t reserved[2]; /* 0 */
@@ -100,7 +102,8 @@ DJ_API void dj_tensor_init(struct dj_tensor *tensor, dj_buffer *buffer, uint64_t
 /* A gapless tensor in a buffer of its own (DJ_MEMORY_DEVICE), to be freed by
  * dj_buffer_destroy(&tensor->buffer). shape may be tensor->shape. data: its elements as they are
  * stored (of 2-byte types the 16 bits of each; nothing is converted), copied before the call
- * returns, or NULL: undefined contents. On failure tensor->buffer is NULL.
+ * returns as by dj_buffer_write (by the queue where memory is not mapped), or NULL: undefined
+ * contents. On failure tensor->buffer is NULL.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (NULL, or an unknown type); DJ_ERROR_LIMIT (its
  * size exceeds 64 bits or the device's largest allocation); what dj_buffer_create and

@@ -32,7 +32,8 @@ extern "C" {
  * grown need not be saved again.
  *
  * Returns DJ_SUCCESS; DJ_ERROR_INVALID_ARGUMENT (context or size is NULL); DJ_ERROR_LIMIT;
- * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_VULKAN. Thread-safe, also while plans are made. */
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. Thread-safe,
+ * also while plans are made. */
 DJ_API dj_result dj_cache_save(dj_context *context, void *data, uint64_t *size);
 
 /* Whether a cache would be taken by this context, or one of the same device: size bytes of any

@@ -153,7 +153,8 @@ struct dj_device_info {
  *
  * Returns DJ_SUCCESS, also for 0 devices; DJ_ERROR_NO_LOADER; DJ_ERROR_INVALID_ARGUMENT (count is
  * NULL, or params->quirks cannot be read); DJ_ERROR_NO_VALIDATION; DJ_ERROR_VERSION;
- * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_VULKAN. On failure *count is 0. Thread-safe. */
+ * DJ_ERROR_OUT_OF_HOST_MEMORY; DJ_ERROR_OUT_OF_DEVICE_MEMORY; DJ_ERROR_VULKAN. On failure
+ * *count is 0. Thread-safe. */
 DJ_API dj_result dj_device_list(const struct dj_context_params *params,
                                 struct dj_device_info *infos, uint32_t *count);
 

@@ -61,9 +61,9 @@ DJ_API dj_result dj_dct_create(dj_context *context, const struct dj_dct_params *
 DJ_API void dj_dct_destroy(dj_dct **plan);
 
 /* One call. input and output have the same shape, whose last dimension is the plan's length; any
- * number of rows. Either output is exactly the view input (in place), or the two do not overlap.
- * Relative rms error at most 1e-6 per row for magnitudes from 1e-30 to 1e30. A NaN or Inf stays in
- * its row. */
+ * number of rows. Either output is exactly the view input (in place), or the two ranges from first
+ * to last byte do not overlap. Relative rms error at most 1e-6 per row for magnitudes from 1e-30 to
+ * 1e30. A NaN or Inf stays in its row. */
 struct dj_dct_args {
     struct dj_tensor input;    /* f32 */
     struct dj_tensor output;   /* f32 */

@@ -65,7 +65,8 @@ struct dj_features_params {
                         * the others take no numbers */
     uint32_t dim;      /* d, 4 to 256 in steps of 4 */
     uint32_t features; /* m, 4 to 1024 in steps of 4; 0: d. Linformer: n', 1 to 1024 */
-    uint32_t heads;    /* 0: one set of numbers shared by all heads; else one per key head */
+    uint32_t heads;    /* 0: one set of numbers shared by all heads; else one per key head, at most
+                        * 65535 */
     uint32_t kernel;   /* enum dj_kernel; PFF and PRF */
     uint32_t tokens;   /* T of Linformer, at least 1; 0 elsewhere */
     const float *frequencies; /* t[m], finite; WDCF, SOFTMAX_DCT, PFF */
