@@ -49,6 +49,21 @@ static uint32_t standard_features(const struct dj_map_kind *kind, uint32_t dim)
     return kind->fixed_per_dim > 0 ? kind->fixed_per_dim * dim : dim;
 }
 
+static dj_result check_max_tokens(const struct dj_log *log, uint32_t tokens,
+                                  const struct dj_map_kind *kind)
+{
+    const bool bounded = kind->places || kind->projections;
+    const uint32_t most = kind->places ? DJ_MOST_PLACES : UINT32_MAX;
+    if (!bounded && tokens != 0)
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "attention: max_tokens is %u and must be 0 for %s", tokens, kind->name);
+    if (bounded && (tokens == 0 || tokens > most))
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "attention: max_tokens is %u and must be 1 to %u for %s", tokens, most,
+                       kind->name);
+    return DJ_SUCCESS;
+}
+
 static dj_result check_sizes(const struct dj_log *log, const struct dj_attention_params *params,
                              const struct dj_map_kind *kind)
 {
@@ -74,12 +89,7 @@ static dj_result check_sizes(const struct dj_log *log, const struct dj_attention
                        "attention: %u features, %s with dim %u has %u to %u in steps of %u",
                        params->features, kind->name, params->dim, range.least, range.most,
                        range.step);
-    const bool bounded = kind->places || kind->projections;
-    if (bounded != (params->max_tokens > 0) ||
-        (kind->places && params->max_tokens > DJ_MOST_PLACES))
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: max_tokens is %u for %s",
-                       params->max_tokens, kind->name);
-    return DJ_SUCCESS;
+    return check_max_tokens(log, params->max_tokens, kind);
 }
 
 static dj_result check_decay(const struct dj_log *log, const struct dj_attention_params *params,
@@ -380,8 +390,12 @@ dj_result dj_attention_lay_out(struct dj_call *call, struct dj_layout *layout,
                        "attention: the last part would copy states in %llu dispatches, at most %d",
                        (unsigned long long)layout->copies, DJ_MOST_COPIES);
     if (layout->pieces > (UINT32_MAX - layout->copies) / call->family->dispatches(call, layout))
-        return dj_fail(log, DJ_ERROR_LIMIT, "attention: %llu parts are too many",
-                       (unsigned long long)layout->pieces);
+        return dj_fail(
+            log, DJ_ERROR_LIMIT,
+            "attention: %llu pieces of %u dispatches each and %llu copies; a call has at "
+            "most 2^32 - 1 dispatches",
+            (unsigned long long)layout->pieces, call->family->dispatches(call, layout),
+            (unsigned long long)layout->copies);
     layout->each = layout->pieces;
     if (call->max_work > 0 && call->max_work / layout->work < layout->each)
         layout->each = call->max_work > layout->work ? call->max_work / layout->work : 1;
@@ -421,13 +435,19 @@ dj_result dj_attention_check_scratch(const struct dj_call *call, uint64_t need)
         args->state, args->state_offset, args->slot_count * dj_state_slot_size(call->plan));
     struct dj_tensor ranges[DJ_INDEX_RANGES];
     dj_call_index_ranges(call, ranges);
-    const struct dj_tensor *tensors[7 + DJ_INDEX_RANGES] = {
-        &args->q, &args->k, &args->v, &args->o, &args->query_scales, &args->key_scales};
+    struct dj_named_tensor tensors[7 + DJ_INDEX_RANGES] = {
+        {"q", &args->q},
+        {"k", &args->k},
+        {"v", &args->v},
+        {"o", &args->o},
+        {"query_scales", &args->query_scales},
+        {"key_scales", &args->key_scales},
+    };
     uint32_t count = 6;
     for (int i = 0; i < DJ_INDEX_RANGES; i++)
-        tensors[count++] = &ranges[i];
+        tensors[count++] = (struct dj_named_tensor){dj_call_index_names[i], &ranges[i]};
     if (call->slots)
-        tensors[count++] = &pool;
+        tensors[count++] = (struct dj_named_tensor){"the state slots", &pool};
     return dj_scratch_check(call->plan->context, &args->scratch, need, tensors, count);
 }
 

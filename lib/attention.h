@@ -246,6 +246,7 @@ struct dj_binding dj_scratch_region(const struct dj_attention_args *args, uint64
 enum {
     DJ_INDEX_RANGES = 5
 };
+extern const char *const dj_call_index_names[DJ_INDEX_RANGES];
 void dj_call_index_ranges(const struct dj_call *call, struct dj_tensor ranges[DJ_INDEX_RANGES]);
 
 /* Every check of a call but those of scratch memory and slot indices; unless placed, the buffers of

@@ -126,14 +126,15 @@ static dj_result check_run(const struct dj_attention *plan, const struct dj_run_
     return DJ_SUCCESS;
 }
 
-dj_result dj_attention_run_with(const dj_attention *plan, const struct dj_attention_args *args,
-                                const struct dj_run_params *params)
+/* function: as the caller knows it. */
+static dj_result run_call(const char *function, const struct dj_attention *plan,
+                          const struct dj_attention_args *args, const struct dj_run_params *params)
 {
     if (plan == NULL)
         return DJ_ERROR_INVALID_ARGUMENT;
     if (args == NULL)
-        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT,
-                       "dj_attention_run: args is NULL");
+        return dj_fail(&plan->context->log, DJ_ERROR_INVALID_ARGUMENT, "%s: args is NULL",
+                       function);
     struct dj_attention_args own = *args;
     own.barriers |= DJ_BARRIER_BEFORE | DJ_BARRIER_AFTER_COMPUTE | DJ_BARRIER_AFTER_HOST;
     if (own.scratch.buffer == NULL)
@@ -141,7 +142,7 @@ dj_result dj_attention_run_with(const dj_attention *plan, const struct dj_attent
     struct run run = {.params = params != NULL ? *params : (struct dj_run_params){0}};
     dj_result result = check_run(plan, params);
     if (result == DJ_SUCCESS)
-        result = dj_context_check_queue(plan->context, "dj_attention_run");
+        result = dj_context_check_queue(plan->context, function);
     if (result == DJ_SUCCESS)
         result = prepare(&run, plan, &own);
     if (result != DJ_SUCCESS || run.layout.pieces == 0)
@@ -163,5 +164,11 @@ dj_result dj_attention_run_with(const dj_attention *plan, const struct dj_attent
 
 dj_result dj_attention_run(const dj_attention *plan, const struct dj_attention_args *args)
 {
-    return dj_attention_run_with(plan, args, NULL);
+    return run_call("dj_attention_run", plan, args, NULL);
+}
+
+dj_result dj_attention_run_with(const dj_attention *plan, const struct dj_attention_args *args,
+                                const struct dj_run_params *params)
+{
+    return run_call("dj_attention_run_with", plan, args, params);
 }

@@ -66,9 +66,10 @@ static dj_result check_tensors(const struct dj_call *call)
             return result;
     }
     for (int i = 0; i < 3; i++) {
-        if (dj_tensor_overlap(rows[i].tensor, &args->o))
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: o overlaps %s",
-                           rows[i].name);
+        const dj_result result =
+            dj_tensor_check_apart(log, "attention: o", &args->o, rows[i].name, rows[i].tensor);
+        if (result != DJ_SUCCESS)
+            return result;
     }
     const uint64_t longest = queries > keys ? queries : keys;
     if (longest > UINT32_MAX - DJ_TILE_TOKENS)
@@ -178,16 +179,19 @@ static dj_result check_one_scale(const struct dj_call *call, const char *name,
         result = dj_tensor_check(plan->context, name, scales, DJ_FLOAT32, false, call->placed);
     if (result != DJ_SUCCESS)
         return result;
-    if (scales->shape[3] > DJ_MOST_PLACES || !dj_tensor_binds(plan->context, scales, want))
-        return dj_fail(log, DJ_ERROR_LIMIT, "attention: %s of %" PRIu64 " places are too many",
-                       name, scales->shape[3]);
+    if (scales->shape[3] > DJ_MOST_PLACES)
+        return dj_fail(log, DJ_ERROR_LIMIT, "attention: %s has %" PRIu64 " places, at most %u",
+                       name, scales->shape[3], DJ_MOST_PLACES);
+    if (!dj_tensor_binds(plan->context, scales, want))
+        return dj_fail(log, DJ_ERROR_LIMIT,
+                       "attention: %s of %" PRIu64 " heads and %" PRIu64
+                       " places span more than the %" PRIu64 " bytes that the device can bind",
+                       name, heads, scales->shape[3], plan->context->info.max_storage_range);
     if (tokens > scales->shape[3])
         return dj_fail(log, DJ_ERROR_TOKEN_COUNT,
                        "attention: %" PRIu64 " tokens, %s has %" PRIu64 " places", tokens, name,
                        scales->shape[3]);
-    if (dj_tensor_overlap(scales, &call->args->o))
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "attention: o overlaps %s", name);
-    return DJ_SUCCESS;
+    return dj_tensor_check_apart(log, "attention: o", &call->args->o, name, scales);
 }
 
 static dj_result check_scales(const struct dj_call *call)
@@ -224,6 +228,9 @@ static int indices_read(const struct dj_call *call)
     return call->slots ? DJ_INDEX_RANGES : 2;
 }
 
+const char *const dj_call_index_names[DJ_INDEX_RANGES] = {"spans.indices", "query_spans.indices",
+                                                          "slots_in", "accepted", "slots_out"};
+
 void dj_call_index_ranges(const struct dj_call *call, struct dj_tensor ranges[DJ_INDEX_RANGES])
 {
     struct numbers list[DJ_INDEX_RANGES];
@@ -241,22 +248,27 @@ static dj_result check_memory(const struct dj_call *call)
     const struct dj_log *log = &plan->context->log;
     const struct dj_tensor pool = dj_tensor_of_range(args->state, args->state_offset,
                                                      args->slot_count * dj_state_slot_size(plan));
-    const struct dj_tensor *const tensors[6] = {
-        &args->q, &args->k, &args->v, &args->o, &args->query_scales, &args->key_scales};
-    for (int i = 0; call->slots && i < 6; i++) {
-        if (dj_tensor_overlap(&pool, tensors[i]))
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                           "attention: the state slots overlap a tensor");
-    }
+    static const char pool_name[] = "attention: the pool of state slots";
+    const struct dj_named_tensor tensors[6] = {
+        {"q", &args->q},
+        {"k", &args->k},
+        {"v", &args->v},
+        {"o", &args->o},
+        {"query_scales", &args->query_scales},
+        {"key_scales", &args->key_scales},
+    };
+    dj_result result = DJ_SUCCESS;
+    for (int i = 0; result == DJ_SUCCESS && call->slots && i < 6; i++)
+        result = dj_tensor_check_apart(log, pool_name, &pool, tensors[i].name, tensors[i].tensor);
     struct dj_tensor ranges[DJ_INDEX_RANGES];
     dj_call_index_ranges(call, ranges);
-    for (int i = 0; i < DJ_INDEX_RANGES; i++) {
-        if (dj_tensor_overlap(&ranges[i], &args->o) ||
-            (call->slots && dj_tensor_overlap(&ranges[i], &pool)))
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                           "attention: indices lie in o or in the state slots");
+    for (int i = 0; result == DJ_SUCCESS && i < DJ_INDEX_RANGES; i++) {
+        const char *const name = dj_call_index_names[i];
+        result = dj_tensor_check_apart(log, "attention: o", &args->o, name, &ranges[i]);
+        if (result == DJ_SUCCESS && call->slots)
+            result = dj_tensor_check_apart(log, pool_name, &pool, name, &ranges[i]);
     }
-    return DJ_SUCCESS;
+    return result;
 }
 
 /* Also of what is not given: a newer program may give it in a way that only it knows. The tensors

@@ -138,11 +138,10 @@ static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_ar
                        "the last dimension is %" PRIu64 " and the plan's length %u",
                        args->input.shape[3], plan->length);
     const bool there = args->input.buffer != NULL && args->output.buffer != NULL;
-    if (there && !dj_tensor_same(&args->input, &args->output) &&
-        dj_tensor_overlap(&args->input, &args->output))
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                       "input and output overlap and are not the same view");
-    return DJ_SUCCESS;
+    if (!there || dj_tensor_same(&args->input, &args->output))
+        return DJ_SUCCESS;
+    return dj_tensor_check_apart(log, "output, which is another view,", &args->output, "input",
+                                 &args->input);
 }
 
 /* Bytes of packed rows that a box takes; UINT64_MAX if one recording cannot do it. */
@@ -208,7 +207,7 @@ static dj_result scratch_check(const struct dj_dct *plan, const struct dj_dct_ar
     const struct dj_scratch *const scratch = &args->scratch;
     if (is_empty(&args->input))
         return DJ_SUCCESS;
-    const struct dj_tensor *const tensors[2] = {&args->input, &args->output};
+    const struct dj_named_tensor tensors[2] = {{"input", &args->input}, {"output", &args->output}};
     const uint64_t one[3] = {1, 1, 1};
     return dj_scratch_check(plan->context, scratch, box_cost(plan, one), tensors, 2);
 }

@@ -89,8 +89,9 @@ static dj_result check_sizes(const struct dj_log *log, const struct dj_features_
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: kernel %u is not one of %s's",
                        params->kernel, kind->name);
     if (kind->projections != (params->tokens > 0))
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "features: tokens %u for %s", params->tokens,
-                       kind->name);
+        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                       "features: tokens is %u and must be %s for %s", params->tokens,
+                       kind->projections ? "at least 1" : "0", kind->name);
     return DJ_SUCCESS;
 }
 

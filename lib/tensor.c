@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tensor.h"
 
+#include "size.h"
+
 #include <assert.h>
 #include <inttypes.h>
 
@@ -137,6 +139,17 @@ static dj_result check_place(const struct dj_context *context, const char *name,
     return DJ_SUCCESS;
 }
 
+static dj_result fail_layout(const struct dj_log *log, dj_result result, const char *name,
+                             const struct dj_tensor *tensor, const char *what)
+{
+    const uint64_t *const n = tensor->shape, *const s = tensor->stride;
+    return dj_fail(log, result,
+                   "%s: %s, with shape [%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+                   "] and strides [%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+                   "] from byte %" PRIu64 " on",
+                   name, what, n[0], n[1], n[2], n[3], s[0], s[1], s[2], s[3], tensor->offset);
+}
+
 dj_result dj_tensor_check(const struct dj_context *context, const char *name,
                           const struct dj_tensor *tensor, uint32_t type, bool output, bool placed)
 {
@@ -163,14 +176,15 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
     if (!span(tensor, tensor->shape, &elements) ||
         __builtin_mul_overflow(elements, element, &bytes) ||
         __builtin_add_overflow(bytes, tensor->offset, &end))
-        return dj_fail(log, DJ_ERROR_LIMIT, "%s: its size exceeds 64 bits", name);
+        return fail_layout(log, DJ_ERROR_LIMIT, name, tensor, "its last byte is beyond 64 bits");
     if (placed || tensor->buffer != NULL) {
         const dj_result result = check_place(context, name, tensor, end);
         if (result != DJ_SUCCESS)
             return result;
     }
     if (output && overlaps_itself(tensor))
-        return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT, "%s: an output overlaps itself", name);
+        return fail_layout(log, DJ_ERROR_INVALID_ARGUMENT, name, tensor,
+                           "an output overlaps itself");
     return check_words(context, name, tensor);
 }
 
@@ -194,6 +208,27 @@ bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b)
            b->offset < a->offset + a_span * dj_type_size(a->type);
 }
 
+/* The last byte of a tensor that is not empty; UINT64_MAX if it is beyond 64 bits. */
+static uint64_t last_byte(const struct dj_tensor *tensor)
+{
+    uint64_t elements;
+    if (!span(tensor, tensor->shape, &elements))
+        return UINT64_MAX;
+    return dj_plus(tensor->offset, dj_times(elements, dj_type_size(tensor->type)) - 1);
+}
+
+dj_result dj_tensor_check_apart(const struct dj_log *log, const char *a_name,
+                                const struct dj_tensor *a, const char *b_name,
+                                const struct dj_tensor *b)
+{
+    if (!dj_tensor_overlap(a, b))
+        return DJ_SUCCESS;
+    return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
+                   "%s overlaps %s: bytes %" PRIu64 " to %" PRIu64 " and %" PRIu64 " to %" PRIu64
+                   " of one buffer",
+                   a_name, b_name, a->offset, last_byte(a), b->offset, last_byte(b));
+}
+
 bool dj_tensor_same(const struct dj_tensor *a, const struct dj_tensor *b)
 {
     if (a->buffer != b->buffer || a->offset != b->offset || a->type != b->type)
@@ -214,7 +249,7 @@ struct dj_tensor dj_tensor_of_range(dj_buffer *buffer, uint64_t offset, uint64_t
 }
 
 dj_result dj_scratch_check(const struct dj_context *context, const struct dj_scratch *scratch,
-                           uint64_t need, const struct dj_tensor *const *tensors,
+                           uint64_t need, const struct dj_named_tensor *tensors,
                            uint32_t tensor_count)
 {
     const struct dj_log *log = &context->log;
@@ -239,12 +274,11 @@ dj_result dj_scratch_check(const struct dj_context *context, const struct dj_scr
                        scratch->size, scratch->offset, size, need);
     const struct dj_tensor range =
         dj_tensor_of_range(scratch->buffer, scratch->offset, scratch->size);
-    for (uint32_t i = 0; i < tensor_count; i++) {
-        if (dj_tensor_overlap(&range, tensors[i]))
-            return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
-                           "the scratch memory overlaps a tensor, state slots or indices");
-    }
-    return DJ_SUCCESS;
+    dj_result result = DJ_SUCCESS;
+    for (uint32_t i = 0; result == DJ_SUCCESS && i < tensor_count; i++)
+        result = dj_tensor_check_apart(log, "the scratch memory", &range, tensors[i].name,
+                                       tensors[i].tensor);
+    return result;
 }
 
 /* Halves dimension i of a box to a multiple of its granule; false if it is one granule already. */

@@ -20,16 +20,27 @@ dj_result dj_tensor_check(const struct dj_context *context, const char *name,
 /* Whether two checked tensors may share a byte: the ranges from first to last element intersect. */
 bool dj_tensor_overlap(const struct dj_tensor *a, const struct dj_tensor *b);
 
+/* DJ_ERROR_INVALID_ARGUMENT, logged with their names and ranges, if they may. */
+dj_result dj_tensor_check_apart(const struct dj_log *log, const char *a_name,
+                                const struct dj_tensor *a, const char *b_name,
+                                const struct dj_tensor *b);
+
 /* Whether two tensors are the same view. */
 bool dj_tensor_same(const struct dj_tensor *a, const struct dj_tensor *b);
 
 /* A range of a buffer as a tensor, for dj_tensor_overlap. */
 struct dj_tensor dj_tensor_of_range(dj_buffer *buffer, uint64_t offset, uint64_t size);
 
+/* A tensor of a call, or a range that it uses, as the caller knows it. */
+struct dj_named_tensor {
+    const char *name;
+    const struct dj_tensor *tensor;
+};
+
 /* Checks a call's scratch memory: there, of this context, aligned, at least need bytes inside its
  * buffer, and clear of the call's tensors. */
 dj_result dj_scratch_check(const struct dj_context *context, const struct dj_scratch *scratch,
-                           uint64_t need, const struct dj_tensor *const *tensors,
+                           uint64_t need, const struct dj_named_tensor *tensors,
                            uint32_t tensor_count);
 
 /* A rectangular piece of a tensor's first three dimensions. */

@@ -162,6 +162,10 @@ static void runs_are_checked(void **state)
         assert_logged("reserved");
     }
     const struct dj_run_params run = {.progress = go_on, .user = &asked};
+    HARNESS_RESULT(dj_attention_run_with(call.plan, NULL, &run), DJ_ERROR_INVALID_ARGUMENT);
+    assert_logged("dj_attention_run_with");
+    HARNESS_RESULT(dj_attention_run(call.plan, NULL), DJ_ERROR_INVALID_ARGUMENT);
+    assert_logged("dj_attention_run");
     struct dj_attention_args args = call.args;
     args.scratch.size = 64;
     HARNESS_RESULT(dj_attention_run_with(call.plan, &args, &run), DJ_ERROR_SCRATCH);
@@ -256,11 +260,44 @@ static void kept_states_have_limits(void **state)
     free(slots);
 }
 
+/* Sizes that no call may have, asked of before there is any memory. */
+static void sizes_have_bounds(void **state)
+{
+    (void)state;
+    dj_attention *plan = NULL;
+    const struct dj_attention_params params = {
+        .map = DJ_MAP_ELU, .heads = 1, .dim = 4, .normalise = DJ_OFF};
+    HARNESS_OK(dj_attention_create(harness_context(0), &params, &plan));
+    struct dj_attention_args args = {.max_work = 1};
+    struct dj_tensor *const tensors[] = {&args.q, &args.k, &args.v, &args.o};
+    struct dj_needs needs;
+    for (int i = 0; i < 4; i++)
+        dj_tensor_init(tensors[i], NULL, 0, DJ_FLOAT32,
+                       (const uint64_t[4]){1 << 20, 1 << 20, 1, 4});
+    harness_log_clear();
+    HARNESS_RESULT(dj_attention_needs(plan, &args, &needs), DJ_ERROR_LIMIT);
+    assert_logged("pieces");
+    for (int i = 0; i < 4; i++)
+        dj_tensor_init(tensors[i], NULL, 0, DJ_FLOAT32, (const uint64_t[4]){1, 1, 1, 4});
+    dj_tensor_init(&args.key_scales, NULL, 0, DJ_FLOAT32,
+                   (const uint64_t[4]){1, 1, 1, (1 << 30) + 1});
+    HARNESS_RESULT(dj_attention_needs(plan, &args, &needs), DJ_ERROR_LIMIT);
+    assert_logged("1073741824");
+    struct dj_device_info info;
+    HARNESS_OK(dj_context_device(harness_context(0), &info));
+    if (info.max_storage_range < UINT64_C(4) << 30) {
+        args.key_scales.shape[3] = 1 << 30;
+        HARNESS_RESULT(dj_attention_needs(plan, &args, &needs), DJ_ERROR_LIMIT);
+        assert_logged("bind");
+    }
+    dj_attention_destroy(&plan);
+}
+
 static const struct CMUnitTest general_tests[] = {
-    HARNESS_TEST(null_calls_are_refused), HARNESS_TEST(recorders_must_record_and_have_room),
-    HARNESS_TEST(contexts_do_not_mix),    HARNESS_TEST(parts_are_checked),
-    HARNESS_TEST(runs_are_checked),       HARNESS_TEST(kept_states_have_limits),
-    HARNESS_TEST(needs_want_no_buffers),
+    HARNESS_TEST(null_calls_are_refused),  HARNESS_TEST(recorders_must_record_and_have_room),
+    HARNESS_TEST(contexts_do_not_mix),     HARNESS_TEST(parts_are_checked),
+    HARNESS_TEST(sizes_have_bounds),       HARNESS_TEST(runs_are_checked),
+    HARNESS_TEST(kept_states_have_limits), HARNESS_TEST(needs_want_no_buffers),
 };
 
 int main(void)

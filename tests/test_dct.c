@@ -689,6 +689,8 @@ static void test_record_errors(void **state)
                                              : DJ_ERROR_SCRATCH;
             HARNESS_RESULT(dj_dct_record(plan, recorder, &bad), want);
             assert_true(strlen(harness_log_last()) > 0);
+            if (n == 6 || n == 9)
+                assert_non_null(strstr(harness_log_last(), "bytes "));
         }
         /* nothing of all that was recorded */
         HARNESS_OK(dj_recorder_submit(recorder));

@@ -126,6 +126,7 @@ PLAN_MUTATION(decay_full, DECAY(0, 0.5f) params->causal = DJ_OFF;)
 PLAN_MUTATION(generated_188, params->dim = 188; params->dct_path = DJ_DCT_PATH_GENERATED;)
 PLAN_MUTATION(max_tokens, params->max_tokens = 100;)
 PLAN_MUTATION(no_max_tokens, params->max_tokens = 0;)
+PLAN_MUTATION(many_tokens, params->max_tokens = (1 << 30) + 1;)
 PLAN_MUTATION(features_2, params->features = 2;)
 PLAN_MUTATION(features_98, params->features = 98;)
 PLAN_MUTATION(features_260, params->features = 260;)
@@ -168,16 +169,17 @@ static const struct {
     {DJ_MAP_SOFTMAX_DCT,
      {"generated transform of 188", "dct_path|path|188", UNSUPPORTED, generated_188}},
 
-    {DJ_MAP_WDCF, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_SOFTMAX_DCT, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_PFF, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_PRF, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_PERFORMER_RELU, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_ELU, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_RELU, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_IDENTITY, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_SOFTMAX, {"max_tokens", "max_tokens", INVALID, max_tokens}},
-    {DJ_MAP_COSFORMER, {"no max_tokens", "max_tokens", INVALID, no_max_tokens}},
+    {DJ_MAP_WDCF, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_SOFTMAX_DCT, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_PFF, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_PRF, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_PERFORMER_RELU, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_ELU, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_RELU, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_IDENTITY, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_SOFTMAX, {"max_tokens", "0", INVALID, max_tokens}},
+    {DJ_MAP_COSFORMER, {"no max_tokens", "1073741824", INVALID, no_max_tokens}},
+    {DJ_MAP_COSFORMER, {"too many tokens", "1073741824", INVALID, many_tokens}},
     {DJ_MAP_LINFORMER, {"no max_tokens", "max_tokens", INVALID, no_max_tokens}},
 
     {DJ_MAP_WDCF, {"2 features", "features", INVALID, features_2}},
