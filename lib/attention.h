@@ -90,11 +90,12 @@ struct dj_call_indices {
 /* How a call is cut into pieces and where its scratch memory lies; families use what they need. A
  * piece is one box of sequences, tokens and heads; the caller's parts are one or more of them. */
 struct dj_layout {
-    struct dj_grid grid;       /* of keys; softmax: of queries */
-    struct dj_grid query_grid; /* of queries, without a causal mask; softmax: of keys */
-    uint64_t region[7];        /* byte offsets in scratch */
-    uint64_t total;            /* bytes of scratch */
-    uint64_t carry;            /* ... of one box's carry */
+    struct dj_grid key_grid;             /* in linear time and causal: of keys and queries */
+    struct dj_grid query_grid;           /* ... else of queries */
+    uint64_t sequence_boxes, head_boxes; /* pieces are of one of each */
+    uint64_t region[7];                  /* byte offsets in scratch */
+    uint64_t total;                      /* bytes of scratch */
+    uint64_t carry;                      /* ... of one box's carry */
     uint64_t pieces;
     uint64_t copies; /* that follow all pieces, of carries to slots; 0: pieces write slots */
     uint64_t work;   /* floating-point operations of a piece, at most, if max_work limits them */

@@ -470,7 +470,7 @@ uint64_t dj_layout_find(const struct dj_call *call, struct dj_layout *layout,
                                           const struct dj_layout *layout, uint64_t box),
                         uint64_t *index)
 {
-    const uint64_t heads = layout->grid.boxes[2];
+    const uint64_t heads = layout->head_boxes;
     if (!dj_spans_ragged(&call->keys) && !dj_spans_ragged(&call->queries)) {
         const uint64_t parts = count(call, layout, 0) * heads, box = *index / parts;
         *index %= parts;
@@ -493,14 +493,14 @@ uint64_t dj_layout_pieces(const struct dj_call *call, const struct dj_layout *la
                           uint64_t (*count)(const struct dj_call *call,
                                             const struct dj_layout *layout, uint64_t box))
 {
-    const uint64_t boxes = layout->grid.boxes[0];
+    const uint64_t boxes = layout->sequence_boxes;
     uint64_t pieces = 0;
     if (!dj_spans_ragged(&call->keys) && !dj_spans_ragged(&call->queries))
         pieces = dj_times(count(call, layout, 0), boxes);
     else
         for (uint64_t box = 0; box < boxes; box++)
             pieces = dj_plus(pieces, count(call, layout, box));
-    return dj_times(pieces, layout->grid.boxes[2]);
+    return dj_times(pieces, layout->head_boxes);
 }
 
 uint64_t dj_regions_cost(const struct dj_device_info *info, const uint64_t *sizes, int count)

@@ -153,19 +153,18 @@ static bool fit_sides(const struct shape *shape, uint64_t most_sequences, uint64
     uint64_t most[3] = {most_sequences, UINT64_MAX, shape->apart ? 1 : UINT64_MAX};
     for (;;) {
         if (!fit(shape, &call->queries, &args->q, &args->o, heads, most, true, budget,
-                 &layout->grid))
-            return false;
-        if (call->keys.longest == 0) { /* one box of none */
-            layout->query_grid = (struct dj_grid){.boxes = {0, 1, 0}};
-            return true;
-        }
-        const uint64_t *const size = layout->grid.size;
-        const uint64_t key_most[3] = {size[0], most_keys(shape, &layout->grid), size[2]};
-        if (!fit(shape, &call->keys, &args->k, &args->v, 1, key_most, false, 0,
                  &layout->query_grid))
             return false;
-        most[0] = layout->query_grid.size[0];
-        most[2] = layout->query_grid.size[2];
+        if (call->keys.longest == 0) { /* one box of none */
+            layout->key_grid = (struct dj_grid){.boxes = {0, 1, 0}};
+            return true;
+        }
+        const uint64_t *const size = layout->query_grid.size;
+        const uint64_t key_most[3] = {size[0], most_keys(shape, &layout->query_grid), size[2]};
+        if (!fit(shape, &call->keys, &args->k, &args->v, 1, key_most, false, 0, &layout->key_grid))
+            return false;
+        most[0] = layout->key_grid.size[0];
+        most[2] = layout->key_grid.size[2];
         if (most[0] == size[0] && most[2] == size[2])
             return true;
     }
@@ -204,10 +203,10 @@ static uint64_t key_boxes(const struct dj_call *call, const struct dj_layout *la
 {
     if (call->keys.longest == 0)
         return 1;
-    const uint64_t count = box_count(&layout->query_grid, box, &call->keys);
-    const uint64_t end = (query_box + 1) * layout->grid.size[1];
+    const uint64_t count = box_count(&layout->key_grid, box, &call->keys);
+    const uint64_t end = (query_box + 1) * layout->query_grid.size[1];
     const uint64_t seen =
-        call->plan->causal ? dj_divide_up(end, layout->query_grid.size[1]) : UINT64_MAX;
+        call->plan->causal ? dj_divide_up(end, layout->key_grid.size[1]) : UINT64_MAX;
     const uint64_t boxes = count < seen ? count : seen;
     return boxes > 0 ? boxes : 1;
 }
@@ -216,7 +215,7 @@ static uint64_t key_boxes(const struct dj_call *call, const struct dj_layout *la
 static uint64_t largest_work(const struct shape *shape, const struct dj_layout *layout)
 {
     const struct dj_attention *const plan = shape->call->plan;
-    const uint64_t *const size = layout->grid.size, *const key_size = layout->query_grid.size;
+    const uint64_t *const size = layout->query_grid.size, *const key_size = layout->key_grid.size;
     const uint64_t width = 2 * ((uint64_t)plan->dim + plan->value_dim);
     const uint64_t rows = size[0] * size[1] * size[2] * unit_heads(plan, shape->apart);
     if (shape->call->keys.longest == 0)
@@ -231,9 +230,9 @@ static uint64_t largest_work(const struct shape *shape, const struct dj_layout *
 static uint64_t piece_count(const struct dj_call *call, const struct dj_layout *layout,
                             uint64_t box)
 {
-    const uint64_t queries = box_count(&layout->grid, box, &call->queries);
+    const uint64_t queries = box_count(&layout->query_grid, box, &call->queries);
     if (is_linformer(call->plan))
-        return queries > 0 ? layout->query_grid.boxes[1] + queries - 1 : 0;
+        return queries > 0 ? layout->key_grid.boxes[1] + queries - 1 : 0;
     uint64_t count = 0;
     for (uint64_t i = 0; i < queries; i++)
         count += key_boxes(call, layout, box, i);
@@ -255,15 +254,17 @@ dj_result dj_softmax_layout(const struct dj_call *call, uint64_t budget, struct 
     struct shape shape = {.call = call, .apart = layout->apart};
     if (result == DJ_SUCCESS)
         result = fit_all(&shape, most, budget, layout);
-    if (result == DJ_SUCCESS && layout->query_grid.boxes[1] > 1) {
+    if (result == DJ_SUCCESS && layout->key_grid.boxes[1] > 1) {
         shape.carry = true; /* which takes memory, and may make the boxes smaller */
         result = fit_all(&shape, most, budget, layout);
     }
     if (result != DJ_SUCCESS)
         return result;
     uint64_t sizes[DJ_SOFTMAX_REGIONS];
-    region_sizes(&shape, layout->grid.size, sizes);
+    region_sizes(&shape, layout->query_grid.size, sizes);
     dj_regions_place(sizes, DJ_SOFTMAX_REGIONS, layout);
+    layout->sequence_boxes = layout->query_grid.boxes[0];
+    layout->head_boxes = layout->query_grid.boxes[2];
     layout->pieces = dj_layout_pieces(call, layout, piece_count);
     layout->work = largest_work(&shape, layout);
     return DJ_SUCCESS;
@@ -276,7 +277,7 @@ static void cut(const struct dj_call *call, const struct dj_layout *layout, uint
     uint64_t query = 0, key = step, count;
     piece->attends = true;
     if (is_linformer(call->plan)) {
-        count = layout->query_grid.boxes[1];
+        count = layout->key_grid.boxes[1];
         piece->projects = step < count;
         piece->attends = step >= count - 1;
         query = piece->attends ? step - (count - 1) : 0;
@@ -289,9 +290,9 @@ static void cut(const struct dj_call *call, const struct dj_layout *layout, uint
     }
     piece->first = key == 0;
     piece->last = key == count - 1;
-    piece->queries = dj_grid_box(&layout->grid, box, query, head);
+    piece->queries = dj_grid_box(&layout->query_grid, box, query, head);
     if (call->keys.longest > 0)
-        piece->keys = dj_grid_box(&layout->query_grid, box, key,
+        piece->keys = dj_grid_box(&layout->key_grid, box, key,
                                   layout->apart ? head / call->plan->group : head);
     const uint64_t heads = unit_heads(call->plan, layout->apart);
     piece->queries.start[2] *= heads;

@@ -205,12 +205,12 @@ static bool fit_sides(const struct dj_call *call, const struct shape *shape, uin
     const uint64_t body = body_tokens(call, call->keys.longest);
     const uint64_t tokens = body > 0 || call->keys.longest == 0 ? body : 1;
     if (plan->causal)
-        return fit(call, shape, &call->keys, tokens, all, 4, most, budget, &layout->grid);
+        return fit(call, shape, &call->keys, tokens, all, 4, most, budget, &layout->key_grid);
     for (;;) {
-        if (!fit(call, shape, &call->keys, tokens, all, 2, most, budget, &layout->grid))
+        if (!fit(call, shape, &call->keys, tokens, all, 2, most, budget, &layout->key_grid))
             return false;
-        most[0] = layout->grid.size[0];
-        most[2] = layout->grid.size[2];
+        most[0] = layout->key_grid.size[0];
+        most[2] = layout->key_grid.size[2];
         if (!fit(call, shape, &call->queries, call->queries.longest, all + 2, 2, most, budget,
                  &layout->query_grid))
             return false;
@@ -245,7 +245,7 @@ static uint64_t query_boxes(const struct dj_call *call, const struct dj_grid *gr
 static uint64_t piece_count(const struct dj_call *call, const struct dj_layout *layout,
                             uint64_t box)
 {
-    return token_boxes(call, &layout->grid, box) + call->states - 1 +
+    return token_boxes(call, &layout->key_grid, box) + call->states - 1 +
            query_boxes(call, &layout->query_grid, box);
 }
 
@@ -253,7 +253,7 @@ static void place_regions(const struct shape *shape, struct dj_layout *layout)
 {
     uint64_t size[3], sizes[DJ_TILED_REGIONS];
     for (int i = 0; i < 3; i++)
-        size[i] = layout->grid.size[i];
+        size[i] = layout->key_grid.size[i];
     if (!shape->call->plan->causal && layout->query_grid.size[1] > size[1])
         size[1] = layout->query_grid.size[1];
     region_sizes(shape, size, sizes);
@@ -265,9 +265,11 @@ static void place_regions(const struct shape *shape, struct dj_layout *layout)
 
 static void count_pieces(const struct dj_call *call, struct dj_layout *layout)
 {
+    layout->sequence_boxes = layout->key_grid.boxes[0];
+    layout->head_boxes = layout->key_grid.boxes[2];
     layout->pieces = dj_layout_pieces(call, layout, piece_count);
     if (call->atomic && layout->pieces > 1)
-        layout->copies = carry_count(call, layout->grid.size);
+        layout->copies = carry_count(call, layout->key_grid.size);
 }
 
 dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj_layout *layout)
@@ -316,12 +318,12 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
 static void cut_keys(const struct dj_call *call, const struct dj_layout *layout, uint64_t box,
                      uint64_t head, uint64_t step, struct dj_tiled_piece *piece)
 {
-    const uint64_t boxes = token_boxes(call, &layout->grid, box);
+    const uint64_t boxes = token_boxes(call, &layout->key_grid, box);
     piece->first = step == 0;
     piece->last = step == boxes + call->states - 2;
     piece->publishes = step >= boxes - 1;
     if (step >= boxes) {
-        piece->box = dj_grid_box(&layout->grid, box, 0, head);
+        piece->box = dj_grid_box(&layout->key_grid, box, 0, head);
         piece->box.count[1] = 1;
         piece->tokens = call->keys.longest > 0 ? 1 : 0;
         piece->snapshot = (uint32_t)(step - boxes + 1);
@@ -329,7 +331,7 @@ static void cut_keys(const struct dj_call *call, const struct dj_layout *layout,
         piece->carry += piece->snapshot - 1;
         return;
     }
-    piece->box = dj_grid_box(&layout->grid, box, step, head);
+    piece->box = dj_grid_box(&layout->key_grid, box, step, head);
     piece->tokens = body_tokens(call, call->keys.longest) > 0 ? piece->box.count[1] : 0;
 }
 
@@ -337,11 +339,12 @@ static void cut_keys(const struct dj_call *call, const struct dj_layout *layout,
 static struct dj_tiled_piece cut_copy(const struct dj_call *call, const struct dj_layout *layout,
                                       uint64_t index)
 {
-    const uint64_t pair = index / call->states, heads = layout->grid.boxes[2];
-    return (struct dj_tiled_piece){.box = dj_grid_box(&layout->grid, pair / heads, 0, pair % heads),
-                                   .copies = true,
-                                   .snapshot = (uint32_t)(index % call->states),
-                                   .carry = index};
+    const uint64_t pair = index / call->states, heads = layout->head_boxes;
+    return (struct dj_tiled_piece){
+        .box = dj_grid_box(&layout->key_grid, pair / heads, 0, pair % heads),
+        .copies = true,
+        .snapshot = (uint32_t)(index % call->states),
+        .carry = index};
 }
 
 struct dj_tiled_piece dj_tiled_cut(const struct dj_call *call, struct dj_layout *layout,
@@ -353,9 +356,9 @@ struct dj_tiled_piece dj_tiled_cut(const struct dj_call *call, struct dj_layout 
     const uint64_t box = dj_layout_find(call, layout, piece_count, &index);
     const uint64_t count = piece_count(call, layout, box);
     const uint64_t head = index / count, step = index % count;
-    const uint64_t keys = token_boxes(call, &layout->grid, box) + call->states - 1;
+    const uint64_t keys = token_boxes(call, &layout->key_grid, box) + call->states - 1;
     struct dj_tiled_piece piece = {.fresh = index == 0,
-                                   .carry = (box * layout->grid.boxes[2] + head) * call->states};
+                                   .carry = (box * layout->head_boxes + head) * call->states};
     if (step < keys) {
         cut_keys(call, layout, box, head, step, &piece);
     } else {
