@@ -19,9 +19,9 @@ enum {
 
 struct dj_kept_pipeline;
 
-/* Immutable after creation but for the counters, the queue (under its lock), the recipes (under
- * theirs), the pipelines (a list that only grows) and the pipeline cache (which Vulkan synchronises
- * itself). */
+/* Immutable after creation but for the counters and `lost` (which are atomic), the queue (under its
+ * lock), the recipes (under theirs), the pipelines and choices (lists that only grow) and the
+ * pipeline cache (which Vulkan synchronises itself). */
 struct dj_context {
     struct dj_log log;
     struct dj_vk vk;

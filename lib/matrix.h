@@ -16,9 +16,9 @@ enum {
     DJ_MATRIX_FEATURES = 1000506000
 };
 
-/* Fills in info.matrix_* and matrix_lanes, if the device multiplies matrices as kernels want them
- * and this build has such kernels. The device has the extension, that of the memory model and that
- * of float16, and all else is filled in. */
+/* Fills in info.matrix_*, matrix_lanes and chunked, if the device multiplies matrices as kernels
+ * want them and this build has such kernels. The device has the extension, that of the memory model
+ * and that of float16, and all else is filled in but info.quirks. */
 void dj_matrix_describe(const struct dj_context *context, struct dj_device *device);
 
 #endif
