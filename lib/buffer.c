@@ -2,6 +2,7 @@
 #include "buffer.h"
 #include "copier.h"
 #include "memory.h"
+#include "size.h"
 
 #include <dijiang/vulkan.h>
 
@@ -78,7 +79,7 @@ static dj_result buffer_fill(struct dj_buffer *buffer, uint32_t memory, const ch
     const struct VolkDeviceTable *vk = &context->vk.device;
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-        .size = (buffer->size + 3) / 4 * 4, /* kernels read whole words */
+        .size = dj_round_up(buffer->size, 4), /* kernels read whole words */
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT |
                  (context->device_addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0),

@@ -3,6 +3,7 @@
 #include "pipeline.h"
 #include "quirks.h"
 #include "shaders.h"
+#include "size.h"
 #include "transform.h"
 
 #include <assert.h>
@@ -154,7 +155,7 @@ static uint64_t box_cost(const void *user, const uint64_t size[3])
         __builtin_mul_overflow(rows, size[2], &rows) || rows > most)
         return UINT64_MAX;
     const uint64_t multiple = dj_transform_row_multiple(plan->transform);
-    return (rows + multiple - 1) / multiple * multiple * plan->length * sizeof(float);
+    return dj_round_up(rows, multiple) * plan->length * sizeof(float);
 }
 
 static bool is_empty(const struct dj_tensor *tensor)
@@ -250,7 +251,7 @@ dj_result dj_dct_needs(const dj_dct *plan, const struct dj_dct_args *args, struc
     needs->scratch_size = call.scratch_size;
     needs->scratch_alignment = plan->context->info.offset_alignment;
     needs->dispatches = (uint32_t)call.boxes * box_dispatches(plan);
-    needs->parts = (uint32_t)((call.boxes + boxes_per_part(plan) - 1) / boxes_per_part(plan));
+    needs->parts = (uint32_t)dj_divide_up(call.boxes, boxes_per_part(plan));
     if (call.boxes > 0) {
         const uint64_t rows = args->input.shape[0] * args->input.shape[1] * args->input.shape[2];
         needs->flops = rows * row_flops(plan->length);
@@ -279,7 +280,7 @@ static void record_box(const struct dj_dct *plan, struct dj_recorder *recorder,
                                            rows.view.binding, packed};
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
     uint32_t groups[3];
-    dj_transform_fold(plan->context, ((uint64_t)push.rows * plan->length + each - 1) / each,
+    dj_transform_fold(plan->context, dj_divide_up((uint64_t)push.rows * plan->length, each),
                       groups);
     dj_recorder_dispatch(recorder, plan->store, bindings, 4, &push, sizeof push, groups);
 }

@@ -79,7 +79,7 @@ dj_result dj_projection_create(struct dj_context *context, const struct dj_map_k
         .kind = kind->projection,
         .dim = dim,
         .features = features,
-        .blocks = kind->projection == DJ_PROJECTION_DCT ? (features + dim - 1) / dim : 1,
+        .blocks = kind->projection == DJ_PROJECTION_DCT ? (uint32_t)dj_divide_up(features, dim) : 1,
         .first_transform = kind->first_transform,
         .squares = kind->squares,
     };
@@ -180,7 +180,7 @@ static void record_copy(const struct dj_projection *projection, struct dj_record
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
     uint32_t groups[3];
     dj_transform_fold(projection->context,
-                      ((uint64_t)push.rows * projection->dim + each - 1) / each, groups);
+                      dj_divide_up((uint64_t)push.rows * projection->dim, each), groups);
     dj_recorder_dispatch(recorder, projection->kernel, bindings, 3, &push, sizeof push, groups);
 }
 
@@ -222,8 +222,8 @@ static void record_matrix(const struct dj_projection *projection, struct dj_reco
     const struct dj_binding bindings[4] = {
         x->view.binding, *packed, dj_features_directions(features), x->ragged ? x->spans : *packed};
     const uint32_t counted = by_head ? (uint32_t)rows / x->count[1] : (uint32_t)rows;
-    const uint32_t groups[3] = {(projection->features + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE,
-                                (counted + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE,
+    const uint32_t groups[3] = {(uint32_t)dj_divide_up(projection->features, DJ_DENSE_TILE),
+                                (uint32_t)dj_divide_up(counted, DJ_DENSE_TILE),
                                 by_head ? x->count[1] : 1};
     dj_recorder_dispatch(recorder, projection->kernel, bindings, 4, &push, sizeof push, groups);
 }

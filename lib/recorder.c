@@ -3,6 +3,7 @@
 
 #include "instance.h"
 #include "kernels.h"
+#include "size.h"
 #include "timings.h"
 
 #include <dijiang/vulkan.h>
@@ -570,8 +571,7 @@ dj_result dj_recorder_barrier(dj_recorder *recorder, uint32_t barriers)
 
 uint64_t dj_recorder_ring_size(const struct dj_context *context, uint64_t size)
 {
-    const uint64_t alignment = context->info.offset_alignment;
-    return (size + alignment - 1) / alignment * alignment;
+    return dj_round_up(size, context->info.offset_alignment);
 }
 
 struct dj_binding dj_recorder_ring_push(struct dj_recorder *recorder, const void *data,

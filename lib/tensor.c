@@ -244,7 +244,7 @@ struct dj_tensor dj_tensor_of_range(dj_buffer *buffer, uint64_t offset, uint64_t
 {
     struct dj_tensor tensor;
     dj_tensor_init(&tensor, buffer, offset, DJ_FLOAT32,
-                   (const uint64_t[4]){1, 1, 1, (size + 3) / 4});
+                   (const uint64_t[4]){1, 1, 1, dj_divide_up(size, 4)});
     return tensor;
 }
 
@@ -286,8 +286,7 @@ static bool halve(uint64_t size[3], int i, const uint64_t granule[3])
 {
     if (size[i] <= granule[i])
         return false;
-    const uint64_t half = (size[i] + 1) / 2;
-    size[i] = (half + granule[i] - 1) / granule[i] * granule[i];
+    size[i] = dj_round_up(dj_divide_up(size[i], 2), granule[i]);
     return true;
 }
 
@@ -344,7 +343,7 @@ bool dj_grid_fit(const struct dj_context *context, const struct dj_tensor *const
             return false;
     }
     for (int i = 0; i < 3; i++)
-        grid->boxes[i] = (grid->shape[i] + size[i] - 1) / size[i];
+        grid->boxes[i] = dj_divide_up(grid->shape[i], size[i]);
     return true;
 }
 
@@ -387,7 +386,7 @@ struct dj_view dj_tensor_view(const struct dj_tensor *tensor, const struct dj_bo
         /* whole words: kernels read 2-byte elements by them */
         .binding = {.buffer = tensor->buffer,
                     .offset = aligned,
-                    .range = (first - aligned + elements * element + 3) / 4 * 4},
+                    .range = dj_round_up(first - aligned + elements * element, 4)},
         .base = (uint32_t)((first - aligned) / element),
         .type = tensor->type,
     };

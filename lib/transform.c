@@ -6,6 +6,7 @@
 #include "pipeline.h"
 #include "quirks.h"
 #include "shaders.h"
+#include "size.h"
 #include "transform_check.h"
 #include "tuning.h"
 
@@ -38,7 +39,7 @@ static dj_result tables_create(struct dj_transform *transform, const void *table
     struct dj_context *const context = transform->context;
     const uint64_t alignment = context->info.offset_alignment;
     const uint64_t scale_size = transform->length * sizeof(float);
-    const uint64_t start = (scale_size + alignment - 1) / alignment * alignment;
+    const uint64_t start = dj_round_up(scale_size, alignment);
     unsigned char *const data = calloc(1, start + table_size);
     if (data == NULL)
         return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY, "DCT tables: out of memory");
@@ -218,8 +219,8 @@ static void record_dense(const struct dj_transform *transform, struct dj_recorde
     memcpy(push.signs, x->signs, sizeof push.signs);
     const struct dj_binding bindings[4] = {x->view.binding, *packed, transform->table,
                                            x->ragged ? x->spans : *packed};
-    const uint32_t groups[3] = {(transform->length + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE,
-                                (push.rows + DJ_DENSE_TILE - 1) / DJ_DENSE_TILE, 1};
+    const uint32_t groups[3] = {(uint32_t)dj_divide_up(transform->length, DJ_DENSE_TILE),
+                                (uint32_t)dj_divide_up(push.rows, DJ_DENSE_TILE), 1};
     dj_recorder_dispatch(recorder, transform->kernel, bindings, 4, &push, sizeof push, groups);
 }
 
@@ -230,7 +231,7 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
 {
     const struct dj_recipe *const recipe = transform->recipe;
     const uint32_t rows = x->count[0] * x->count[1] * x->count[2];
-    const uint32_t row_groups = (rows + recipe->rows_per_group - 1) / recipe->rows_per_group;
+    const uint32_t row_groups = (uint32_t)dj_divide_up(rows, recipe->rows_per_group);
     struct rows_load_push push = {
         DJ_ROWS_PUSH(x),
         .row_length = transform->length,
@@ -241,7 +242,7 @@ static void record_generated(const struct dj_transform *transform, struct dj_rec
     memcpy(push.signs, x->signs, sizeof push.signs);
     const struct dj_binding load[3] = {x->view.binding, *packed, x->ragged ? x->spans : *packed};
     const uint64_t each = DJ_ROWS_THREADS * DJ_ROWS_EACH;
-    const uint64_t load_groups = ((uint64_t)push.padded * transform->length + each - 1) / each;
+    const uint64_t load_groups = dj_divide_up((uint64_t)push.padded * transform->length, each);
     uint32_t groups[3];
     dj_transform_fold(transform->context, load_groups, groups);
     dj_recorder_dispatch(recorder, transform->load, load, 3, &push, sizeof push, groups);
@@ -285,6 +286,6 @@ void dj_transform_fold(const struct dj_context *context, uint64_t count, uint32_
 {
     const uint64_t width = context->info.max_workgroups[0];
     groups[0] = (uint32_t)(count < width ? count : width);
-    groups[1] = (uint32_t)((count + groups[0] - 1) / groups[0]);
+    groups[1] = (uint32_t)dj_divide_up(count, groups[0]);
     groups[2] = 1;
 }
