@@ -190,17 +190,23 @@ static void describe_memory(const struct dj_context *context, struct dj_device *
             info->mappable = 1;
 }
 
+void dj_queue_families_get(const struct dj_context *context, VkPhysicalDevice physical,
+                           struct dj_queue_families *families)
+{
+    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(physical, &families->count, NULL);
+    if (families->count > DJ_MOST_QUEUE_FAMILIES)
+        families->count = DJ_MOST_QUEUE_FAMILIES;
+    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(physical, &families->count,
+                                                         families->list);
+}
+
 /* Returns VK_QUEUE_FAMILY_IGNORED if there is none. */
 static uint32_t compute_family(const struct dj_context *context, VkPhysicalDevice physical)
 {
-    VkQueueFamilyProperties families[64]; /* more than any device has; the rest is not looked at */
-    const uint32_t most = sizeof(families) / sizeof(families[0]);
-    uint32_t count;
-    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, NULL);
-    count = count < most ? count : most;
-    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
-    for (uint32_t i = 0; i < count; i++)
-        if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) && families[i].queueCount > 0)
+    struct dj_queue_families families;
+    dj_queue_families_get(context, physical, &families);
+    for (uint32_t i = 0; i < families.count; i++)
+        if ((families.list[i].queueFlags & VK_QUEUE_COMPUTE_BIT) && families.list[i].queueCount > 0)
             return i;
     return VK_QUEUE_FAMILY_IGNORED;
 }

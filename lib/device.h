@@ -19,6 +19,19 @@ struct dj_device {
     bool read_invocation;    /* VK_EXT_shader_subgroup_ballot is there and of use */
 };
 
+/* More than any device has; the rest is not looked at. */
+enum {
+    DJ_MOST_QUEUE_FAMILIES = 64
+};
+
+struct dj_queue_families {
+    VkQueueFamilyProperties list[DJ_MOST_QUEUE_FAMILIES];
+    uint32_t count;
+};
+
+void dj_queue_families_get(const struct dj_context *context, VkPhysicalDevice physical,
+                           struct dj_queue_families *families);
+
 struct dj_devices {
     struct dj_device *list;
     uint32_t count;

@@ -48,14 +48,11 @@ static dj_result check_members(const struct dj_log *log, const struct dj_import_
 static dj_result take_families(struct dj_context *context, const struct dj_import_params *params)
 {
     const struct dj_log *const log = &context->log;
-    VkQueueFamilyProperties families[64]; /* more than any device has */
-    const uint32_t most = sizeof families / sizeof *families;
-    uint32_t count;
-    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(params->physical_device, &count, NULL);
-    count = count < most ? count : most;
-    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(params->physical_device, &count, families);
+    struct dj_queue_families families;
+    dj_queue_families_get(context, params->physical_device, &families);
+    const uint32_t count = families.count;
     if (params->queue_family >= count ||
-        !(families[params->queue_family].queueFlags & VK_QUEUE_COMPUTE_BIT))
+        !(families.list[params->queue_family].queueFlags & VK_QUEUE_COMPUTE_BIT))
         return dj_fail(log, DJ_ERROR_INVALID_ARGUMENT,
                        "dj_import_params.queue_family is %u, %s of the device's %u families",
                        params->queue_family,

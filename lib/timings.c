@@ -1,27 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "timings.h"
 
+#include "device.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 
 /* The least of the timestamps' valid bits in the families that may be recorded for. */
-static dj_result find_bits(const struct dj_context *context, uint32_t *bits)
+static uint32_t find_bits(const struct dj_context *context)
 {
-    uint32_t count = 0;
-    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(context->physical, &count, NULL);
-    VkQueueFamilyProperties *const families = calloc(count, sizeof *families);
-    if (families == NULL)
-        return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
-                       "no memory for the properties of %u queue families", count);
-    context->vk.vkGetPhysicalDeviceQueueFamilyProperties(context->physical, &count, families);
-    *bits = 64;
+    struct dj_queue_families families;
+    dj_queue_families_get(context, context->physical, &families);
+    uint32_t bits = 64;
     for (uint32_t i = 0; i < context->family_count; i++) {
         const uint32_t family = context->families[i];
-        const uint32_t valid = family < count ? families[family].timestampValidBits : 0;
-        *bits = valid < *bits ? valid : *bits;
+        const uint32_t valid =
+            family < families.count ? families.list[family].timestampValidBits : 0;
+        bits = valid < bits ? valid : bits;
     }
-    free(families);
-    return DJ_SUCCESS;
+    return bits;
 }
 
 static dj_result allocate(struct dj_context *context, struct dj_timings *timings)
@@ -49,10 +46,7 @@ static dj_result allocate(struct dj_context *context, struct dj_timings *timings
 dj_result dj_timings_create(struct dj_context *context, uint32_t dispatches,
                             struct dj_timings *timings)
 {
-    uint32_t bits = 0;
-    dj_result result = find_bits(context, &bits);
-    if (result != DJ_SUCCESS)
-        return result;
+    const uint32_t bits = find_bits(context);
     if (bits == 0)
         return dj_fail(&context->log, DJ_ERROR_UNSUPPORTED,
                        "dj_recorder_params.timings is on, and a queue family of the context's has "
@@ -62,7 +56,7 @@ dj_result dj_timings_create(struct dj_context *context, uint32_t dispatches,
     *timings = (struct dj_timings){.room = dispatches,
                                    .mask = bits < 64 ? (UINT64_C(1) << bits) - 1 : UINT64_MAX,
                                    .tick = (double)properties.limits.timestampPeriod};
-    result = allocate(context, timings);
+    const dj_result result = allocate(context, timings);
     if (result != DJ_SUCCESS)
         dj_timings_destroy(context, timings);
     return result;
