@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "exact.h"
+#include "cosine.h"
 #include "fit.h"
 #include "random.h"
 
@@ -95,7 +95,7 @@ static void run(struct descent *descent, const struct dj_fitting *fitting)
         dj_block_error(block, &descent->now, fitting->key_normalise, &descent->gradient);
         adam->decay1 *= BETA1;
         adam->decay2 *= BETA2;
-        const double share = 0.5 + 0.5 * dj_exact_cos_pi(step, fitting->steps);
+        const double share = 0.5 + 0.5 * dj_cos_pi(step, fitting->steps);
         adam_step(adam, 0, samples->features, descent->gradient.t,
                   share * STEP_T * sqrt(samples->dim), descent->now.t);
         adam_step(adam, samples->features, samples->features, descent->gradient.log_w,

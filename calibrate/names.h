@@ -8,7 +8,6 @@
 /* lib/exact.c */
 #define dj_exact_exp dj_calibrate_exact_exp
 #define dj_exact_log dj_calibrate_exact_log
-#define dj_exact_cos_pi dj_calibrate_exact_cos_pi
 
 /* lib/log.c */
 #define dj_log_line dj_calibrate_log_line

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "rows.h"
-#include "exact.h"
+#include "cosine.h"
 #include "random.h"
 
 #include <math.h>
@@ -18,10 +18,10 @@ static int is_flipped(uint32_t n)
 static double dct_entry(uint32_t type, uint32_t dim, uint32_t k, uint32_t n)
 {
     if (type == 4)
-        return sqrt(2.0 / dim) * dj_exact_cos_pi((2 * n + 1) * (2 * k + 1), 4 * dim);
+        return sqrt(2.0 / dim) * dj_cos_pi((2 * n + 1) * (2 * k + 1), 4 * dim);
     if (type == 3)
         return dct_entry(2, dim, n, k);
-    return sqrt((k == 0 ? 1.0 : 2.0) / dim) * dj_exact_cos_pi((2 * n + 1) * k, 2 * dim);
+    return sqrt((k == 0 ? 1.0 : 2.0) / dim) * dj_cos_pi((2 * n + 1) * k, 2 * dim);
 }
 
 void dj_wdcf_rows(uint32_t dim, uint32_t features, double *rows)

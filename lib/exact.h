@@ -13,9 +13,6 @@ double dj_exact_exp(double x);
 /* ln x of a normal number x > 0. */
 double dj_exact_log(double x);
 
-/* cos(pi p / q), q > 0; absolute error below 1e-15. */
-double dj_exact_cos_pi(uint64_t p, uint64_t q);
-
 /* The x with Phi(x) = u, 0 < u < 1, Phi the normal distribution function. */
 double dj_normal_quantile(double u);
 
