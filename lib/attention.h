@@ -101,7 +101,7 @@ struct dj_layout {
     uint64_t work;   /* floating-point operations of a piece, at most, if max_work limits them */
     uint64_t each;   /* pieces to a part */
     bool slot_bound; /* no dispatch reaches the whole pool: one sequence a box, its slot bound */
-    bool apart;      /* a group's query heads are too far apart to be bound together */
+    bool apart; /* a group's query heads are too far apart, or too many, to be bound together */
     struct {
         uint64_t box, first;
     } cursor; /* the box of sequences, and its first piece, that was last asked for */

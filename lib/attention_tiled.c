@@ -17,15 +17,6 @@ static uint32_t member_count(const struct dj_call *call, const struct dj_layout 
     return layout->apart ? call->plan->group : 1;
 }
 
-/* Packed features of one member. */
-static struct dj_binding member_features(const struct dj_piece *piece, uint32_t member)
-{
-    struct dj_binding features = piece->queries;
-    features.range /= member_count(piece->call, piece->layout);
-    features.offset += member * features.range;
-    return features;
-}
-
 /* Rows projected -> features. */
 static void record_features(const struct dj_piece *piece, const struct dj_rows *x, bool queries,
                             uint32_t member, struct dj_binding out)
@@ -146,10 +137,9 @@ static void record_output(const struct dj_piece *piece, uint32_t member)
         .before_norm = DJ_RECORD_BEFORE_NORM(m, e),
         .before_peak = DJ_RECORD_BEFORE_PEAK(m, e),
     };
-    const struct dj_binding queries = member_features(piece, member);
     struct dj_binding bindings[8] = {
-        queries,        piece->keys,    queries,      o.view.binding,
-        piece->records, piece->records, piece->decay, o.ragged ? o.spans : queries};
+        piece->queries, piece->keys,    piece->queries, o.view.binding,
+        piece->records, piece->records, piece->decay,   o.ragged ? o.spans : piece->queries};
     if (plan->causal) {
         const struct dj_rows v = dj_piece_rows(piece, &args->v, false, 0);
         push.v_base = v.view.base;
@@ -172,7 +162,10 @@ static void record_output(const struct dj_piece *piece, uint32_t member)
  * 2. keys and queries -> features, packed;  3. sums of every tile;
  * 4. scan over tiles, state in and out;     5. outputs of every tile.
  * Causal: all. Otherwise 2 to 4 for the keys in the first pass, 2 and 5 for the queries in the
- * second, when the carry holds all keys. A copy: 4 without tiles, from the carry. */
+ * second, when the carry holds all keys. Members of a group that are apart do 2 and 5 for their
+ * queries one after another, in the same memory: the barrier behind a projection stands between an
+ * output and the features that take the place of what it read. A copy: 4 without tiles, from the
+ * carry. */
 static void record(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
@@ -192,10 +185,10 @@ static void record(const struct dj_call *call, struct dj_recorder *recorder,
         dj_recorder_write_to_read(recorder);
         dj_piece_scan(&piece);
     }
-    for (uint32_t member = 0; queries && piece.tokens > 0 && member < members; member++)
-        record_side(&piece, &call->args->q, true, member, member_features(&piece, member));
-    for (uint32_t member = 0; queries && piece.tokens > 0 && member < members; member++)
+    for (uint32_t member = 0; queries && piece.tokens > 0 && member < members; member++) {
+        record_side(&piece, &call->args->q, true, member, piece.queries);
         record_output(&piece, member);
+    }
 }
 
 static uint32_t dispatches(const struct dj_call *call, const struct dj_layout *layout)

@@ -66,7 +66,6 @@ static void region_sizes(const struct shape *shape, const uint64_t size[3],
     const uint64_t alignment = plan->context->info.offset_alignment;
     const uint64_t heads = size[0] * size[2], rows = heads * size[1];
     const uint64_t together = shape->apart ? rows : rows * plan->group;
-    const uint64_t members = shape->apart ? plan->group : 1;
     const uint64_t feature_bytes = (uint64_t)plan->features * sizeof(float);
     const uint64_t record = DJ_RECORD_SIZE((uint64_t)plan->features, plan->value_dim);
     sizes[DJ_TILED_CARRY] = carry_size(shape->call, size[0], size[2]);
@@ -81,7 +80,7 @@ static void region_sizes(const struct shape *shape, const uint64_t size[3],
     if (shape->call->family == &dj_family_chunked)
         return;
     sizes[DJ_TILED_PROJECTED] = dj_projection_size(plan->projection, together);
-    sizes[DJ_TILED_QUERIES] = members * dj_round_up(together * feature_bytes, alignment);
+    sizes[DJ_TILED_QUERIES] = dj_round_up(together * feature_bytes, alignment);
     sizes[DJ_TILED_KEYS] = dj_round_up(rows * feature_bytes, alignment);
 }
 
@@ -124,9 +123,10 @@ static uint64_t scratch_cost(const void *user, const uint64_t size[3])
     const struct dj_attention *const plan = call->plan;
     const struct dj_device_info *const info = &plan->context->info;
     const uint64_t heads = size[0] * size[2];
-    const uint64_t together = heads * size[1] * (shape->apart ? 1 : plan->group);
+    const uint64_t query_heads = heads * (shape->apart ? 1 : plan->group);
+    const uint64_t together = query_heads * size[1];
     const bool tiles = shape->call->family != &dj_family_resident;
-    if (heads * plan->group > info->max_workgroups[1] ||
+    if (query_heads > info->max_workgroups[1] ||
         (tiles && (dj_tiled_count(call, size[1]) > info->max_workgroups[0] ||
                    (call->family == &dj_family_tiled &&
                     together > dj_projection_max_rows(plan->projection)))))
@@ -288,14 +288,18 @@ dj_result dj_tiled_layout(const struct dj_call *call, uint64_t budget, struct dj
     if (result != DJ_SUCCESS)
         return result;
 
-    const struct shape shape = {.call = call, .apart = layout->apart};
     /* the smallest box there can be: a tile, or all tokens where they are fewer */
     const uint64_t keys = body_tokens(call, call->keys.longest);
     const uint64_t queries = call->plan->causal ? 0 : call->queries.longest;
     const uint64_t longest = keys > queries ? keys : queries;
     const uint64_t shortest = longest < granule(call) ? longest : granule(call);
     const uint64_t one[3] = {1, shortest > 0 ? shortest : 1, 1};
-    const uint64_t least = scratch_cost(&shape, one);
+    struct shape shape = {.call = call, .apart = layout->apart};
+    uint64_t least = scratch_cost(&shape, one);
+    if (least == UINT64_MAX && call->family == &dj_family_tiled && call->plan->group > 1) {
+        shape.apart = layout->apart = true; /* fewer queries at a time */
+        least = scratch_cost(&shape, one);
+    }
     if (least == UINT64_MAX)
         return dj_call_fail_limit(call);
     if (budget == 0) { /* for the boxes, beside the states that are kept */

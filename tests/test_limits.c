@@ -120,10 +120,21 @@ static void heads_beyond_workgroup_counts(void **state)
                         LAYOUT_PLAIN, "65535 heads");
 }
 
+/* Many query heads to a key head: their features are beyond 128 MiB, and their tensors not. */
+static void groups_beyond_binding_range(void **state)
+{
+    (void)state;
+    problem_test_random(&(struct problem_params){SHAPE(1, 32, 4160, 256, 4), .map = DJ_MAP_ELU,
+                                                 .normalise = true, .key_heads = 1,
+                                                 .q_type = DJ_FLOAT16},
+                        LAYOUT_PLAIN, "4160 heads to a key head");
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(tensors_beyond_binding_range),
     HARNESS_TEST(packed_beyond_binding_range),
     HARNESS_TEST(heads_beyond_workgroup_counts),
+    HARNESS_TEST(groups_beyond_binding_range),
 };
 
 HARNESS_MAIN(tests)
