@@ -378,11 +378,11 @@ dj_result dj_recorder_wait(dj_recorder *recorder, uint64_t timeout_ns)
         return dj_context_check(context);
     const VkResult code = context->vk.device.vkWaitForFences(context->device, 1, &recorder->fence,
                                                              VK_TRUE, timeout_ns);
-    if (code == VK_ERROR_DEVICE_LOST)
-        dj_context_idle(context);
-    if (code == VK_SUCCESS || code == VK_ERROR_DEVICE_LOST)
-        recorder->state = IDLE;
     const dj_result result = dj_context_waited(context, code);
+    if (code != VK_SUCCESS && result == DJ_ERROR_DEVICE_LOST)
+        dj_context_idle(context);
+    if (code == VK_SUCCESS || result == DJ_ERROR_DEVICE_LOST)
+        recorder->state = IDLE;
     if (result == DJ_SUCCESS && code == VK_TIMEOUT)
         return dj_fail(&context->log, DJ_ERROR_TIMEOUT,
                        "dj_recorder_wait: not done after %" PRIu64 " ns", timeout_ns);

@@ -73,6 +73,9 @@ const uint MARKS = 16;
 #define keys_spoiled_from (~keys_spoiled)
 #define spoiled_from(c) MARK(MARKS + (c)) /* the segment's first token whose value in the column is NaN or Inf */
 const float MOST_BIAS = 30000.0, BIAS_UNIT = 256.0;
+#define dropped_features MARK(13) /* how many have D = 0, where keys are normalised */
+/* The bias that they have: their features are 1, as far as they are looked at, and keys' are then made 0. */
+const float DROPPED = 1.0e-12;
 #define RECORDS(at) records.data[(at) / 4][(at) % 4]
 
 uint t, head, count; /* tokens of the chunk */
@@ -247,11 +250,18 @@ void make_features()
     }
 }
 
-/* D of the features in the unit, for normalise_keys. */
+/* D of a feature in the unit. */
+float weight_of(float bias)
+{
+    failing = failing || bias >= 15.99; /* beyond float16 */
+    return bias == DROPPED ? 0.0 : exp2(bias);
+}
+
+/* ... of all, for normalise_keys. */
 void write_weights()
 {
     for (uint i = t; i < FEATURES / 2; i += THREADS)
-        norm_of_row[i] = uintBitsToFloat(packHalf2x16(exp2(vec2(bias_of[2 * i], bias_of[2 * i + 1]))));
+        norm_of_row[i] = uintBitsToFloat(packHalf2x16(vec2(weight_of(bias_of[2 * i]), weight_of(bias_of[2 * i + 1]))));
 }
 
 /* Of the chunk's keys, their features, whose rows begin at a uvec4, over their sum weighted by D; a subgroup has its
@@ -276,14 +286,18 @@ void normalise_keys(uint at)
     else
         subgroup_barrier();
     [[unroll]] for (uint n = 0; n < columns / N; n++) {
-        const uint from = at + row * ROW + (part() * columns + n * N) / 8;
+        const uint column = part() * columns + n * N, from = at + row * ROW + column / 8;
         HALVES features;
+        SUMS bias;
         coopMatLoad(features, rows, from, ROW, BY_ROW);
+        coopMatLoad(bias, bias_of, column, 0, BY_ROW);
         SUMS normalised = SUMS(features);
         [[unroll]] for (uint i = 0; i < factor.length(); i++) {
             const float x = normalised[i] * factor[i];
-            failing = failing || (place[i] < float(count) && !(x >= exp2i(-MOST_EXPONENT) && x <= exp2i(MOST_EXPONENT)));
-            normalised[i] = x;
+            const bool good = x >= exp2i(-MOST_EXPONENT) && x <= exp2i(MOST_EXPONENT);
+            const bool is_dropped = bias[i] == DROPPED;
+            failing = failing || (place[i] < float(count) && !is_dropped && !good);
+            normalised[i] = is_dropped ? 0.0 : x;
         }
         coopMatStore(HALVES(normalised), rows, from, ROW, BY_ROW);
     }
@@ -370,6 +384,13 @@ void load_map()
     for (uint f = t; f < FEATURES; f += THREADS) {
         const float bias = tables.data[push.weights + table + f] * LOG2E, factor = scale * tables.data[table + f];
         const uint row_factor = 2 * FEATURES * DIM / 8 + f / 4;
+        const bool is_dropped = KEY_NORMALISE && bias < -1.0e32;
+        if (is_dropped) {
+            bias_of[f] = DROPPED;
+            factor_of[f] = 0.0;
+            atomicAdd(dropped_features, 1, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+            continue;
+        }
         bias_of[f] = bias;
         factor_of[f] = factor * uintBitsToFloat(matrix.data[row_factor][f % 4]);
         atomicAdd(bias_sum, uint(int(clamp(bias, -MOST_BIAS, MOST_BIAS) * BIAS_UNIT)), gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
@@ -385,10 +406,11 @@ void find_unit()
     if (!TRANSFORM)
         return;
     const float largest = max(uintBitsToFloat(largest_factor), 1.0e-6);
-    unit_exponent = roundEven(float(int(bias_sum)) / (BIAS_UNIT * float(FEATURES)));
+    const uint some = KEY_NORMALISE ? FEATURES - dropped_features : FEATURES;
+    unit_exponent = roundEven(float(int(bias_sum)) / (BIAS_UNIT * float(some)));
     most_squares = min(MOST_SQUARES / (largest * largest), 60000.0);
     for (uint f = t; f < FEATURES; f += THREADS)
-        bias_of[f] -= unit_exponent;
+        bias_of[f] -= KEY_NORMALISE && bias_of[f] == DROPPED ? 0.0 : unit_exponent;
 }
 
 /* For all invocations behind a barrier. */

@@ -447,6 +447,25 @@ static void notes(void **state)
     }
 }
 
+/* Weights that differ, by head and feature, are no reason to fail; nor is D = 0 where keys are
+ * normalised. */
+static void weights(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 3; n++) {
+        const bool normalised = n > 0, some = n == 2;
+        struct problem p;
+        problem_init(&p, &(struct problem_params){SHAPE(1, 150, 2, 64, 32), .normalise = true,
+                                                  .key_normalise = normalised, .own_numbers = true,
+                                                  .weighted = true, .sigma = 0.5, HALVES, TILED});
+        for (size_t i = 0; i < 2 * p.twin.dim; i++)
+            p.weights[i] = some && i % 3 == 1 ? 0 : exp2f((float)(6 * harness_uniform() - 3));
+        problem_solve(&p);
+        assert_int_equal(count_failures(&p), 0);
+        problem_finish(&p);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     HARNESS_TEST(maps),      HARNESS_TEST(dimensions),     HARNESS_TEST(magnitudes),
     HARNESS_TEST(values),    HARNESS_TEST(near_ties),      HARNESS_TEST(spans),
@@ -454,6 +473,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(exponents), HARNESS_TEST(late_keys),      HARNESS_TEST(segments),
     HARNESS_TEST(parts),     HARNESS_TEST(long_sequences), HARNESS_TEST(outliers),
     HARNESS_TEST(constants), HARNESS_TEST(blocks),         HARNESS_TEST(notes),
+    HARNESS_TEST(weights),
 };
 
 /* Where there are no cooperative matrices, all is skipped. */

@@ -464,6 +464,12 @@ static void devices_lost_during_waits(void **state)
         assert_int_equal(operation_errors, 1);
         atomic_store(&losing->lost, false);
         HARNESS_OK(dj_recorder_begin(world.recorder)); /* it has waited */
+        HARNESS_OK(dj_recorder_submit(world.recorder));
+        null_fail_at(1, VK_TIMEOUT, false);
+        HARNESS_RESULT(dj_recorder_wait(world.recorder, 1), DJ_ERROR_DEVICE_LOST);
+        null_fail_at(0, VK_SUCCESS, false);
+        atomic_store(&losing->lost, false);
+        HARNESS_OK(dj_recorder_begin(world.recorder));
         null_on_call = NULL;
         world_finish(&world);
     }

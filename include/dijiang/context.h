@@ -33,8 +33,8 @@ enum dj_log_level {
 typedef void (*dj_log_fn)(void *user, uint32_t level, const char *message);
 
 /* How to create a context, or to list devices. All zero is a good default. A variable of the
- * environment that stands for a switch is 0 or 1; another value is ignored, with a line at
- * DJ_LOG_WARNING. */
+ * environment that stands for a switch is 0 or 1; another value that is not empty is ignored, with a
+ * line at DJ_LOG_WARNING where the device has what it switches. */
 struct dj_context_params {
     const char *device;  /* an index as printed by dijiang-info ("0"), or part of a device's name
                           * ("radeon", any case). NULL: the environment's DIJIANG_DEVICE in the same
