@@ -55,7 +55,8 @@ bool dj_chunked_fits(const struct dj_attention *plan, const struct dj_attention_
         params->family == DJ_FAMILY_RESIDENT || params->dct_path != DJ_DCT_PATH_DEFAULT;
     const bool halves = plan->q_type == DJ_FLOAT16 && plan->k_type == DJ_FLOAT16 &&
                         plan->v_type == DJ_FLOAT16 && plan->o_type == DJ_FLOAT16;
-    const bool wanted = context->matrices_asked || has_features_near_one(plan->kind);
+    const bool measured = has_features_near_one(plan->kind) && !plan->key_normalise;
+    const bool wanted = context->matrices_asked || measured;
     return context->matrices > 0 && context->chunked && wanted && !chosen && halves &&
            plan->causal && params->decay == NULL && plan->heads > 0 && knows_map(plan->kind) &&
            is_whole(info, plan->dim) && is_whole(info, plan->features) &&

@@ -173,12 +173,11 @@ static void chunks_are_the_default_by_nvidias_driver(void **state)
     (void)state;
     static const struct {
         uint32_t map, dim, type;
-        bool chunks;
-    } calls[] = {{DJ_MAP_WDCF, 64, DJ_FLOAT16, true},
-                 {DJ_MAP_ELU, 64, DJ_FLOAT16, true},
-                 {DJ_MAP_RELU, 64, DJ_FLOAT16, false},
-                 {DJ_MAP_WDCF, 64, DJ_BFLOAT16, false},
-                 {DJ_MAP_WDCF, 20, DJ_FLOAT16, false}};
+        bool key_normalise, chunks;
+    } calls[] = {
+        {DJ_MAP_WDCF, 64, DJ_FLOAT16, false, true},   {DJ_MAP_WDCF, 64, DJ_FLOAT16, true, false},
+        {DJ_MAP_ELU, 64, DJ_FLOAT16, false, true},    {DJ_MAP_RELU, 64, DJ_FLOAT16, false, false},
+        {DJ_MAP_WDCF, 64, DJ_BFLOAT16, false, false}, {DJ_MAP_WDCF, 20, DJ_FLOAT16, false, false}};
     for (int nvidia = 0; nvidia < 2; nvidia++) {
         struct engine engine;
         struct dj_device_info info;
@@ -200,6 +199,7 @@ static void chunks_are_the_default_by_nvidias_driver(void **state)
             struct problem problem;
             problem_init(&problem, &(struct problem_params){SHAPE(1, 1000, 1, calls[i].dim, 64),
                                                             .map = calls[i].map, .normalise = true,
+                                                            .key_normalise = calls[i].key_normalise,
                                                             .q_type = type, .k_type = type,
                                                             .v_type = type, .o_type = type});
             const uint64_t unasked = scratch_size(&engine, &problem, DJ_DEFAULT);

@@ -69,9 +69,10 @@ struct dj_context_params {
                                 * with errors up to the types' bounds (docs/mathematics.md, section
                                 * 7). Default: what DIJIANG_MATRICES says, 1 for on and 0 for
                                 * off; else where that was measured to be faster: with NVIDIA's
-                                * own driver float16 calls of WDCF and ELU that go in
-                                * chunks (docs/mathematics.md, sections 6.3 and 6.4), whose
-                                * kernels a driver may take some seconds to compile */
+                                * own driver float16 calls of ELU, and of WDCF without
+                                * key_normalise, that go in chunks (docs/mathematics.md,
+                                * sections 6.3 and 6.4), whose kernels a driver may take some
+                                * seconds to compile */
     uint32_t threads;          /* enum dj_switch; DJ_OFF does everything in the threads that call.
                                 * On, dj_attention_create has drivers compile a plan's kernels in
                                 * three more, which are gone when it returns and log what they have
