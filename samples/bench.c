@@ -64,6 +64,7 @@ static const char help[] =
     "                     --dtype then choose among them\n"
     "  --features NAME    as dijiang-attend --help has them; default wdcf. softmax and linformer\n"
     "                     have no decode\n"
+    "  --key-normalise    as dijiang-attend has it; such a case's features are NAME/keys\n"
     "  --tokens T         of this length; default 1024, 2048, ... 65536, of softmax as far as\n"
     "                     one repetition takes less than 10 s, on GPUs half a second\n"
     "  --batch B          sequences; default 1\n"
@@ -230,6 +231,7 @@ int main(int argc, char **argv)
         {.name = "--case", .kind = PROGRAM_TEXT, .value = &s.only, .choices = kinds},
         {.name = "--suite", .kind = PROGRAM_TEXT, .value = &s.suite, .choices = suites},
         {.name = "--features", .kind = PROGRAM_TEXT, .value = &s.features, .choices = names},
+        {.name = "--key-normalise", .kind = PROGRAM_FLAG, .value = &s.key_normalise},
         {.name = "--dtype", .kind = PROGRAM_TEXT, .value = &s.dtype, .choices = dtype_names},
         {.name = "--device", .kind = PROGRAM_TEXT, .value = &s.device},
         {.name = "--json", .kind = PROGRAM_FLAG, .value = &s.json},

@@ -24,7 +24,7 @@ enum {
 /* What was asked for; NULL and 0: nothing said. */
 struct settings {
     const char *suite, *only, *features, *dtype, *device, *output;
-    bool json, no_cache, no_ceilings;
+    bool key_normalise, json, no_cache, no_ceilings;
     uint64_t batch, heads, key_heads, dim, value_dim, tokens, repeat;
 };
 
@@ -47,7 +47,8 @@ struct bench_kernel {
 struct bench_case {
     enum bench_kind kind;
     const struct system *system; /* NULL: none, of a DCT */
-    uint32_t type;               /* enum dj_type */
+    bool key_normalise;
+    uint32_t type; /* enum dj_type */
     uint64_t batch, heads, key_heads, dim, value_dim;
     uint64_t tokens; /* per sequence and repetition */
 

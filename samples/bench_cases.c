@@ -97,6 +97,7 @@ static int choose_suite(const struct settings *s, struct bench_case *cases, size
 static int resolve(const struct settings *s, struct bench_case *c)
 {
     *c = (struct bench_case){.system = system_find(s->features ? s->features : "wdcf"),
+                             .key_normalise = s->key_normalise,
                              .batch = s->batch ? s->batch : 1,
                              .heads = s->heads ? s->heads : 8,
                              .dim = s->dim ? s->dim : 64};
@@ -107,6 +108,9 @@ static int resolve(const struct settings *s, struct bench_case *c)
     if (c->heads % c->key_heads != 0)
         return program_usage("--key-heads is %" PRIu64 ", must divide --heads %" PRIu64,
                              c->key_heads, c->heads);
+    if (s->key_normalise && !system_can_normalise_keys(c->system))
+        return program_usage("--key-normalise is for wdcf, wpff, pff, prf and performer, not %s",
+                             c->system->name);
     if (s->only && strcmp(s->only, "decode") == 0 && !system_has_state(c->system))
         return program_usage("--case decode continues a state, which %s has none of",
                              c->system->name);
@@ -119,6 +123,7 @@ static struct bench_case as(const struct bench_case *shape, enum bench_kind kind
     c.kind = kind;
     c.tokens = tokens;
     c.value_dim = value_columns(kind, c.value_dim);
+    c.key_normalise = c.key_normalise && kind != BENCH_SOFTMAX && kind != BENCH_DCT;
     if (kind == BENCH_SOFTMAX)
         c.system = system_find("softmax");
     if (kind == BENCH_DCT) {
@@ -133,6 +138,8 @@ static struct bench_case as(const struct bench_case *shape, enum bench_kind kind
 int bench_choose(const struct settings *s, struct bench_case *cases, size_t *count)
 {
     *count = 0;
+    if (s->suite && s->key_normalise)
+        return program_usage("--key-normalise: no case of --suite has that");
     if (s->suite)
         return choose_suite(s, cases, count);
     struct bench_case shape;

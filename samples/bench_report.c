@@ -56,10 +56,12 @@ void bench_print_header(const struct bench_gpu *gpu, const struct bench_ceilings
 void bench_print_row(const struct bench_case *c)
 {
     const struct bench_times *const t = &c->times;
+    char features[32];
+    snprintf(features, sizeof features, "%s%s", system_name(c), c->key_normalise ? "/keys" : "");
     printf("%-8s %-14s %-5s %5" PRIu64 " %5" PRIu64 " %5" PRIu64 " %4" PRIu64 " %5" PRIu64
            " %7" PRIu64,
-           bench_kinds[c->kind], system_name(c), dtype_names[c->type], c->batch, c->heads,
-           c->key_heads, c->dim, c->value_dim, c->tokens);
+           bench_kinds[c->kind], features, dtype_names[c->type], c->batch, c->heads, c->key_heads,
+           c->dim, c->value_dim, c->tokens);
     if (c->skipped > 0) {
         printf(" skipped: a repetition would take about %.2g s\n", c->skipped);
         return;
@@ -130,6 +132,7 @@ static void add_case(cJSON *results, const struct bench_case *c)
     cJSON_AddItemToArray(results, object);
     cJSON_AddStringToObject(object, "case", bench_kinds[c->kind]);
     cJSON_AddStringToObject(object, "features", system_name(c));
+    cJSON_AddBoolToObject(object, "key_normalise", c->key_normalise);
     cJSON_AddStringToObject(object, "dtype", dtype_names[c->type]);
     json_count(object, "batch", c->batch);
     json_count(object, "heads", c->heads);

@@ -130,6 +130,7 @@ static dj_result create_plan(dj_context *context, struct work *w)
             .value_dim = (uint32_t)s->value_dim,
             .features = system_has_features(system) ? w->numbers.features : 0,
             .max_tokens = (uint32_t)w->max_tokens,
+            .key_normalise = s->key_normalise ? DJ_ON : DJ_DEFAULT,
             .q_type = s->type,
             .k_type = s->type,
             .v_type = s->type,
@@ -252,7 +253,8 @@ static dj_result measure_error(const struct work *w, double *value, double *boun
     const struct bench_case *s = w->shape;
     struct host_map map = {.numbers = &w->numbers,
                            .scale = (double)system_scale(w->shape->system, s->dim),
-                           .max_tokens = w->max_tokens};
+                           .max_tokens = w->max_tokens,
+                           .key_normalise = s->key_normalise};
     struct host_extremes extremes[2] = {0};
     struct host_error error = {0};
     dj_result result = DJ_ERROR_OUT_OF_HOST_MEMORY;

@@ -246,6 +246,23 @@ static double divide(const struct system *system, double sum, double norm)
     return sum / (system->map == DJ_MAP_COSFORMER ? fmax(norm, 1e-6) : norm);
 }
 
+/* phi of a row of zeros. */
+static void features_of_zero(const struct host_map *map, double *phi)
+{
+    static const float zeros[256]; /* as long as the library's longest row */
+    struct host_extremes none = {0};
+    host_features(map, 0, 0, zeros, phi, &none);
+}
+
+static void normalise_key(double *phi, const double *of_zero, uint32_t m)
+{
+    double sum = 0;
+    for (uint32_t f = 0; f < m; f++)
+        sum += of_zero[f] * phi[f];
+    for (uint32_t f = 0; f < m; f++)
+        phi[f] /= sum;
+}
+
 /* The recurrence of linear attention. */
 static bool linear_attention(const struct host_map *map, uint64_t tokens, uint32_t e,
                              uint64_t rows_apart, const float *q, const float *k, const float *v,
@@ -256,9 +273,14 @@ static bool linear_attention(const struct host_map *map, uint64_t tokens, uint32
     const size_t columns = (size_t)e + 1; /* the last one sums phi(k) itself: the normaliser */
     double *sum = calloc(m * columns, sizeof(double));
     double *phi = malloc(m * sizeof(double)), *row = malloc(columns * sizeof(double));
-    const bool ok = sum && phi && row;
+    double *of_zero = malloc(m * sizeof(double));
+    const bool ok = sum && phi && row && of_zero;
+    if (ok && map->key_normalise)
+        features_of_zero(map, of_zero);
     for (uint64_t t = 0; ok && t < tokens; t++) {
         host_features(map, 0, t, k + t * d, phi, &extremes[1]);
+        if (map->key_normalise)
+            normalise_key(phi, of_zero, m);
         for (uint32_t f = 0; f < m; f++) {
             for (uint32_t c = 0; c < e; c++)
                 sum[f * columns + c] += phi[f] * v[t * e + c];
@@ -274,6 +296,7 @@ static bool linear_attention(const struct host_map *map, uint64_t tokens, uint32
         for (uint32_t c = 0; c < e; c++)
             o[t * e + c] = (float)divide(system, row[c], row[e]);
     }
+    free(of_zero);
     free(row);
     free(phi);
     free(sum);

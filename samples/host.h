@@ -14,6 +14,7 @@ struct host_map {
     const struct numbers *numbers;
     double scale;        /* of q.k */
     uint64_t max_tokens; /* cosFormer's M */
+    bool key_normalise;  /* phi(k) over phi(0).phi(k) */
     double *matrix;      /* [heads or 1][m][d]: the map is made of matrix x, x = sqrt(scale) q or k;
                           * NULL where it is made of x itself */
 };
@@ -42,7 +43,7 @@ void host_project(const struct host_map *map, enum number_kind kind, uint32_t he
 double host_bound(const struct host_map *map, const struct host_extremes extremes[2], uint32_t type,
                   uint64_t tokens);
 
-/* Attention of one head as the library computes it by default, causal but for Linformer:
+/* Attention of one head as the library computes it but for what map says, causal but for Linformer:
  * q, k [tokens][d], v, o [tokens][e]. Of o only the last row and every rows_apart-th before it are
  * written. Returns false if memory is short. */
 bool host_attention(const struct host_map *map, uint64_t tokens, uint32_t e, uint64_t rows_apart,

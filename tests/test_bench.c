@@ -254,6 +254,17 @@ static void test_bench_measures_every_system(void **state)
         else
             assert_printed("\ndecode ");
     }
+    static const char *const exponential[] = {"wdcf", "pff", "prf"};
+    for (size_t i = 0; i < sizeof(exponential) / sizeof(exponential[0]); i++) {
+        RUN(bench, "--features", exponential[i], "--key-normalise", "--heads=2", "--dim=8",
+            "--tokens=70", "--repeat=1", "--no-ceilings");
+        assert_success();
+        assert_printed("/keys ");
+    }
+    RUN(bench, "--features=elu", "--key-normalise");
+    assert_nothing_but(2, "--key-normalise is for");
+    RUN(bench, "--suite=cpu", "--key-normalise");
+    assert_nothing_but(2, "--key-normalise: no case");
 }
 
 static void test_bench_prints_a_table(void **state)
