@@ -435,15 +435,9 @@ dj_result dj_attention_check_scratch(const struct dj_call *call, uint64_t need)
         args->state, args->state_offset, args->slot_count * dj_state_slot_size(call->plan));
     struct dj_tensor ranges[DJ_INDEX_RANGES];
     dj_call_index_ranges(call, ranges);
-    struct dj_named_tensor tensors[7 + DJ_INDEX_RANGES] = {
-        {"q", &args->q},
-        {"k", &args->k},
-        {"v", &args->v},
-        {"o", &args->o},
-        {"query_scales", &args->query_scales},
-        {"key_scales", &args->key_scales},
-    };
-    uint32_t count = 6;
+    struct dj_named_tensor tensors[DJ_TENSORS_OF_CALL + DJ_INDEX_RANGES + 1];
+    uint32_t count = DJ_TENSORS_OF_CALL;
+    dj_call_tensors(args, tensors);
     for (int i = 0; i < DJ_INDEX_RANGES; i++)
         tensors[count++] = (struct dj_named_tensor){dj_call_index_names[i], &ranges[i]};
     if (call->slots)

@@ -243,6 +243,13 @@ void dj_regions_place(const uint64_t *sizes, int count, struct dj_layout *layout
 struct dj_binding dj_scratch_region(const struct dj_attention_args *args, uint64_t offset,
                                     uint64_t end);
 
+/* The tensors of a call, those that are not given too. */
+enum {
+    DJ_TENSORS_OF_CALL = 6
+};
+void dj_call_tensors(const struct dj_attention_args *args,
+                     struct dj_named_tensor tensors[DJ_TENSORS_OF_CALL]);
+
 /* Where a call's indices lie in buffers, as tensors; those of the host are empty. */
 enum {
     DJ_INDEX_RANGES = 5

@@ -6,6 +6,7 @@
 #include "size.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static_assert(DJ_ELEMENT_FLOAT32 == DJ_FLOAT32 && DJ_ELEMENT_FLOAT16 == DJ_FLOAT16 &&
                   DJ_ELEMENT_BFLOAT16 == DJ_BFLOAT16,
@@ -240,6 +241,20 @@ void dj_call_index_ranges(const struct dj_call *call, struct dj_tensor ranges[DJ
                                        list[i].indices->buffer != NULL ? list[i].count * 4 : 0);
 }
 
+void dj_call_tensors(const struct dj_attention_args *args,
+                     struct dj_named_tensor tensors[DJ_TENSORS_OF_CALL])
+{
+    const struct dj_named_tensor all[DJ_TENSORS_OF_CALL] = {
+        {"q", &args->q},
+        {"k", &args->k},
+        {"v", &args->v},
+        {"o", &args->o},
+        {"query_scales", &args->query_scales},
+        {"key_scales", &args->key_scales},
+    };
+    memcpy(tensors, all, sizeof all);
+}
+
 /* The pool may share memory with no tensor, nor may indices that are read with what is written. */
 static dj_result check_memory(const struct dj_call *call)
 {
@@ -249,16 +264,10 @@ static dj_result check_memory(const struct dj_call *call)
     const struct dj_tensor pool = dj_tensor_of_range(args->state, args->state_offset,
                                                      args->slot_count * dj_state_slot_size(plan));
     static const char pool_name[] = "attention: the pool of state slots";
-    const struct dj_named_tensor tensors[6] = {
-        {"q", &args->q},
-        {"k", &args->k},
-        {"v", &args->v},
-        {"o", &args->o},
-        {"query_scales", &args->query_scales},
-        {"key_scales", &args->key_scales},
-    };
+    struct dj_named_tensor tensors[DJ_TENSORS_OF_CALL];
+    dj_call_tensors(args, tensors);
     dj_result result = DJ_SUCCESS;
-    for (int i = 0; result == DJ_SUCCESS && call->slots && i < 6; i++)
+    for (int i = 0; result == DJ_SUCCESS && call->slots && i < DJ_TENSORS_OF_CALL; i++)
         result = dj_tensor_check_apart(log, pool_name, &pool, tensors[i].name, tensors[i].tensor);
     struct dj_tensor ranges[DJ_INDEX_RANGES];
     dj_call_index_ranges(call, ranges);
