@@ -394,19 +394,13 @@ static dj_result find_size(const struct dj_log *log, uint32_t type, const uint64
                            uint64_t *size)
 {
     *size = dj_type_size(type);
-    for (int i = 0; i < 4; i++) {
-        if (shape[i] == 0) {
-            *size = 0;
-            return DJ_SUCCESS;
-        }
-    }
-    for (int i = 0; i < 4; i++) {
-        if (__builtin_mul_overflow(*size, shape[i], size))
-            return dj_fail(log, DJ_ERROR_LIMIT,
-                           "dj_tensor_create: the size of [%" PRIu64 ",%" PRIu64 ",%" PRIu64
-                           ",%" PRIu64 "] exceeds 64 bits",
-                           shape[0], shape[1], shape[2], shape[3]);
-    }
+    for (int i = 0; i < 4; i++)
+        *size = dj_times(*size, shape[i]); /* 0 whatever the others are, if one is 0 */
+    if (*size == UINT64_MAX)
+        return dj_fail(log, DJ_ERROR_LIMIT,
+                       "dj_tensor_create: the size of [%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+                       "] exceeds 64 bits",
+                       shape[0], shape[1], shape[2], shape[3]);
     return DJ_SUCCESS;
 }
 

@@ -187,15 +187,22 @@ static void use_core(struct engine *engine)
                                                                 : (void *)&engine->core_12;
 }
 
-static void enable_extension(struct engine *engine, const char *name)
+bool engine_offers(const struct engine *engine, const char *extension)
 {
     VkExtensionProperties list[512];
     uint32_t count = sizeof list / sizeof *list;
-    struct dj_device_wants *const wants = &engine->wants;
     ENGINE_OK(engine->vk.vkEnumerateDeviceExtensionProperties(engine->physical_device, NULL, &count,
                                                               list));
+    bool offered = false;
     for (uint32_t i = 0; i < count; i++)
-        engine->extension = engine->extension || strcmp(list[i].extensionName, name) == 0;
+        offered = offered || strcmp(list[i].extensionName, extension) == 0;
+    return offered;
+}
+
+static void enable_extension(struct engine *engine, const char *name)
+{
+    struct dj_device_wants *const wants = &engine->wants;
+    engine->extension = engine_offers(engine, name);
     if (!engine->extension)
         return;
     assert_true(wants->extension_count < sizeof wants->extensions / sizeof *wants->extensions);

@@ -121,6 +121,9 @@ void engine_finish(struct engine *engine);
 /* The version of a device, as an engine sees it. */
 uint32_t engine_device_version(uint32_t device);
 
+/* Whether its device has an extension, enabled or not. */
+bool engine_offers(const struct engine *engine, const char *extension);
+
 /* What dj_context_import is told of it. */
 struct dj_import_params engine_params(const struct engine *engine);
 

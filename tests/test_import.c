@@ -28,14 +28,7 @@ static void assert_attends(dj_context *context, const struct problem *problem, f
 /* Whether reads of other invocations are of use on a device that has all that it offers. */
 static bool wants_reads(const struct engine *engine, const struct dj_device_info *info)
 {
-    VkExtensionProperties list[512];
-    uint32_t count = sizeof list / sizeof *list;
-    ENGINE_OK(engine->vk.vkEnumerateDeviceExtensionProperties(engine->physical_device, NULL, &count,
-                                                              list));
-    bool offered = false;
-    for (uint32_t i = 0; i < count; i++)
-        offered = offered || strcmp(list[i].extensionName, "VK_EXT_shader_subgroup_ballot") == 0;
-    return offered && info->whole_subgroups &&
+    return engine_offers(engine, "VK_EXT_shader_subgroup_ballot") && info->whole_subgroups &&
            (info->subgroup_size == 4 || info->subgroup_size == 16);
 }
 
