@@ -64,6 +64,7 @@ struct dj_attention {
     } step;
     struct {
         struct dj_pipeline attend, attend_carried, project_keys, project_values;
+        uint32_t rows; /* of queries to a workgroup that holds them in lanes; 0: it shares a tile */
     } softmax;
 };
 

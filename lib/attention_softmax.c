@@ -7,6 +7,11 @@
 #include "pipeline.h"
 #include "shaders.h"
 #include "size.h"
+#include "tuning.h"
+
+enum {
+    WIDE = 192 /* d + e, above which a lane has one row of queries */
+};
 
 /* What the steps of a piece share. */
 struct piece {
@@ -158,7 +163,7 @@ static void record_attend(const struct piece *piece)
     if (carried)
         push.carry =
             (piece->cut.first ? 0 : DJ_CARRY_READ) | (piece->cut.last ? 0 : DJ_CARRY_WRITE);
-    const uint32_t groups[3] = {(uint32_t)dj_divide_up(q.count[2], DJ_TILE_TOKENS),
+    const uint32_t groups[3] = {(uint32_t)dj_divide_up(q.count[2], dj_softmax_rows(plan)),
                                 q.count[0] * q.count[1], dj_softmax_shares(plan)};
     dj_recorder_dispatch(piece->recorder,
                          carried ? plan->softmax.attend_carried : plan->softmax.attend, bindings, 7,
@@ -211,25 +216,63 @@ static dj_result create_projections(struct dj_attention *plan)
     return result;
 }
 
+/* Rows of queries to a lane, where lanes have them: of wide heads one, since the kernel is compiled
+ * for each of their numbers. */
+static uint32_t rows_of_lane(const struct dj_attention *plan)
+{
+    const struct dj_context *const context = plan->context;
+    const bool offered = context->subgroups > 0 && context->device_addresses;
+    /* 16 lanes that permute take turns (docs/performance.md) */
+    const bool suited = context->subgroups != 16 || context->read_invocation;
+    const uint32_t rows = dj_tuning_of(context->info.type)->softmax_rows;
+    if (!offered || !suited)
+        return 0;
+    return rows > 1 && plan->dim + plan->value_dim > WIDE ? 1 : rows;
+}
+
+/* The kernel whose lanes have rows of queries; it can do what comes in several boxes of keys, too.
+ */
+static dj_result create_lanes(struct dj_attention *plan, struct dj_constants constants)
+{
+    struct dj_context *const context = plan->context;
+    const uint32_t rows = rows_of_lane(plan);
+    plan->softmax.rows = rows * context->subgroups;
+    constants.subgroup = constants.values[2] = context->subgroups;
+    constants.read_invocation = context->read_invocation;
+    constants.values[8] = rows;
+    const struct dj_shader *const shader =
+        plan->small_outputs ? &dj_shader_softmax_lanes_16 : &dj_shader_softmax_lanes;
+    const dj_result result = dj_pipeline_get(context, shader, &constants, &plan->softmax.attend);
+    plan->softmax.attend_carried = plan->softmax.attend;
+    return result;
+}
+
+/* The kernel whose workgroups share tiles. */
+static dj_result create_tiles(struct dj_attention *plan, struct dj_constants constants)
+{
+    struct dj_context *const context = plan->context;
+    const struct dj_shader *const shader =
+        plan->small_outputs ? &dj_shader_softmax_16 : &dj_shader_softmax;
+    constants.values[2] = dj_softmax_blocks(plan) * DJ_TILE_THREADS;
+    const dj_result result = dj_pipeline_get(context, shader, &constants, &plan->softmax.attend);
+    if (result != DJ_SUCCESS || plan->map == DJ_MAP_LINFORMER)
+        return result;
+    constants.values[8] = 1;
+    return dj_pipeline_get(context, shader, &constants, &plan->softmax.attend_carried);
+}
+
 static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
 {
     (void)params;
-    struct dj_context *const context = plan->context;
     const bool projected = plan->map == DJ_MAP_LINFORMER;
-    const struct dj_shader *const shader =
-        plan->small_outputs ? &dj_shader_softmax_16 : &dj_shader_softmax;
-    struct dj_constants constants = {
+    const struct dj_constants constants = {
         .count = 9,
-        .values = {plan->dim, plan->value_dim, dj_softmax_blocks(plan) * DJ_TILE_THREADS,
-                   plan->causal, plan->q_type, projected ? DJ_FLOAT32 : plan->k_type,
-                   projected ? DJ_FLOAT32 : plan->v_type, plan->o_type, 0}};
-    dj_result result = dj_pipeline_get(context, shader, &constants, &plan->softmax.attend);
-    if (result == DJ_SUCCESS && projected)
-        result = create_projections(plan);
-    constants.values[8] = 1;
-    if (result == DJ_SUCCESS && !projected)
-        result = dj_pipeline_get(context, shader, &constants, &plan->softmax.attend_carried);
-    return result;
+        .values = {plan->dim, plan->value_dim, 0, plan->causal, plan->q_type,
+                   projected ? DJ_FLOAT32 : plan->k_type, projected ? DJ_FLOAT32 : plan->v_type,
+                   plan->o_type, 0}};
+    const dj_result result =
+        rows_of_lane(plan) > 0 ? create_lanes(plan, constants) : create_tiles(plan, constants);
+    return result == DJ_SUCCESS && projected ? create_projections(plan) : result;
 }
 
 const struct dj_kernel_family dj_family_softmax = {

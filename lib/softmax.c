@@ -28,9 +28,24 @@ uint32_t dj_softmax_blocks(const struct dj_attention *plan)
     return plan->value_dim > DJ_TILE_VALUES ? 2 : 1;
 }
 
+uint32_t dj_softmax_rows(const struct dj_attention *plan)
+{
+    return plan->softmax.rows > 0 ? plan->softmax.rows : DJ_TILE_TOKENS;
+}
+
 uint32_t dj_softmax_shares(const struct dj_attention *plan)
 {
+    if (plan->softmax.rows > 0)
+        return 1;
     return (uint32_t)dj_divide_up(plan->value_dim, dj_softmax_blocks(plan) * DJ_TILE_VALUES);
+}
+
+/* Bytes of a workgroup's carry. */
+static uint64_t carry_size(const struct dj_attention *plan)
+{
+    const uint32_t rows = plan->softmax.rows;
+    return 16 * (uint64_t)(rows > 0 ? rows * DJ_SOFTMAX_CARRY_ROW(plan->value_dim)
+                                    : DJ_SOFTMAX_CARRY_SIZE(dj_softmax_blocks(plan)));
 }
 
 /* How a call is cut. Boxes of heads count units: key heads with their groups of query heads, or
@@ -78,15 +93,14 @@ static void region_sizes(const struct shape *shape, const uint64_t size[3],
     const struct dj_call *const call = shape->call;
     const struct dj_attention *const plan = call->plan;
     const uint64_t alignment = plan->context->info.offset_alignment;
-    const uint64_t groups = dj_divide_up(size[1], DJ_TILE_TOKENS) * size[0] * size[2] *
+    const uint64_t groups = dj_divide_up(size[1], dj_softmax_rows(plan)) * size[0] * size[2] *
                             unit_heads(plan, shape->apart) * dj_softmax_shares(plan);
     const uint64_t rows = is_linformer(plan) ? size[0] * size[2] * plan->features : 0;
     const uint64_t table = dj_spans_table_size(size[0]);
     const bool softmax_carry = shape->carry && !is_linformer(plan);
     sizes[DJ_SOFTMAX_QUERY_TABLE] = dj_call_has_table(call, &call->queries) ? table : 0;
     sizes[DJ_SOFTMAX_KEY_TABLE] = !plan->causal && dj_call_has_table(call, &call->keys) ? table : 0;
-    sizes[DJ_SOFTMAX_CARRY] =
-        softmax_carry ? groups * DJ_SOFTMAX_CARRY_SIZE(dj_softmax_blocks(plan)) * 16 : 0;
+    sizes[DJ_SOFTMAX_CARRY] = softmax_carry ? groups * carry_size(plan) : 0;
     sizes[DJ_SOFTMAX_PROJECTED_K] = rows * plan->dim * sizeof(float);
     sizes[DJ_SOFTMAX_PROJECTED_V] = rows * plan->value_dim * sizeof(float);
     sizes[DJ_SOFTMAX_LACKING_K] = shape->carry ? sizes[DJ_SOFTMAX_PROJECTED_K] : 0;
@@ -107,7 +121,7 @@ static uint64_t scratch_cost(const void *user, const uint64_t size[3])
     const uint64_t most = piece_work(shape->call);
     const bool smallest = size[0] == 1 && size[1] <= DJ_TILE_TOKENS && size[2] == 1;
     if (heads > info->max_workgroups[1] ||
-        dj_divide_up(size[1], DJ_TILE_TOKENS) > info->max_workgroups[0])
+        dj_divide_up(size[1], dj_softmax_rows(plan)) > info->max_workgroups[0])
         return UINT64_MAX;
     if (rows > enough_rows(shape->call) && row_work > most / rows && !smallest)
         return UINT64_MAX;

@@ -27,6 +27,9 @@ struct dj_softmax_piece {
     bool first, last;      /* of the boxes of keys that these queries see, or that are projected */
 };
 
+/* Rows of queries to a workgroup. */
+uint32_t dj_softmax_rows(const struct dj_attention *plan);
+
 /* Blocks of DJ_TILE_VALUES columns to a workgroup, and workgroups that share a row's columns. */
 uint32_t dj_softmax_blocks(const struct dj_attention *plan);
 uint32_t dj_softmax_shares(const struct dj_attention *plan);

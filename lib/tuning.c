@@ -15,6 +15,7 @@ static const struct dj_tuning of_cpu = {.step_threads = 8,
                                         .scan_ahead = 1,
                                         .scan_ahead_chunked = 1,
                                         .two_strips = 4,
+                                        .softmax_rows = 2,
                                         .resident = true};
 static const struct dj_tuning of_gpu = {.step_threads = 64,
                                         .step_ahead = 4,

@@ -16,7 +16,8 @@ struct dj_tuning {
     uint32_t scan_ahead_chunked; /* ... where those are segments, of which there are few */
     bool scan_fours;             /* an invocation of it has four columns side by side */
     uint32_t two_strips;         /* heads from which on a resident workgroup has two strips */
-    bool resident;               /* sums in registers where that can be, without being asked */
+    uint32_t softmax_rows; /* of queries to a lane of exact softmax; 0: they are shared by tiles */
+    bool resident;         /* sums in registers where that can be, without being asked */
 };
 
 struct dj_device;

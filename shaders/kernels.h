@@ -383,6 +383,9 @@ DJ_PUSH(spans_push,
  * what they lack for each block of columns, then of each row (exponent, sum of weights, what that
  * lacks, 0). */
 #define DJ_SOFTMAX_CARRY_SIZE(blocks) (16 * (blocks) * DJ_TILE_THREADS + DJ_TILE_TOKENS)
+/* Of softmax_lanes.comp, vec4 to a row: (exponent, sum of weights, what that lacks, 0), then sums and what they
+ * lack in turns. */
+#define DJ_SOFTMAX_CARRY_ROW(e) ((e) / 2 + 1)
 #define DJ_CARRY_READ 1  /* there are earlier keys */
 #define DJ_CARRY_WRITE 2 /* there are later ones: softmax.comp writes the carry, not the outputs */
 

@@ -67,27 +67,7 @@ uint rows, column; /* of an invocation: its first ones */
 uint key_count;    /* of the sequence's keys in the box */
 uint queries_base, keys_base, values_base, outputs_base; /* of tile, or head */
 
-uint key_tokens(uint sequence)
-{
-    if (push.key_ragged == 0)
-        return push.key_tokens;
-    const uint tokens = key_spans.data[sequence].y;
-    return tokens > push.key_start ? min(tokens - push.key_start, push.key_tokens) : 0;
-}
-
-uint key_row(uint sequence)
-{
-    return push.key_ragged == 0 ? 0 : key_spans.data[sequence].x + push.key_start - push.key_origin;
-}
-
-/* How many of the box's keys a row sees. */
-uint seen_by(uint row)
-{
-    if (!CAUSAL)
-        return key_count;
-    const uint upto = first_row + row + 1;
-    return upto > push.key_start ? min(upto - push.key_start, key_count) : 0;
-}
+#include "softmax.glsl"
 
 /* 32 features from f0 of the tile's queries and of 32 keys from j0; zeros where there are none. */
 void load_tiles(uint j0, uint f0)
@@ -145,24 +125,6 @@ void find_scores(uint j0)
         weight[j * WEIGHT_STRIDE + four] = a;
     }
     barrier();
-}
-
-/* The exponent that a has in a maximum: EMPTY unless it is a number. */
-float exponent_for_max(float a)
-{
-    return !is_finite(a) || is_masked(a) ? EMPTY : roundEven(a * 1.44269504);
-}
-
-/* exp(a) 2^-m */
-float scaled_exp(float a, float m)
-{
-    if (!is_finite(a))
-        return nan();
-    if (is_masked(a))
-        return 0.0;
-    float n;
-    const float mantissa = split_exp(a, n);
-    return mantissa * exp2i(n - m);
 }
 
 /* weight = w; an invocation to a row. */
