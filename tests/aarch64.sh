@@ -83,7 +83,7 @@ compile()
 
 is_arm()
 {
-    aarch64-linux-gnu-readelf -h "$build/tree/lib/libdijiang.so.0" | grep 'Machine:.*AArch64'
+    aarch64-linux-gnu-readelf -h "$build/tree/lib/libdijiang.so.0.1" | grep 'Machine:.*AArch64'
 }
 
 # run_test MESON_TEST_ARGUMENT...: where there is no device.

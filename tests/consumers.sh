@@ -42,7 +42,7 @@ install_moved()
     libdir=$(option libdir)
     ln -s "$work/destination/${prefix#/}" "$work/moved"
     ln -s "moved/$libdir" "$work/moved-lib"
-    test -e "$work/moved-lib/libdijiang.so.0"
+    test -e "$work/moved-lib/libdijiang.so.0.1"
 }
 
 # Shared and static libraries, in the prefix that they are configured for.
