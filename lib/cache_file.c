@@ -15,7 +15,7 @@
 
 enum {
     PATH_SIZE = 4096,
-    NAME_SIZE = 96,
+    NAME_SIZE = 112,
     TEMPORARY_TRIES = 16, /* a process that crashed may have left some of our names */
     STALE_SECONDS = 3600, /* without a write: nobody is writing it any more */
     NO_FOLDER = -1,
@@ -86,9 +86,12 @@ static dj_result folder_open(const struct dj_log *log, const char *folder, bool 
     if (make && !folder_make(path))
         return fail(log, "making", path);
     const int opened = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat status;
+    if (opened < 0 && lstat(path, &status) == 0 && S_ISLNK(status.st_mode))
+        return dj_fail(log, DJ_ERROR_FILE, "cache: %s is a symbolic link, and must be a folder",
+                       path);
     if (opened < 0)
         return errno == ENOENT && !make ? DJ_SUCCESS : fail(log, "opening", path);
-    struct stat status;
     const dj_result result =
         fstat(opened, &status) == 0 ? check_owner(log, &status, path) : fail(log, "status", path);
     if (result != DJ_SUCCESS)
@@ -98,7 +101,7 @@ static dj_result folder_open(const struct dj_log *log, const char *folder, bool 
     return result;
 }
 
-/* One file for each device and driver. */
+/* One file for each device, driver and version of the library, which takes no other's. */
 static void file_name(const struct dj_context *context, char name[NAME_SIZE])
 {
     const struct dj_cache_identity identity = dj_cache_identity(context);
@@ -106,7 +109,7 @@ static void file_name(const struct dj_context *context, char name[NAME_SIZE])
                           identity.vendor, identity.device, identity.driver);
     for (size_t i = 0; i < sizeof identity.uuid; i++)
         length += snprintf(name + length, (size_t)(NAME_SIZE - length), "%02x", identity.uuid[i]);
-    snprintf(name + length, (size_t)(NAME_SIZE - length), ".cache");
+    snprintf(name + length, (size_t)(NAME_SIZE - length), "-%" PRIu32 ".cache", dj_version());
 }
 
 static bool read_all(int fd, uint8_t *data, size_t size)
@@ -217,7 +220,7 @@ static dj_result snapshot(struct dj_context *context, uint8_t **data, uint64_t *
 /* What the names of temporary_open begin with; two hexadecimal numbers follow. */
 static void temporary_prefix(const char *name, char prefix[NAME_SIZE])
 {
-    snprintf(prefix, NAME_SIZE, ".%.60s.", name);
+    snprintf(prefix, NAME_SIZE, ".%.80s.", name);
 }
 
 static bool is_temporary(const char *entry, const char *prefix)
@@ -267,7 +270,7 @@ static int temporary_open(int directory, const char *name, char temporary[NAME_S
     temporary_prefix(name, prefix);
     errno = EEXIST;
     for (int i = 0; i < TEMPORARY_TRIES && fd < 0 && errno == EEXIST; i++) {
-        snprintf(temporary, NAME_SIZE, "%.62s%lx.%x", prefix, (unsigned long)getpid(),
+        snprintf(temporary, NAME_SIZE, "%.82s%lx.%x", prefix, (unsigned long)getpid(),
                  atomic_fetch_add(&serial, 1u));
         fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                     S_IRUSR | S_IWUSR);

@@ -104,6 +104,9 @@ static void a_file_saves_compiling_and_trials(void **state)
     const char *const file = saved(context, folder);
     assert_int_equal(mode_of(folder) & 0777, 0700);
     assert_true(S_ISREG(mode_of(file)));
+    char version[32]; /* other versions of the library keep files of their own */
+    snprintf(version, sizeof version, "-%u.cache", dj_version());
+    assert_non_null(strstr(file, version));
     assert_int_equal(mode_of(file) & 0777, 0600);
     done(&context);
     context = context_on(0, NULL, 0);
@@ -227,8 +230,8 @@ static void links_are_not_followed(void **state)
     assert_int_equal(mkdir(in_base("real"), 0700), 0);
     snprintf(file, sizeof file, "%s", saved(context, in_base("real")));
     assert_int_equal(symlink("real", in_base("link")), 0);
-    assert_load(context, in_base("link"), DJ_ERROR_FILE, "opening");
-    assert_load(context, in_base("link/"), DJ_ERROR_FILE, "opening");
+    assert_load(context, in_base("link"), DJ_ERROR_FILE, "is a symbolic link");
+    assert_load(context, in_base("link/"), DJ_ERROR_FILE, "is a symbolic link");
     HARNESS_RESULT(dj_cache_file_save(context, in_base("link")), DJ_ERROR_FILE);
 
     snprintf(target, sizeof target, "%s", in_base("target"));
