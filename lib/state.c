@@ -326,5 +326,10 @@ dj_result dj_state_load(const dj_attention *plan, const struct dj_attention_args
                        header.layout, header.map, header.key_heads, header.dim, header.value_dim,
                        header.features, DJ_STATE_LAYOUT, plan->map, plan->key_heads, plan->dim,
                        plan->value_dim, plan->features);
+    for (size_t i = 0; i < sizeof header.reserved / sizeof *header.reserved; i++) {
+        if (header.reserved[i] != 0)
+            return dj_fail(&plan->context->log, DJ_ERROR_STATE_FORMAT,
+                           "state: reserved[%zu] is %u and must be 0", i, header.reserved[i]);
+    }
     return load_slot(args->state, offset, data, size);
 }

@@ -190,6 +190,8 @@ static const struct {
     {"another value_dim", 6, 16},
     {"other features", 7, 16},
     {"no features", 7, 0},
+    {"a reserved word", 8, 1},
+    {"the last one", 15, 1},
 };
 
 static void wrong_headers_are_refused(void **state)
