@@ -17,7 +17,10 @@ extern "C" {
  * or runs a plan that has something to do returns it too (after the checks of its arguments), and
  * submits nothing.
  * dj_*_needs, recording and dj_buffer_map go on as before, and everything can and must still be
- * destroyed. */
+ * destroyed.
+ *
+ * After fork() the child uses nothing of its parent's contexts and destroys nothing of them; it may
+ * create contexts of its own, if no thread was inside the library when it was forked. */
 typedef struct dj_context dj_context;
 
 enum dj_log_level {
