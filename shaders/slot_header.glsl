@@ -25,9 +25,9 @@ uint slot_content(int slot)
     if (slot < 0)
         return SLOT_EMPTY;
     const uint start = slot_start(slot), first = slots.data[start];
+    HEADER_ORDER(); /* by all invocations, whatever they read */
     if (first == 0)
         return SLOT_ZERO;
-    HEADER_ORDER();
     uint differences = first ^ header_word(0, uvec2(0)); /* no condition between loads: each would wait */
     for (uint i = 1; i < 8; i++)
         differences |= i == 2 || i == 3 ? 0u : slots.data[start + i] ^ header_word(i, uvec2(0));

@@ -254,6 +254,7 @@ int find_slot(uint base)
     return base == DJ_STEP_NO_SLOTS ? -1 : checked_slot(indices.data[base + sequence]);
 }
 
+/* One invocation's matter, but all of the workgroup come: some drivers make a barrier of the order. */
 void write_header(int in_slot, int out_slot, uint content)
 {
     const uint to = slot_start(out_slot);
@@ -261,10 +262,12 @@ void write_header(int in_slot, int out_slot, uint content)
         return;
     const uvec2 seen = add_tokens(content == SLOT_STATE ? slot_tokens(in_slot) : uvec2(0), 1);
     const bool right = in_slot == out_slot && content == SLOT_STATE;
-    for (uint i = right ? 2 : 1; i < (right ? 4 : DJ_STATE_HEADER_WORDS); i++)
-        slots.data[to + i] = header_word(i, seen);
+    if (t == 0) {
+        for (uint i = right ? 2 : 1; i < (right ? 4 : DJ_STATE_HEADER_WORDS); i++)
+            slots.data[to + i] = header_word(i, seen);
+    }
     HEADER_ORDER();
-    if (!right)
+    if (!right && t == 0)
         slots.data[to] = header_word(0, seen);
 }
 
@@ -454,6 +457,6 @@ void main()
                            finish(num, scales[g].y, vec3(1.0, exp2_halves(scales[g].x))));
         }
     }
-    if (head == 0 && t == 0 && out_slot >= 0)
+    if (head == 0 && out_slot >= 0)
         write_header(in_slot, out_slot, content);
 }
