@@ -16,6 +16,10 @@ enum {
     RUN_DISPATCHES = 1536, /* of one submission of dj_dct_run; a multiple of those of one box */
 };
 
+/* Multiply-adds of a box, and of a submission of dj_dct_run: a sixth of a second and a third where
+ * there are 50 * 10^9 a second, which small GPUs reach. Some drivers end submissions after 2. */
+static const uint64_t BOX_WORK = (uint64_t)1 << 33, PART_WORK = (uint64_t)1 << 34;
+
 struct dj_dct {
     struct dj_context *context;
     uint32_t length;
@@ -145,11 +149,19 @@ static dj_result tensors_check(const struct dj_dct *plan, const struct dj_dct_ar
                                  &args->input);
 }
 
+/* Rows that a box may have. */
+static uint64_t most_rows(const struct dj_dct *plan)
+{
+    const uint64_t most = dj_transform_max_rows(plan->transform);
+    const uint64_t brief = BOX_WORK / dj_transform_row_work(plan->transform);
+    return brief < most ? brief : most;
+}
+
 /* Bytes of packed rows that a box takes; UINT64_MAX if one recording cannot do it. */
 static uint64_t box_cost(const void *user, const uint64_t size[3])
 {
     const struct dj_dct *const plan = user;
-    const uint64_t most = dj_transform_max_rows(plan->transform);
+    const uint64_t most = most_rows(plan);
     uint64_t rows;
     if (__builtin_mul_overflow(size[0], size[1], &rows) ||
         __builtin_mul_overflow(rows, size[2], &rows) || rows > most)
@@ -227,11 +239,16 @@ static uint32_t box_dispatches(const struct dj_dct *plan)
     return dj_transform_dispatches(plan->transform) + 1;
 }
 
-static uint32_t boxes_per_part(const struct dj_dct *plan)
+/* Of a call with boxes. */
+static uint32_t boxes_per_part(const struct dj_dct *plan, const struct call *call)
 {
+    const uint64_t *const size = call->grid.size;
+    const uint64_t most = RUN_DISPATCHES / box_dispatches(plan);
+    const uint64_t work = size[0] * size[1] * size[2] * dj_transform_row_work(plan->transform);
+    const uint64_t brief = work < PART_WORK ? PART_WORK / work : 1;
     if (dj_quirks_avoid(plan->context, DJ_AVOID_LONG_SUBMISSIONS))
         return 1;
-    return RUN_DISPATCHES / box_dispatches(plan);
+    return (uint32_t)(brief < most ? brief : most);
 }
 
 dj_result dj_dct_needs(const dj_dct *plan, const struct dj_dct_args *args, struct dj_needs *needs)
@@ -251,8 +268,8 @@ dj_result dj_dct_needs(const dj_dct *plan, const struct dj_dct_args *args, struc
     needs->scratch_size = call.scratch_size;
     needs->scratch_alignment = plan->context->info.offset_alignment;
     needs->dispatches = (uint32_t)call.boxes * box_dispatches(plan);
-    needs->parts = (uint32_t)dj_divide_up(call.boxes, boxes_per_part(plan));
     if (call.boxes > 0) {
+        needs->parts = (uint32_t)dj_divide_up(call.boxes, boxes_per_part(plan, &call));
         const uint64_t rows = args->input.shape[0] * args->input.shape[1] * args->input.shape[2];
         needs->flops = rows * row_flops(plan->length);
         needs->bytes = rows * plan->length * 2 * sizeof(float);
@@ -332,7 +349,7 @@ dj_result dj_dct_record(const dj_dct *plan, dj_recorder *recorder, const struct 
 static dj_result run_parts(const struct dj_dct *plan, const struct dj_dct_args *args,
                            const struct call *call)
 {
-    const uint64_t per_part = boxes_per_part(plan);
+    const uint64_t per_part = boxes_per_part(plan, call);
     const uint64_t most = call->boxes < per_part ? call->boxes : per_part;
     const struct dj_recorder_params params = {.dispatches = (uint32_t)most * box_dispatches(plan),
                                               .ring_size = 256};

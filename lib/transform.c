@@ -92,7 +92,11 @@ static dj_result generated_create(struct dj_transform *transform, uint32_t level
     const struct dj_shader shader = {
         .name = "dct_generated", .words = recipe->words, .size = recipe->words_size};
     if (result == DJ_SUCCESS)
-        result = dj_pipeline_get(context, &shader, NULL, &transform->kernel);
+        result = dj_pipeline_try(context, &shader, NULL, &transform->kernel);
+    if (result == DJ_ERROR_UNSUPPORTED)
+        return dj_fail_at(&context->log, level, DJ_ERROR_COMPILER,
+                          "DCT-%u of length %u: the driver refused the generated kernel",
+                          transform->type, transform->length);
     if (result == DJ_SUCCESS)
         result = dj_pipeline_get(context, &dj_shader_rows_load, NULL, &transform->load);
     return result == DJ_SUCCESS ? judge(transform, entry, level) : result;
@@ -200,6 +204,12 @@ uint64_t dj_transform_max_rows(const struct dj_transform *transform)
     if (transform->recipe != NULL && rows > transform->recipe->max_rows)
         rows = transform->recipe->max_rows;
     return rows - rows % multiple;
+}
+
+uint64_t dj_transform_row_work(const struct dj_transform *transform)
+{
+    const uint64_t length = transform->length;
+    return transform->recipe != NULL ? 16 * length : length * length; /* the former: its memory */
 }
 
 uint32_t dj_transform_dispatches(const struct dj_transform *transform)

@@ -23,6 +23,9 @@ uint32_t dj_transform_row_multiple(const struct dj_transform *transform);
  * of the above. */
 uint64_t dj_transform_max_rows(const struct dj_transform *transform);
 
+/* Multiply-adds of a row, or what takes as long. */
+uint64_t dj_transform_row_work(const struct dj_transform *transform);
+
 /* Dispatches per dj_transform_record. */
 uint32_t dj_transform_dispatches(const struct dj_transform *transform);
 

@@ -310,6 +310,33 @@ static void test_in_place_in_boxes(void **state)
     }
 }
 
+/* Products with long rows are cut, so that no submission takes a slow GPU seconds; short ones are
+ * not. */
+static void test_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t length;
+        uint64_t rows, most_rows; /* of a box */
+        bool one_part;
+    } cases[] = {{4093, 8192, 512, false}, {1021, 8192, 8239, true}, {64, 200000, 200000, true}};
+    EACH_DEVICE(i)
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        dj_dct *plan = try_create(harness_context(i), DJ_DCT_2, cases[n].length, DJ_DCT_PATH_DENSE);
+        assert_non_null(plan);
+        struct dj_dct_args args = {.input = tensor(NULL, 1, 1, cases[n].rows, cases[n].length)};
+        args.output = args.input;
+        struct dj_needs needs;
+        HARNESS_OK(dj_dct_needs(plan, &args, &needs));
+        assert_true(needs.scratch_size <= cases[n].most_rows * cases[n].length * 4);
+        if (cases[n].one_part)
+            assert_int_equal(needs.parts, 1);
+        else
+            assert_true(needs.parts >= cases[n].rows / (2 * cases[n].most_rows));
+        dj_dct_destroy(&plan);
+    }
+}
+
 /* III undoes II, IV undoes itself; the norm is kept. */
 static void test_inverse(void **state)
 {
@@ -710,6 +737,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(test_head_dimensions),
     HARNESS_TEST(test_lengths_without_kernel),
     HARNESS_TEST(test_row_counts),
+    HARNESS_TEST(test_parts),
     HARNESS_TEST(test_strides),
     HARNESS_TEST(test_in_place_in_boxes),
     HARNESS_TEST(test_inverse),

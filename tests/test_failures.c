@@ -176,6 +176,9 @@ static dj_result wanted(const struct operation *operation, const char *function,
     if (strcmp(operation->name, "load_cache_file") == 0 &&
         codes[code].result != DJ_ERROR_OUT_OF_HOST_MEMORY)
         return DJ_ERROR_CACHE; /* the driver does not take it */
+    if (strcmp(operation->name, "dct_tried") == 0 && operation_kernels_missed == 1)
+        return DJ_ERROR_COMPILER; /* the driver refused what was generated, and that was asked for
+                                   */
     const bool imports =
         strcmp(operation->name, "import") == 0 || strcmp(operation->name, "first_plans") == 0;
     if (strcmp(function, "vkEnumeratePhysicalDevices") == 0 && !imports &&
