@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline.h"
 
+#include "quirks.h"
 #include "spirv.h"
 
 #include <assert.h>
@@ -29,9 +30,10 @@ static dj_result result_of(struct dj_context *context, const struct dj_shader *s
     return DJ_ERROR_UNSUPPORTED;
 }
 
-/* The shader as a module, changed for the device. */
+/* The shader as a module, changed for the device. written: its constants stand in it. */
 static dj_result create_module(struct dj_context *context, const struct dj_shader *shader,
-                               bool addressed, bool reads, bool optional, VkShaderModule *module)
+                               bool addressed, const struct dj_constants *constants, bool written,
+                               bool optional, VkShaderModule *module)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
     const uint32_t *const words = addressed ? shader->addressed_words : shader->words;
@@ -40,16 +42,23 @@ static dj_result create_module(struct dj_context *context, const struct dj_shade
     uint32_t *own = NULL;
     size_t own_count = 0;
     const uint32_t changes = (context->float_controls ? DJ_SPIRV_PRESERVE_NAN : 0) |
-                             (reads ? DJ_SPIRV_READ_INVOCATION : 0);
-    if (changes != 0) {
+                             (constants->read_invocation ? DJ_SPIRV_READ_INVOCATION : 0);
+    if (changes != 0 || written) {
         own = calloc(count + DJ_SPIRV_MOST_ADDED, sizeof *own);
         if (own == NULL)
             return dj_fail(&context->log, DJ_ERROR_OUT_OF_HOST_MEMORY,
                            "no memory for the kernel %s", shader->name);
-        own_count = dj_spirv_change(words, count, changes, own);
-        if (own_count == 0)
+        if (changes != 0)
+            own_count = dj_spirv_change(words, count, changes, own);
+        if (changes != 0 && own_count == 0)
             dj_log_line(&context->log, DJ_LOG_DEBUG, "%s: used as it is, without changes 0x%x",
                         shader->name, changes);
+        if (written && own_count == 0) {
+            memcpy(own, words, size);
+            own_count = count;
+        }
+        if (written)
+            dj_spirv_specialize(own, own_count, constants->values, constants->count);
     }
     const VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
@@ -69,14 +78,15 @@ static dj_result create(struct dj_context *context, const struct dj_shader *shad
                         const struct dj_constants *constants, bool optional, VkPipeline *pipeline)
 {
     const struct VolkDeviceTable *vk = &context->vk.device;
+    const uint32_t count = constants->count;
+    const bool written = count > 0 && dj_quirks_avoid(context, DJ_AVOID_SPECIALIZATION);
     VkShaderModule module = VK_NULL_HANDLE;
     dj_result result =
-        create_module(context, shader, addressed, constants->read_invocation, optional, &module);
+        create_module(context, shader, addressed, constants, written, optional, &module);
     if (result != DJ_SUCCESS)
         return result;
 
     VkSpecializationMapEntry entries[DJ_MOST_CONSTANTS];
-    const uint32_t count = constants->count;
     assert(count <= DJ_MOST_CONSTANTS);
     for (uint32_t i = 0; i < count; i++)
         entries[i] = (VkSpecializationMapEntry){
@@ -101,7 +111,7 @@ static dj_result create(struct dj_context *context, const struct dj_shader *shad
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main",
-                  .pSpecializationInfo = count ? &specialization : NULL},
+                  .pSpecializationInfo = count && !written ? &specialization : NULL},
         .layout = context->pipeline_layout,
         .basePipelineIndex = -1,
     };

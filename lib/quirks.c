@@ -69,14 +69,23 @@ static const struct row {
         .version_last = 10400, /* two decimal digits a number */
     },
     {
+        .name = "moltenvk-specialization",
+        .devices = "MoltenVK before 1.3.0",
+        .trouble = "specialization constants that give an array's length keep their defaults",
+        .source = "KhronosGroup/MoltenVK#231, KhronosGroup/MoltenVK#2441",
+        .avoid = DJ_AVOID_SPECIALIZATION,
+        .drivers = DRIVER(MOLTENVK),
+        .version_last = 10299,
+    },
+    {
         .name = "moltenvk-device-addresses",
-        .devices = "MoltenVK 1.2.0 to 1.2.10",
-        .trouble = "device addresses are 0, or do not work",
-        .source = "KhronosGroup/MoltenVK#1751, KhronosGroup/MoltenVK#2277",
+        .devices = "MoltenVK",
+        .trouble = "device addresses are 0 or do not work before 1.2.11; what they lead to is "
+                   "taken for aligned to its size, and a vector's component stored with the others",
+        .source = "KhronosGroup/MoltenVK#1751, KhronosGroup/MoltenVK#2277, "
+                  "KhronosGroup/SPIRV-Cross#1801",
         .avoid = DJ_AVOID_DEVICE_ADDRESSES,
         .drivers = DRIVER(MOLTENVK),
-        .version_first = 10200,
-        .version_last = 10210,
     },
     {
         .name = "adreno-float-controls",
@@ -104,13 +113,12 @@ static const struct row {
         .drivers = DRIVER(MESA_V3DV),
     },
     {
-        .name = "radv-long-submissions",
-        .devices = "Mesa's AMD driver, integrated GPUs",
-        .trouble = "the kernel's driver stops submissions after two seconds",
-        .source = "ggml-org/llama.cpp#21724, ggml-org/llama.cpp#25664",
+        .name = "amd-long-submissions",
+        .devices = "Mesa's and AMD's drivers",
+        .trouble = "the kernel's driver stops submissions after two seconds, as Windows does",
+        .source = "ggml-org/llama.cpp#21724, ggml-org/llama.cpp#25664, ggml-org/llama.cpp#18523",
         .avoid = DJ_AVOID_LONG_SUBMISSIONS,
-        .drivers = DRIVER(MESA_RADV),
-        .type = DJ_DEVICE_INTEGRATED,
+        .drivers = DRIVER(MESA_RADV) | DRIVER(AMD_OPEN_SOURCE) | DRIVER(AMD_PROPRIETARY),
     },
     {
         .name = "anv-long-submissions",
@@ -131,12 +139,20 @@ static const struct row {
         .vendor = 0x5143,
     },
     {
+        .name = "intel-windows-long-submissions",
+        .devices = "Intel's Windows driver",
+        .trouble = "Windows stops submissions after two seconds",
+        .source = "ggml-org/llama.cpp#18523, gfx-rs/wgpu#8644",
+        .avoid = DJ_AVOID_LONG_SUBMISSIONS,
+        .drivers = DRIVER(INTEL_PROPRIETARY_WINDOWS),
+    },
+    {
         .name = "mali-long-submissions",
-        .devices = "Arm's driver",
+        .devices = "Arm's driver, and Mesa's for the same GPUs",
         .trouble = "long submissions lose the device",
         .source = "ggml-org/llama.cpp#10406, SaschaWillems/Vulkan#445",
         .avoid = DJ_AVOID_LONG_SUBMISSIONS,
-        .drivers = DRIVER(ARM_PROPRIETARY),
+        .drivers = DRIVER(ARM_PROPRIETARY) | DRIVER(MESA_PANVK),
         .vendor = 0x13b5,
     },
     {
@@ -181,6 +197,7 @@ static const struct {
     [DJ_AVOID_DEVICE_ADDRESSES] = {"device addresses", "binds by descriptors"},
     [DJ_AVOID_FLOAT_CONTROLS] = {"float controls",
                                  "does not ask for IEEE 754's NaN and Inf: finite inputs only"},
+    [DJ_AVOID_SPECIALIZATION] = {"specialization constants", "writes them into the kernels"},
     [DJ_AVOID_GENERATED_DCT] = {"generated transforms", "transforms by the dense matrix product"},
     [DJ_AVOID_LONG_SUBMISSIONS] = {"long submissions",
                                    "cuts what it submits itself into smaller parts"},

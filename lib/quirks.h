@@ -12,6 +12,7 @@ enum dj_avoid {
     DJ_AVOID_PUSH_DESCRIPTORS,
     DJ_AVOID_DEVICE_ADDRESSES,
     DJ_AVOID_FLOAT_CONTROLS,
+    DJ_AVOID_SPECIALIZATION,
     DJ_AVOID_GENERATED_DCT, /* unless DJ_DCT_PATH_GENERATED asks for it */
     DJ_AVOID_LONG_SUBMISSIONS,
     DJ_AVOID_PIPELINE_CACHE, /* of the context's own; a caller's is the caller's choice */

@@ -16,6 +16,10 @@ enum {
     OP_ENTRY_POINT = 15,
     OP_EXECUTION_MODE = 16,
     OP_CAPABILITY = 17,
+    OP_SPEC_CONSTANT_TRUE = 48,  /* type, result */
+    OP_SPEC_CONSTANT_FALSE = 49, /* type, result */
+    OP_SPEC_CONSTANT = 50,       /* type, result, value */
+    OP_DECORATE = 71,            /* target, decoration, what that takes */
     OP_EXECUTION_MODE_ID = 331,
     OP_SHUFFLE = 345,          /* OpGroupNonUniformShuffle: type, result, scope, value, lane */
     OP_READ_INVOCATION = 4432, /* OpSubgroupReadInvocationKHR: type, result, value, lane */
@@ -26,6 +30,7 @@ enum {
     CAPABILITY_PRESERVE = 4466,
     CAPABILITY_LAST = 4468,
     MODE_PRESERVE = 4461,
+    DECORATION_SPEC_ID = 1,
 };
 
 /* "SPV_KHR_float_controls" and "SPV_KHR_shader_ballot", as SPIR-V stores text: low bytes first, at
@@ -159,4 +164,33 @@ size_t dj_spirv_change(const uint32_t *words, size_t count, uint32_t changes, ui
     end =
         append_body(end, words + outline.entry_points_end, count - outline.entry_points_end, reads);
     return (size_t)(end - out);
+}
+
+/* The value for a constant, by its id; NULL: none. */
+static const uint32_t *find_value(uint32_t id, const uint32_t *words, size_t end,
+                                  const uint32_t *values, uint32_t values_count)
+{
+    for (size_t at = HEADER; at < end; at += words[at] >> 16) {
+        if (words[at] == (4 << 16 | OP_DECORATE) && words[at + 1] == id &&
+            words[at + 2] == DECORATION_SPEC_ID && words[at + 3] < values_count)
+            return &values[words[at + 3]];
+    }
+    return NULL;
+}
+
+void dj_spirv_specialize(uint32_t *words, size_t count, const uint32_t *values,
+                         uint32_t values_count)
+{
+    for (size_t at = HEADER; at < count; at += words[at] >> 16) {
+        const uint32_t opcode = words[at] & 0xffff;
+        if (opcode < OP_SPEC_CONSTANT_TRUE || opcode > OP_SPEC_CONSTANT)
+            continue;
+        const uint32_t *const value = find_value(words[at + 2], words, at, values, values_count);
+        if (value == NULL)
+            continue;
+        if (opcode == OP_SPEC_CONSTANT)
+            words[at + 3] = *value;
+        else
+            words[at] = 3 << 16 | (*value ? OP_SPEC_CONSTANT_TRUE : OP_SPEC_CONSTANT_FALSE);
+    }
 }

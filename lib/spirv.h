@@ -27,4 +27,9 @@ enum dj_spirv_change {
  * specification, one entry point, of compute, and no further modes of floats. */
 size_t dj_spirv_change(const uint32_t *words, size_t count, uint32_t changes, uint32_t *out);
 
+/* Makes values[i] the default of the specialization constant i of 32 bits, or of a bool, in a
+ * module that is valid. */
+void dj_spirv_specialize(uint32_t *words, size_t count, const uint32_t *values,
+                         uint32_t values_count);
+
 #endif

@@ -17,6 +17,10 @@ enum {
     OP_ENTRY_POINT = 15,
     OP_EXECUTION_MODE = 16,
     OP_CAPABILITY = 17,
+    OP_SPEC_CONSTANT_TRUE = 48,
+    OP_SPEC_CONSTANT_FALSE = 49,
+    OP_SPEC_CONSTANT = 50,
+    OP_DECORATE = 71,
     OP_SHUFFLE = 345,
     OP_READ = 4432 /* SubgroupReadInvocationKHR */
 };
@@ -299,6 +303,57 @@ static void changes_add_up(void **state)
     assert_int_equal(TRY_WITH(DJ_SPIRV_READ_INVOCATION, START, SHADER, ENTRY(5), OP(43, 0)), 0);
 }
 
+/* The number of the specialization constant that an id is; DJ_MOST_CONSTANTS: it is none. */
+static uint32_t constant_number(const uint32_t *words, size_t count, uint32_t id)
+{
+    for (size_t at = HEADER; at < count; at += words[at] >> 16) {
+        if ((words[at] & 0xffff) == OP_DECORATE && words[at + 1] == id && words[at + 2] == 1)
+            return words[at + 3];
+    }
+    return DJ_MOST_CONSTANTS;
+}
+
+/* What the instruction at `at` should have become. */
+static void assert_specialized(const uint32_t *words, size_t count, const uint32_t *got, size_t at,
+                               const uint32_t *values, uint32_t values_count)
+{
+    const uint32_t opcode = words[at] & 0xffff, length = words[at] >> 16;
+    const bool constant = opcode >= OP_SPEC_CONSTANT_TRUE && opcode <= OP_SPEC_CONSTANT;
+    uint32_t want[4];
+    const uint32_t n = constant ? constant_number(words, count, words[at + 2]) : DJ_MOST_CONSTANTS;
+    if (n >= values_count) {
+        assert_memory_equal(got + at, words + at, 4 * length);
+        return;
+    }
+    memcpy(want, words + at, 4 * length);
+    if (opcode == OP_SPEC_CONSTANT)
+        want[3] = values[n];
+    else
+        want[0] = OP(values[n] ? OP_SPEC_CONSTANT_TRUE : OP_SPEC_CONSTANT_FALSE, 3);
+    assert_memory_equal(got + at, want, 4 * length);
+}
+
+/* Those that have values have them then, and nothing else is another word than before. */
+static void constants_are_written(void **state)
+{
+    (void)state;
+    for (int i = 0; i < shader_count; i++) {
+        const size_t count = shaders[i].size / 4;
+        for (uint32_t given = 0; given <= DJ_MOST_CONSTANTS; given++) {
+            uint32_t values[DJ_MOST_CONSTANTS];
+            uint32_t *const words = malloc(shaders[i].size);
+            assert_non_null(words);
+            memcpy(words, shaders[i].words, shaders[i].size);
+            for (uint32_t n = 0; n < given; n++)
+                values[n] = (n + given) % 3 ? 1000 + n : 0;
+            dj_spirv_specialize(words, count, values, given);
+            for (size_t at = HEADER; at < count; at += words[at] >> 16)
+                assert_specialized(shaders[i].words, count, words, at, values, given);
+            free(words);
+        }
+    }
+}
+
 /* Any words at all: nothing is read or written outside (the sanitizers would say). */
 static void damaged_modules_do_no_harm(void **state)
 {
@@ -330,6 +385,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(later_versions_need_no_extension),
     HARNESS_TEST(what_is_not_understood_stays_as_it_is),
     HARNESS_TEST(changes_add_up),
+    HARNESS_TEST(constants_are_written),
     HARNESS_TEST(damaged_modules_do_no_harm),
 };
 
