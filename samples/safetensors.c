@@ -254,6 +254,13 @@ static bool check_text(const char *text, size_t length, struct safetensors_error
     return true;
 }
 
+static int by_key(const void *a, const void *b)
+{
+    const struct safetensors_metadata *x = a, *y = b;
+    return strcmp(x->key, y->key);
+}
+
+/* Leaves it sorted. */
 static bool read_metadata(struct safetensors *file, const cJSON *object,
                           struct safetensors_error *error)
 {
@@ -265,15 +272,17 @@ static bool read_metadata(struct safetensors *file, const cJSON *object,
     for (const cJSON *value = object->child; value; value = value->next) {
         if (!cJSON_IsString(value) || !value->string)
             return safetensors_fail(error, "__metadata__ has a value that is no string");
-        for (uint32_t i = 0; i < file->metadata_count; i++)
-            if (strcmp(file->metadata[i].key, value->string) == 0)
-                return safetensors_fail(error, "__metadata__ has '%s' twice", value->string);
         struct safetensors_metadata *to = &file->metadata[file->metadata_count++];
         to->key = strdup(value->string);
         to->value = strdup(value->valuestring);
         if (!to->key || !to->value)
             return safetensors_fail(error, "out of memory");
     }
+    qsort(file->metadata, file->metadata_count, sizeof(*file->metadata), by_key);
+    for (uint32_t i = 1; i < file->metadata_count; i++)
+        if (strcmp(file->metadata[i - 1].key, file->metadata[i].key) == 0)
+            return safetensors_fail(error, "__metadata__ has '%s' twice",
+                                    quote(file->metadata[i].key).text);
     return true;
 }
 

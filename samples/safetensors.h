@@ -34,7 +34,7 @@ struct safetensors {
     uint32_t count;
     struct safetensors_tensor *tensors; /* sorted by name */
     uint32_t metadata_count;
-    struct safetensors_metadata *metadata;
+    struct safetensors_metadata *metadata; /* sorted by key; no key twice */
 };
 
 enum {
@@ -55,7 +55,7 @@ void safetensors_close(struct safetensors **file);
 /* The tensor of that name, or NULL. */
 const struct safetensors_tensor *safetensors_find(const struct safetensors *file, const char *name);
 
-/* The value of that key of the metadata, or NULL; of two the first. */
+/* The value of that key of the metadata, or NULL. */
 const char *safetensors_find_metadata(const struct safetensors *file, const char *key);
 
 /* Reads tensor->count elements of an F32, F16 or BF16 tensor as float32, which holds all of them
