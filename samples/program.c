@@ -5,6 +5,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,15 +117,26 @@ void program_progress(const char *format, ...)
 }
 
 static volatile sig_atomic_t interrupted; /* by that signal */
+static atomic_uint interrupted_at;        /* in milliseconds, and odd: 0 is not yet */
 
+/* Calls only what may be called in a signal's handler, and may run in two threads at once. */
 static void keep_signal(int number)
 {
-    interrupted = number;
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    const unsigned now = ((unsigned)time.tv_sec * 1000 + (unsigned)(time.tv_nsec / 1000000)) | 1;
+    unsigned first = 0;
+    if (atomic_compare_exchange_strong(&interrupted_at, &first, now)) {
+        interrupted = number;
+    } else if ((int)(now - first) > 500) {
+        signal(number, SIG_DFL);
+        raise(number); /* comes when this returns */
+    }
 }
 
 void program_catch_interrupts(void)
 {
-    struct sigaction action = {.sa_handler = keep_signal, .sa_flags = SA_RESETHAND | SA_RESTART};
+    struct sigaction action = {.sa_handler = keep_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

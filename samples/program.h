@@ -64,7 +64,8 @@ int program_validated(const dj_context *context, int code);
 __attribute__((format(printf, 1, 2))) void program_progress(const char *format, ...);
 
 /* From now on the first SIGINT or SIGTERM only makes program_interrupted true, so that work stops
- * where nothing is left half done. A second one ends the program at once. */
+ * where nothing is left half done. Those of the next half second are the same interrupt, since
+ * timeout(1), for one, signals the program and then its group. A later one ends it at once. */
 void program_catch_interrupts(void);
 bool program_interrupted(void);
 

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* What all programs have in common: help, versions, wrong usage, systems without what they need. */
+#include "program.h"
 #include "programs.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const char attend[] = PROGRAM_ATTEND, info[] = PROGRAM_INFO, bench[] = PROGRAM_BENCH;
 
@@ -130,9 +134,32 @@ static void test_systems_without_a_device(void **state)
     unsetenv("VK_ICD_FILENAMES");
 }
 
+/* timeout(1) signals the program and then its group: one interrupt. Another one, later, ends it. */
+static void test_interrupts(void **state)
+{
+    (void)state;
+    int status;
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        program_catch_interrupts();
+        raise(SIGTERM);
+        raise(SIGTERM);
+        raise(SIGINT);
+        if (!program_interrupted())
+            _exit(1);
+        usleep(600000);
+        raise(SIGINT);
+        _exit(2);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_help_and_version),
     cmocka_unit_test(test_wrong_usage),
+    cmocka_unit_test(test_interrupts),
     cmocka_unit_test(test_output_that_cannot_be_printed),
     cmocka_unit_test(test_systems_without_a_device),
 };
