@@ -37,6 +37,7 @@
 #define safetensors_find dj_calibrate_safetensors_find
 #define safetensors_find_metadata dj_calibrate_safetensors_find_metadata
 #define safetensors_read dj_calibrate_safetensors_read
+#define safetensors_can_write dj_calibrate_safetensors_can_write
 #define safetensors_write dj_calibrate_safetensors_write
 #define safetensors_write_described dj_calibrate_safetensors_write_described
 

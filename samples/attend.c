@@ -4,13 +4,11 @@
 #include "host.h"
 #include "program.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static const char help[] =
     "usage: dijiang-attend --input IN.safetensors [options]\n"
@@ -92,20 +90,6 @@ static bool same_file(const char *a, const char *b)
 {
     struct stat x, y;
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-/* Whether a file could be made there: told before anything is computed. */
-static int check_output(const char *path)
-{
-    char folder[4096];
-    const char *const slash = strrchr(path, '/');
-    const size_t length = slash ? (size_t)(slash - path) : 0;
-    if (length >= sizeof(folder))
-        return PROGRAM_SUCCESS; /* writing will say so */
-    snprintf(folder, sizeof(folder), "%.*s", (int)length, path);
-    if (access(!slash ? "." : length > 0 ? folder : "/", W_OK) == 0)
-        return PROGRAM_SUCCESS;
-    return program_fail("%s: cannot be written: %s", path, strerror(errno));
 }
 
 /* Options that have no meaning with the system, or with each other. */
@@ -353,10 +337,11 @@ int main(int argc, char **argv)
         return code;
     resolve_settings(&s);
     code = check_settings(&s);
-    if (!code && s.output)
-        code = check_output(s.output);
     if (code)
         return code;
+    struct safetensors_error error;
+    if (s.output && !safetensors_can_write(s.output, &error)) /* before anything is computed */
+        return program_fail("%s: %s", s.output, error.text);
 
     struct problem problem = {0};
     code = attend(&s, &problem);

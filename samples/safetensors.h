@@ -71,6 +71,10 @@ struct safetensors_output {
     const float *data;
 };
 
+/* Whether a file could be written there, as far as can be told before. Returns false with error
+ * filled in. */
+bool safetensors_can_write(const char *path, struct safetensors_error *error);
+
 /* Writes a file whole or not at all: a temporary one beside it is renamed once complete. A path
  * that exists and is no regular file is refused. Returns false with error filled in. */
 bool safetensors_write(const char *path, const struct safetensors_output *tensors, uint32_t count,

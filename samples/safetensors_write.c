@@ -101,7 +101,7 @@ static bool write_content(FILE *stream, const struct safetensors_metadata *metad
 }
 
 /* Where to write: a link's target, so that the link stays one; mode: the file's that is replaced.
- */
+ * NULL if that can never be written. */
 static char *resolve_output(const char *path, mode_t *mode, struct safetensors_error *error)
 {
     struct stat status;
@@ -113,6 +113,9 @@ static char *resolve_output(const char *path, mode_t *mode, struct safetensors_e
         }
         *mode = status.st_mode & 07777;
         target = realpath(path, NULL);
+    } else if (errno != ENOENT) {
+        safetensors_fail(error, "cannot be written: %s", strerror(errno));
+        return NULL;
     } else if (lstat(path, &status) == 0) {
         safetensors_fail(error, "is a link to what does not exist");
         return NULL;
@@ -122,6 +125,27 @@ static char *resolve_output(const char *path, mode_t *mode, struct safetensors_e
     if (!target)
         safetensors_fail(error, "cannot be written: %s", strerror(errno));
     return target;
+}
+
+/* How much of a path names the folder, with its slash; 0 is the current folder. */
+static int folder_length(const char *path)
+{
+    const char *const slash = strrchr(path, '/');
+    return slash ? (int)(slash - path) + 1 : 0;
+}
+
+bool safetensors_can_write(const char *path, struct safetensors_error *error)
+{
+    mode_t mode;
+    char *const target = resolve_output(path, &mode, error);
+    if (!target)
+        return false;
+    target[folder_length(target)] = '\0';
+    const bool ok = access(target[0] ? target : ".", W_OK | X_OK) == 0;
+    if (!ok)
+        safetensors_fail(error, "cannot be written: %s", strerror(errno));
+    free(target);
+    return ok;
 }
 
 /* A new file beside the target, or -1. With open, since only that applies the process's umask. */

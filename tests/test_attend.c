@@ -79,11 +79,39 @@ static void test_the_output_is_a_file_of_the_same_layout(void **state)
     char *left = files_read(files_path("both"), &left_size);
     assert_int_equal(left_size, size);
     free(left);
-    RUN(attend, "--input", harness_data(official[0]), "--output", files_path("no/folder"));
-    assert_one_line(1, "cannot be written: No such file");
-    RUN(attend, "--input", harness_data(official[0]), "--output", "/dev/null");
-    assert_one_line(1, "not a regular file");
     assert_int_equal(files_count(), before + 1);
+}
+
+/* What can never be written is refused before the input is even opened. */
+static void test_outputs_that_cannot_be_written(void **state)
+{
+    (void)state;
+    char name[257];
+    memset(name, 'n', 256);
+    name[256] = '\0';
+    files_write("file", "", 0);
+    assert_int_equal(symlink("nowhere", files_path("dangling")), 0);
+    assert_int_equal(symlink("loop", files_path("loop")), 0);
+    const struct {
+        const char *output, *error;
+    } cases[] = {
+        {"no/folder", "cannot be written: No such file"},
+        {"file/in", "cannot be written: Not a directory"},
+        {"new/", "cannot be written: No such file"},
+        {".", "not a regular file"},
+        {"/dev/full", "not a regular file"},
+        {"dangling", "a link to what does not exist"},
+        {"loop", "cannot be written: Too many levels of symbolic links"},
+        {name, "cannot be written: File name too long"},
+    };
+    const size_t before = files_count();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *const output = cases[i].output;
+        RUN(attend, "--input", files_path("missing"), "--output",
+            output[0] == '/' ? output : files_path(output));
+        assert_nothing_but(1, cases[i].error);
+    }
+    assert_int_equal(files_count(), before);
 }
 
 static void test_half_types_are_read_as_what_they_hold(void **state)
@@ -451,6 +479,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_reference_implementation_is_met),
     cmocka_unit_test(test_a_wrong_result_fails_the_check),
     cmocka_unit_test(test_the_output_is_a_file_of_the_same_layout),
+    cmocka_unit_test(test_outputs_that_cannot_be_written),
     cmocka_unit_test(test_half_types_are_read_as_what_they_hold),
     cmocka_unit_test(test_no_tokens_and_one_token),
     cmocka_unit_test(test_metadata_says_that_keys_are_normalised),
