@@ -148,11 +148,13 @@ bool safetensors_can_write(const char *path, struct safetensors_error *error)
     return ok;
 }
 
-/* A new file beside the target, or -1. With open, since only that applies the process's umask. */
+/* A new file beside the target, or -1; its name is short, since the target's may be as long as
+ * names can be. With open, since only that applies the process's umask. */
 static int create_temporary(const char *target, mode_t mode, char *temporary, size_t size)
 {
     for (unsigned i = 0; i < 1000; i++) {
-        snprintf(temporary, size, "%s.%ld-%u", target, (long)getpid(), i);
+        snprintf(temporary, size, "%.*s.dijiang-%ld-%u", folder_length(target), target,
+                 (long)getpid(), i);
         const int descriptor = open(temporary, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode);
         if (descriptor >= 0 || errno != EEXIST)
             return descriptor;

@@ -527,6 +527,23 @@ static void test_writing_replaces_whole_files_only(void **state)
     assert_int_equal(files_count(), count);
 }
 
+static void test_writing_the_longest_names(void **state)
+{
+    (void)state;
+    struct safetensors_error error;
+    const struct safetensors_output output = {"out", 1, (const uint64_t[]){1}, (const float[]){1}};
+    char name[257] = "";
+    for (size_t length = 239; length < 256; length++) {
+        memset(name, 'n', length);
+        assert_true(safetensors_write(files_path(name), &output, 1, &error));
+        assert_true(files_exists(name));
+        files_remove(name);
+    }
+    name[255] = 'n';
+    assert_false(safetensors_write(files_path(name), &output, 1, &error));
+    assert_string_equal(error.text, "cannot be written: File name too long");
+}
+
 static void test_writing_through_a_link_keeps_it(void **state)
 {
     (void)state;
@@ -573,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_a_file_that_shrinks_while_it_is_read),
         cmocka_unit_test(test_mutations),
         cmocka_unit_test(test_writing_replaces_whole_files_only),
+        cmocka_unit_test(test_writing_the_longest_names),
         cmocka_unit_test(test_writing_through_a_link_keeps_it),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
