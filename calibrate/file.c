@@ -114,7 +114,7 @@ dj_result dj_calibration_save(const struct dj_calibration *calibration, const ch
     };
     struct safetensors_error error;
     if (!safetensors_write_described(path, metadata, sizeof metadata / sizeof *metadata, tensors,
-                                     c->map == DJ_MAP_PFF ? 3 : 2, &error))
+                                     c->map == DJ_MAP_PFF ? 3 : 2, NULL, &error))
         return dj_fail(&report, DJ_ERROR_FILE, "%s: %s", path, error.text);
     return DJ_SUCCESS;
 }

@@ -84,7 +84,8 @@ static const char help[] =
     "environment: DIJIANG_DEVICE, as --device; DIJIANG_VALIDATION=1 turns the Vulkan validation\n"
     "layer on\n"
     "\n"
-    "exit codes: 0 success, 1 failure, 2 wrong usage, 3 the check failed\n";
+    "exit codes: 0 success, 1 failure, 2 wrong usage, 3 the check failed; after Ctrl-C it ends by\n"
+    "that signal, and leaves no file half written\n";
 
 static bool same_file(const char *a, const char *b)
 {
@@ -189,8 +190,11 @@ static int write_output(const struct settings *settings, const struct problem *p
     program_progress("writing %s", settings->output);
     const struct safetensors_output output = {
         .name = "out", .rank = 4, .shape = p->out_shape, .data = p->result};
-    if (!safetensors_write(settings->output, &output, 1, &error))
-        return program_fail("%s: %s", settings->output, error.text);
+    program_catch_interrupts(); /* they would leave a half-written file */
+    if (!safetensors_write_described(settings->output, NULL, 0, &output, 1, program_interrupted,
+                                     &error))
+        return program_interrupted() ? PROGRAM_FAILURE
+                                     : program_fail("%s: %s", settings->output, error.text);
     program_progress(NULL);
     printf("output       %s\n", settings->output);
     return PROGRAM_SUCCESS;
@@ -212,7 +216,7 @@ static bool add_extremes(const struct host_map *map, const struct problem *p, co
         const float *head = x + i * tokens * p->dim;
         if (projected)
             host_project(map, NUMBERS_KEY_PROJECTION, key_head, (uint32_t)p->dim, head, ek);
-        for (uint64_t t = 0; t < rows; t++)
+        for (uint64_t t = 0; t < rows && !program_interrupted(); t++)
             host_features(map, key_head, t, (projected ? ek : head) + t * p->dim, phi, extremes);
     }
     const bool ok = phi && ek;
@@ -251,7 +255,7 @@ static int check(const struct settings *settings, const struct problem *p)
         return PROGRAM_SUCCESS;
     program_progress("checking");
     const int code = error_bound(settings, p, &bound);
-    if (code)
+    if (code || program_interrupted())
         return code;
     host_error_add(&error, p->result, p->out, p->out_count);
     const double value = host_error_value(&error);

@@ -80,9 +80,11 @@ bool safetensors_can_write(const char *path, struct safetensors_error *error);
 bool safetensors_write(const char *path, const struct safetensors_output *tensors, uint32_t count,
                        struct safetensors_error *error);
 
-/* The same with metadata; keys and values: printable ASCII without quotes and backslashes. */
+/* The same with metadata; keys and values: printable ASCII without quotes and backslashes. stop, or
+ * NULL, is asked again and again; once it is true, the file is given up, and this fails. */
 bool safetensors_write_described(const char *path, const struct safetensors_metadata *metadata,
                                  uint32_t metadata_count, const struct safetensors_output *tensors,
-                                 uint32_t count, struct safetensors_error *error);
+                                 uint32_t count, bool (*stop)(void),
+                                 struct safetensors_error *error);
 
 #endif

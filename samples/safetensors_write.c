@@ -57,7 +57,7 @@ static void write_header(FILE *stream, const struct safetensors_metadata *metada
     fputc('}', stream);
 }
 
-static void write_floats(FILE *stream, const float *data, uint64_t count)
+static bool write_floats(FILE *stream, const float *data, uint64_t count, bool (*stop)(void))
 {
     unsigned char bytes[CHUNK];
     while (count > 0) {
@@ -68,17 +68,22 @@ static void write_floats(FILE *stream, const float *data, uint64_t count)
             for (int j = 0; j < 4; j++)
                 bytes[4 * i + (size_t)j] = (unsigned char)(bits >> 8 * j);
         }
+        if (stop && stop()) {
+            errno = EINTR;
+            return false;
+        }
         if (fwrite(bytes, 4, n, stream) != n)
-            return;
+            return false;
         data += n;
         count -= n;
     }
+    return true;
 }
 
-/* Errors stay in the stream, to be asked once at the end. */
+/* The header's errors stay in the stream, to be asked once at the end. */
 static bool write_content(FILE *stream, const struct safetensors_metadata *metadata,
                           uint32_t metadata_count, const struct safetensors_output *tensors,
-                          uint32_t count)
+                          uint32_t count, bool (*stop)(void))
 {
     char *header = NULL;
     size_t length = 0;
@@ -96,7 +101,8 @@ static bool write_content(FILE *stream, const struct safetensors_metadata *metad
     fprintf(stream, "%s%*s", header, (int)(padded - length), "");
     free(header);
     for (uint32_t i = 0; i < count; i++)
-        write_floats(stream, tensors[i].data, output_count(&tensors[i]));
+        if (!write_floats(stream, tensors[i].data, output_count(&tensors[i]), stop))
+            return false;
     return fflush(stream) == 0 && !ferror(stream);
 }
 
@@ -164,7 +170,8 @@ static int create_temporary(const char *target, mode_t mode, char *temporary, si
 
 bool safetensors_write_described(const char *path, const struct safetensors_metadata *metadata,
                                  uint32_t metadata_count, const struct safetensors_output *tensors,
-                                 uint32_t count, struct safetensors_error *error)
+                                 uint32_t count, bool (*stop)(void),
+                                 struct safetensors_error *error)
 {
     char *temporary = NULL;
     FILE *stream = NULL;
@@ -186,7 +193,7 @@ bool safetensors_write_described(const char *path, const struct safetensors_meta
         goto fail;
     }
     stream = mode == 0 || fchmod(descriptor, mode) == 0 ? fdopen(descriptor, "wb") : NULL;
-    if (!stream || !write_content(stream, metadata, metadata_count, tensors, count) ||
+    if (!stream || !write_content(stream, metadata, metadata_count, tensors, count, stop) ||
         fsync(descriptor) != 0 || rename(temporary, target) != 0) {
         safetensors_fail(error, "cannot be written: %s", strerror(errno));
         goto fail;
@@ -211,5 +218,5 @@ fail:
 bool safetensors_write(const char *path, const struct safetensors_output *tensors, uint32_t count,
                        struct safetensors_error *error)
 {
-    return safetensors_write_described(path, NULL, 0, tensors, count, error);
+    return safetensors_write_described(path, NULL, 0, tensors, count, NULL, error);
 }

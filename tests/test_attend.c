@@ -4,11 +4,17 @@
 #include "programs.h"
 #include "safetensors.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+extern char **environ;
 
 static const char attend[] = PROGRAM_ATTEND;
 
@@ -114,6 +120,41 @@ static void test_outputs_that_cannot_be_written(void **state)
     assert_int_equal(files_count(), before);
 }
 
+/* Interrupted while it writes 16 MiB, it leaves the whole file or nothing, and ends by the signal.
+ */
+static void test_writing_is_interrupted(void **state)
+{
+    (void)state;
+    enum {
+        T = 16384,
+        E = 256
+    };
+    const char *const input = PARTS("input", {"q", "F32", "[1,1,16384,4]", NULL, T * 16},
+                                    {"k", "F32", "[1,1,16384,4]", NULL, T * 16},
+                                    {"v", "F32", "[1,1,16384,256]", NULL, T * E * 4});
+    const char *const argv[] = {attend,     "--features=elu",  "--input", input,
+                                "--output", files_path("big"), NULL};
+    const size_t before = files_count();
+    posix_spawn_file_actions_t actions;
+    pid_t pid, ended;
+    int status;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    assert_int_equal(posix_spawn(&pid, attend, &actions, NULL, (char *const *)argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && files_count() == before)
+        usleep(100);
+    if (ended == 0) {
+        assert_int_equal(kill(pid, SIGTERM), 0);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+    }
+    const bool whole = files_exists("big"); /* was it too quick? */
+    assert_int_equal(files_count(), before + whole);
+    assert_true(whole || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM));
+    if (whole)
+        free(read_out(files_path("big"), T * E));
+}
+
 static void test_half_types_are_read_as_what_they_hold(void **state)
 {
     (void)state;
@@ -187,7 +228,7 @@ static void write_calibrated(const char *map, const char *key_normalise, bool nu
                                                  {"frequency_weights", 1, set, t},
                                                  {"feature_weights", 1, set, weights}};
     assert_true(safetensors_write_described(files_path("calibrated"), metadata, count, tensors,
-                                            numbers ? 5 : 3, &error));
+                                            numbers ? 5 : 3, NULL, &error));
 }
 
 /* Whether keys were normalised: as the report says, and by the bits of the result. */
@@ -480,6 +521,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_a_wrong_result_fails_the_check),
     cmocka_unit_test(test_the_output_is_a_file_of_the_same_layout),
     cmocka_unit_test(test_outputs_that_cannot_be_written),
+    cmocka_unit_test(test_writing_is_interrupted),
     cmocka_unit_test(test_half_types_are_read_as_what_they_hold),
     cmocka_unit_test(test_no_tokens_and_one_token),
     cmocka_unit_test(test_metadata_says_that_keys_are_normalised),

@@ -52,7 +52,7 @@ static void test_metadata_is_read(void **state)
     struct safetensors_error error;
     for (uint32_t tensors = 0; tensors < 2; tensors++) {
         assert_true(safetensors_write_described(files_path("described"), metadata, 3, &tensor,
-                                                tensors, &error));
+                                                tensors, NULL, &error));
         struct safetensors *file = open_ok(files_path("described"));
         assert_int_equal(file->count, tensors);
         assert_int_equal(file->metadata_count, 3);
@@ -492,6 +492,13 @@ static void test_mutations(void **state)
     assert_true(opened > ROUNDS / 1000 && refused > ROUNDS / 10);
 }
 
+static int asked;
+
+static bool second_time(void)
+{
+    return ++asked == 2;
+}
+
 static void test_writing_replaces_whole_files_only(void **state)
 {
     (void)state;
@@ -507,6 +514,10 @@ static void test_writing_replaces_whole_files_only(void **state)
     assert_non_null(strstr(error.text, "not a regular file"));
     assert_false(safetensors_write(files_path("."), &output, 1, &error));
     assert_non_null(strstr(error.text, "not a regular file"));
+
+    /* one that is told to stop half-way */
+    assert_false(safetensors_write_described(path, NULL, 0, &output, 1, second_time, &error));
+    assert_int_equal(asked, 2);
 
     /* a disk that fills up half-way */
     struct rlimit limit, small;
