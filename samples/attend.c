@@ -52,7 +52,7 @@ static const char help[] =
     "  --features-count M  m: 4 to 1024, a multiple of 4, at most 4 d for wdcf; linformer's 1 to\n"
     "                      1024; default as the file's numbers, else d\n"
     "  --seed N            of what is drawn; default 1\n"
-    "  --max-tokens M      cosFormer's M, at least T; default T\n"
+    "  --max-tokens M      cosFormer's M: 1 to 1073741824, at least T; default T\n"
     "  --no-causal         every token sees all tokens, not only those up to itself; k and v may\n"
     "                      then have another T than q\n"
     "  --no-normalise      leaves out the denominator\n"
@@ -322,7 +322,7 @@ int main(int argc, char **argv)
         {.name = "--features", .kind = PROGRAM_TEXT, .value = &s.features, .choices = names},
         {"--features-count", PROGRAM_NUMBER, &s.features_count, NULL, 1, 1024, 1},
         {"--seed", PROGRAM_NUMBER, &s.seed, NULL, 0, UINT64_MAX, 1},
-        {"--max-tokens", PROGRAM_NUMBER, &s.max_tokens, NULL, 1, UINT32_MAX, 1},
+        {"--max-tokens", PROGRAM_NUMBER, &s.max_tokens, NULL, 1, 1 << 30, 1},
         {.name = "--no-causal", .kind = PROGRAM_FLAG, .value = &s.no_causal},
         {.name = "--no-normalise", .kind = PROGRAM_FLAG, .value = &s.no_normalise},
         {.name = "--key-normalise", .kind = PROGRAM_FLAG, .value = &s.key_normalise},

@@ -59,6 +59,8 @@ static void test_wrong_usage(void **state)
         {{attend, "--layout", "thd"}, "--layout is 'thd', must be bhtd or bthd or packed"},
         {{attend, "--seed", "-1"}, "--seed is '-1', must be a whole number from 0 to 1844"},
         {{attend, "--max-tokens", "0"}, "--max-tokens is '0', must be a whole number from 1"},
+        {{attend, "--max-tokens", "1073741825"},
+         "--max-tokens is '1073741825', must be a whole number from 1 to 1073741824"},
         {{attend, "--features-count", "1025"}, "must be a whole number from 1 to 1024"},
         {{attend, "--input=x", "--form=paper", "--features=pff"},
          "--form paper and --features pff: one of them says which attention"},
