@@ -283,9 +283,8 @@ static int attend(const struct settings *settings, struct problem *p)
     int code = problem_open(settings, p);
     if (code)
         return code;
-    const struct dj_context_params params = program_context_params(settings->device);
     const double start = program_seconds();
-    dj_result result = dj_context_create(&params, &context);
+    dj_result result = program_context_create(settings->device, &context);
     if (result == DJ_SUCCESS)
         result = dj_context_device(context, &info);
     code = result == DJ_SUCCESS ? device_check_size(settings, p, &info)

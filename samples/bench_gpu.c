@@ -54,8 +54,7 @@ int bench_gpu_validated(const struct bench_gpu *gpu, int code)
 static int choose_device(const char *device, struct bench_gpu *gpu)
 {
     dj_context *context = NULL;
-    const struct dj_context_params params = program_context_params(device);
-    dj_result result = dj_context_create(&params, &context);
+    dj_result result = program_context_create(device, &context);
     if (result == DJ_SUCCESS)
         result = dj_context_device(context, &gpu->info);
     dj_context_destroy(&context);

@@ -246,8 +246,7 @@ static int print_choice(const char *device)
 {
     dj_context *context = NULL;
     struct dj_device_info info;
-    const struct dj_context_params params = program_context_params(device);
-    dj_result result = dj_context_create(&params, &context);
+    dj_result result = program_context_create(device, &context);
     if (result == DJ_SUCCESS)
         result = dj_context_device(context, &info);
     dj_context_destroy(&context);

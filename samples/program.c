@@ -52,18 +52,31 @@ int program_fail_dj(const char *what, dj_result result)
     return program_fail("%s: %s", what, library_error[0] ? library_error : dj_result_str(result));
 }
 
+static bool warnings_shown;
+
 static void keep_error(void *user, uint32_t level, const char *text)
 {
     (void)user;
     if (level == DJ_LOG_ERROR)
         snprintf(library_error, sizeof(library_error), "%s", text);
+    else if (warnings_shown)
+        (void)program_fail("warning: %s", text);
 }
 
 struct dj_context_params program_context_params(const char *device)
 {
     library_error[0] = '\0';
     return (struct dj_context_params){
-        .device = device, .log = keep_error, .log_level = DJ_LOG_ERROR};
+        .device = device, .log = keep_error, .log_level = DJ_LOG_WARNING};
+}
+
+dj_result program_context_create(const char *device, dj_context **context)
+{
+    const struct dj_context_params params = program_context_params(device);
+    warnings_shown = true;
+    const dj_result result = dj_context_create(&params, context);
+    warnings_shown = false;
+    return result;
 }
 
 static uint64_t cache_size;

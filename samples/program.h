@@ -49,6 +49,10 @@ int program_fail_dj(const char *what, dj_result result);
  * program_fail_dj. */
 struct dj_context_params program_context_params(const char *device);
 
+/* Makes a context by them, and says on standard error what the library warns of meanwhile: of
+ * environment variables that it ignores. */
+dj_result program_context_create(const char *device, dj_context **context);
+
 /* Give the context what an earlier run compiled, and keep what this one added for the next, in the
  * user's cache folder. Without, all works as well: nothing is said, the result is for those who
  * want to know. One context at a time between the two. */

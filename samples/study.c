@@ -110,8 +110,7 @@ static int study(const struct study_settings *settings, const struct study_data 
     struct study_device *device = NULL;
     struct study_maps maps = {0};
     struct study_errors errors;
-    const struct dj_context_params params = program_context_params(settings->device);
-    dj_result result = dj_context_create(&params, &context);
+    dj_result result = program_context_create(settings->device, &context);
     result = result ? result : dj_context_device(context, &info);
     int code = result ? program_fail_dj("no device to compute on", result) : PROGRAM_SUCCESS;
     if (!code && !settings->no_cache)

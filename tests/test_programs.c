@@ -136,6 +136,25 @@ static void test_systems_without_a_device(void **state)
     unsetenv("VK_ICD_FILENAMES");
 }
 
+/* Said once, and the work is done. */
+static void test_switches_that_are_ignored(void **state)
+{
+    (void)state;
+    const char *shape = "[1,2,3,4]",
+               *warning = ": warning: DIJIANG_THREADS is \"no\" and is ignored";
+    PARTS("one", {"q", "F32", shape, NULL, 96}, {"k", "F32", shape, NULL, 96},
+          {"v", "F32", shape, NULL, 96});
+    setenv("DIJIANG_THREADS", "no", 1);
+    RUN(info);
+    assert_one_line(0, warning);
+    RUN(attend, "--input", files_path("one"));
+    assert_one_line(0, warning);
+    RUN(bench, "--case=prefill", "--tokens=16", "--heads=1", "--dim=4", "--repeat=1",
+        "--no-ceilings");
+    assert_one_line(0, warning);
+    unsetenv("DIJIANG_THREADS");
+}
+
 /* timeout(1) signals the program and then its group: one interrupt. Another one, later, ends it. */
 static void test_interrupts(void **state)
 {
@@ -162,6 +181,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_help_and_version),
     cmocka_unit_test(test_wrong_usage),
     cmocka_unit_test(test_interrupts),
+    cmocka_unit_test(test_switches_that_are_ignored),
     cmocka_unit_test(test_output_that_cannot_be_printed),
     cmocka_unit_test(test_systems_without_a_device),
 };
