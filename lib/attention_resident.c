@@ -17,16 +17,28 @@ enum {
     MOST_DECAYS = 4096 /* key heads: 32 MiB of their powers */
 };
 
-/* The kernels that have a transform inside, by its length: without and with a softmax. */
+/* The kernels that have a transform inside, by its length. */
 static const struct {
     uint32_t length;
-    const struct dj_shader *shaders[2];
+    const struct dj_shader *shader;
 } transforms[] = {
-    {32, {&dj_shader_resident_32, &dj_shader_resident_softmax_32}},
-    {64, {&dj_shader_resident_64, &dj_shader_resident_softmax_64}},
-    {80, {&dj_shader_resident_80, &dj_shader_resident_softmax_80}},
-    {96, {&dj_shader_resident_96, &dj_shader_resident_softmax_96}},
-    {128, {&dj_shader_resident_128, &dj_shader_resident_softmax_128}},
+    {16, &dj_shader_resident_16},   {24, &dj_shader_resident_24},   {32, &dj_shader_resident_32},
+    {40, &dj_shader_resident_40},   {48, &dj_shader_resident_48},   {56, &dj_shader_resident_56},
+    {64, &dj_shader_resident_64},   {72, &dj_shader_resident_72},   {80, &dj_shader_resident_80},
+    {88, &dj_shader_resident_88},   {96, &dj_shader_resident_96},   {104, &dj_shader_resident_104},
+    {112, &dj_shader_resident_112}, {120, &dj_shader_resident_120}, {128, &dj_shader_resident_128},
+    {160, &dj_shader_resident_160}, {192, &dj_shader_resident_192}, {256, &dj_shader_resident_256},
+};
+
+/* Those for maps without one, by the most features that they are compiled for: without and with
+ * products with directions. */
+static const struct {
+    uint32_t features;
+    const struct dj_shader *shaders[2];
+} others[] = {
+    {DJ_RESIDENT_FOURS, {&dj_shader_resident, &dj_shader_resident_directions}},
+    {128, {&dj_shader_resident_narrow, &dj_shader_resident_directions_narrow}},
+    {DJ_RESIDENT_MOST, {&dj_shader_resident_wide, &dj_shader_resident_directions_wide}},
 };
 
 /* The kernel for a plan's map; NULL: there is none. `widest`: the features that it is compiled for.
@@ -37,17 +49,17 @@ static const struct dj_shader *find_shader(const struct dj_attention *plan, uint
     *widest = projection == DJ_PROJECTION_DCT ? plan->dim : plan->features;
     if (*widest > DJ_RESIDENT_MOST || plan->features > *widest)
         return NULL;
-    const bool fours = *widest <= DJ_RESIDENT_FOURS;
-    if (projection == DJ_PROJECTION_NONE)
-        return fours ? &dj_shader_resident : &dj_shader_resident_narrow;
     if (projection == DJ_PROJECTION_MATRIX && plan->dim * plan->features > DJ_RESIDENT_MATRIX)
         return NULL;
-    if (projection == DJ_PROJECTION_MATRIX)
-        return fours ? &dj_shader_resident_directions : &dj_shader_resident_directions_narrow;
-    const bool softmax = plan->kind->feature == DJ_FEATURE_SOFTMAX;
+    if (projection != DJ_PROJECTION_DCT) {
+        size_t i = 0;
+        while (*widest > others[i].features)
+            i++;
+        return others[i].shaders[projection == DJ_PROJECTION_MATRIX];
+    }
     for (size_t i = 0; i < sizeof transforms / sizeof *transforms; i++) {
         if (transforms[i].length == plan->dim)
-            return transforms[i].shaders[softmax];
+            return transforms[i].shader;
     }
     return NULL;
 }

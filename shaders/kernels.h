@@ -72,7 +72,7 @@ typedef uint32_t uint;
 /* Up to so many features a lane of the resident kernel has four columns of a strip, and two beyond, up to the
  * most that it is made for: more sums take long to compile. */
 #define DJ_RESIDENT_FOURS 64
-#define DJ_RESIDENT_MOST 128
+#define DJ_RESIDENT_MOST 256
 
 /* The most numbers of a head's directions that it holds, for the same reason. */
 #define DJ_RESIDENT_MATRIX 9216

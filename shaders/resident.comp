@@ -92,19 +92,18 @@ layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Sum
     floats data[];
 };
 
-/* What is compiled in: DCT, the length of a transform, and SOFTMAX, 1 for the maps that have one, which
- * take the DCT-III; or DIRECTIONS, whose products with a row are what the map works on. */
+/* What is compiled in: DCT, the length of a transform; or DIRECTIONS, whose products with a row are what the map
+ * works on. */
 #ifdef DCT
 #include "dct.glsl"
 const uint WIDTH = DCT; /* of a row */
 #elif defined DIRECTIONS
 const uint WIDTH = DIM;
-#define SOFTMAX 0
 #else
 const uint WIDTH = FEATURE == DJ_FEATURE_COSFORMER ? FEATURES / 2 : FEATURES;
-#define SOFTMAX 0
 #endif
-const bool EXPONENTIAL = SOFTMAX != 0 || FEATURE == DJ_FEATURE_EXPONENTIAL; /* logarithms of base 2 */
+const bool SOFTMAX = FEATURE == DJ_FEATURE_SOFTMAX || FEATURE == DJ_FEATURE_SOFTMAX_VALUE; /* of a DCT-III */
+const bool EXPONENTIAL = SOFTMAX || FEATURE == DJ_FEATURE_EXPONENTIAL; /* logarithms of base 2 */
 const bool LINEAR = !EXPONENTIAL && FEATURE != DJ_FEATURE_ELU || FEATURE == DJ_FEATURE_SOFTMAX_VALUE;
 const uint STRIP = LANES * EACH;
 const uint COLUMNS = STRIP * STRIPS; /* of a workgroup */

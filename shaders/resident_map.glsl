@@ -51,7 +51,7 @@ float table_factor(uint i)
 #ifdef DIRECTIONS
     return 1.0;
 #else
-    return SOFTMAX != 0 ? 1.0 : transform_factor(i);
+    return SOFTMAX ? 1.0 : transform_factor(i);
 #endif
 }
 
@@ -130,18 +130,20 @@ void map_row(uint row, bool of_key)
 #ifdef DIRECTIONS
     project();
 #endif
-#elif SOFTMAX
-    [[unroll]] for (uint i = 0; i < WIDTH; i++)
-        x[i] *= transform_factor(i);
-    DCT3(x);
 #else
-    DCT2(x);
+    if (SOFTMAX) {
+        [[unroll]] for (uint i = 0; i < WIDTH; i++)
+            x[i] *= transform_factor(i);
+        DCT3(x);
+    } else {
+        DCT2(x);
+    }
 #endif
     [[unroll]] for (uint i = 0; i < FEATURES; i++)
         query[i] = feature(row, i) * (FEATURE == DJ_FEATURE_ELU ? LOG2E : 1.0);
-    if (SOFTMAX != 0 || KEY_NORMALISE) {
+    if (SOFTMAX || KEY_NORMALISE) {
         const float sum = log2_sum(KEY_NORMALISE);
-        const float shift = SOFTMAX != 0 || of_key ? sum : 0.0;
+        const float shift = SOFTMAX || of_key ? sum : 0.0;
         [[unroll]] for (uint i = 0; i < FEATURES; i++)
             query[i] -= shift;
     }

@@ -92,13 +92,23 @@ void take(uint strip, uint from, uint count, uint token, uint last_token, uint s
     take_group(strip, GROUP, lanes, v, sums, last);
     take_group(strip, 2 * GROUP, lanes, v, sums, last);
     take_group(strip, 3 * GROUP, lanes, v, sums, last);
-#if WIDEST > 8 * GROUP
-#error "more groups of features than are taken"
-#elif WIDEST > 4 * GROUP
+#if WIDEST > 4 * GROUP
     take_group(strip, 4 * GROUP, lanes, v, sums, last);
     take_group(strip, 5 * GROUP, lanes, v, sums, last);
     take_group(strip, 6 * GROUP, lanes, v, sums, last);
     take_group(strip, 7 * GROUP, lanes, v, sums, last);
+#endif
+#if WIDEST > 16 * GROUP
+#error "more groups of features than are taken"
+#elif WIDEST > 8 * GROUP
+    take_group(strip, 8 * GROUP, lanes, v, sums, last);
+    take_group(strip, 9 * GROUP, lanes, v, sums, last);
+    take_group(strip, 10 * GROUP, lanes, v, sums, last);
+    take_group(strip, 11 * GROUP, lanes, v, sums, last);
+    take_group(strip, 12 * GROUP, lanes, v, sums, last);
+    take_group(strip, 13 * GROUP, lanes, v, sums, last);
+    take_group(strip, 14 * GROUP, lanes, v, sums, last);
+    take_group(strip, 15 * GROUP, lanes, v, sums, last);
 #endif
     if (READS)
         sums[1] += last * v[0];

@@ -44,17 +44,35 @@ static void lengths(void **state)
 }
 
 /* Lengths of transforms, and columns that fill no strip. With 8 lanes on CPU devices a strip has 32
- * columns, or 16 from d = 80 on, and from four heads on a workgroup has two. */
+ * columns, or 16 from d = 72 on, and from four heads on a workgroup has two. */
 static void dimensions(void **state)
 {
     (void)state;
-    static const size_t dims[][3] = {{32, 4, 4},   {80, 80, 4}, {96, 132, 4},
-                                     {128, 20, 4}, {64, 68, 2}, {32, 64, 4}};
+    static const size_t dims[][3] = {{32, 4, 4},  {80, 80, 4}, {96, 132, 4}, {128, 20, 4},
+                                     {64, 68, 2}, {32, 64, 4}, {256, 36, 4}};
     static const size_t tokens[] = {1, 70, 300};
     for (size_t n = 0; n < sizeof dims / sizeof *dims; n++)
         test_lengths(&(struct problem_params){SHAPE(1, 300, dims[n][2], dims[n][0], dims[n][1]),
                                               .normalise = n & 1, .key_normalise = n & 1, RESIDENT},
                      tokens, 3, "dimensions");
+}
+
+/* Every length that has a kernel, of both transforms. */
+static void transforms(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {16, 24, 32,  40,  48,  56,  64,  72,  80,
+                                     88, 96, 104, 112, 120, 128, 160, 192, 256};
+    static const size_t tokens[] = {1, 37};
+    for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++) {
+        test_lengths(
+            &(struct problem_params){SHAPE(1, 37, 1, lengths[n], 4), .normalise = true, RESIDENT},
+            tokens, 2, "transforms");
+        test_lengths(&(struct problem_params){SHAPE(1, 37, 1, lengths[n], 4),
+                                              .map = DJ_MAP_SOFTMAX_DCT, .normalise = n & 1,
+                                              RESIDENT},
+                     tokens, 2, "transforms III");
+    }
 }
 
 static void maps(void **state)
@@ -69,6 +87,8 @@ static void maps(void **state)
         {SHAPE(1, 600, 3, 20, 12), .map = DJ_MAP_IDENTITY, .decay = decays, .decay_count = 3,
          RESIDENT},
         {SHAPE(2, 600, 4, 16, 68), .map = DJ_MAP_RELU, .normalise = true, RESIDENT},
+        {SHAPE(1, 600, 4, 256, 20), .map = DJ_MAP_RELU, .normalise = true, RESIDENT},
+        {SHAPE(1, 600, 2, 132, 36), .map = DJ_MAP_IDENTITY, RESIDENT},
         {SHAPE(1, 600, 2, 12, 8), .map = DJ_MAP_ELU, .normalise = true, RESIDENT},
         {SHAPE(1, 600, 2, 12, 8), .map = DJ_MAP_ELU, RESIDENT},
         {SHAPE(1, 600, 2, 16, 8), .map = DJ_MAP_COSFORMER, .normalise = true, .max_tokens = 700,
@@ -106,6 +126,7 @@ static void directions(void **state)
         {SHAPE(1, 600, 2, 256, 8), .map = DJ_MAP_PRF, .features = 36, .normalise = true,
          .key_normalise = true, .own_numbers = true, RESIDENT},
         {SHAPE(1, 600, 4, 72, 36), .map = DJ_MAP_PFF, .features = 128, .normalise = true, RESIDENT},
+        {SHAPE(1, 600, 2, 36, 20), .map = DJ_MAP_PRF, .features = 256, .normalise = true, RESIDENT},
     };
     for (size_t n = 0; n < sizeof params / sizeof *params; n++)
         test_lengths(&params[n], n < 3 ? tokens : tokens + 10, n < 3 ? 18 : 8, "directions");
@@ -504,8 +525,8 @@ static void refusals(void **state)
         {.heads = 1, .dim = 64, .features = 128}, /* of several transforms */
         {.heads = 1, .dim = 64, .causal = DJ_OFF},
         {.heads = 1, .dim = 128, .map = DJ_MAP_PRF}, /* too many numbers of directions */
-        {.heads = 1, .dim = 64, .map = DJ_MAP_PRF, .features = 132},
-        {.heads = 1, .dim = 256, .map = DJ_MAP_IDENTITY}, /* too many sums */
+        {.heads = 1, .dim = 32, .map = DJ_MAP_PRF, .features = 260}, /* too many sums */
+        {.heads = 1, .dim = 132, .map = DJ_MAP_COSFORMER, .max_tokens = 9},
     };
     for (size_t i = 0; i < sizeof params / sizeof *params; i++) {
         struct dj_attention_params resident = params[i];
@@ -536,6 +557,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(one_size_is_known),
     HARNESS_TEST(lengths),
     HARNESS_TEST(dimensions),
+    HARNESS_TEST(transforms),
     HARNESS_TEST(maps),
     HARNESS_TEST(directions),
     HARNESS_TEST(types_and_layouts),
