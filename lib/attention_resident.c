@@ -14,7 +14,8 @@
 #include <math.h>
 
 enum {
-    MOST_DECAYS = 4096 /* key heads: 32 MiB of their powers */
+    MOST_DECAYS = 4096, /* key heads: 32 MiB of their powers */
+    SIDE = 13           /* of the kernel's constants */
 };
 
 /* The kernels that have a transform inside, by its length. */
@@ -85,46 +86,59 @@ dj_result dj_resident_choose(struct dj_attention *plan, const struct dj_attentio
                     (!standard && params->family != DJ_FAMILY_TUNED)))
         return DJ_SUCCESS;
     const bool offered = context->subgroups > 0 && context->device_addresses;
-    if (!offered || !plan->causal || shader == NULL)
+    if (!offered || shader == NULL)
         return !forced
                    ? DJ_SUCCESS
                    : dj_fail(&context->log, DJ_ERROR_UNSUPPORTED,
-                             "attention: %s%s of dim %u and %u features has no resident kernel%s",
-                             plan->causal ? "" : "non-causal ", plan->kind->name, plan->dim,
-                             plan->features,
+                             "attention: %s of dim %u and %u features has no resident kernel%s",
+                             plan->kind->name, plan->dim, plan->features,
                              offered ? "" : " here: it needs whole subgroups and device addresses");
     const uint32_t strip = (widest <= DJ_RESIDENT_FOURS ? 4 : 2) * context->subgroups;
     const uint32_t strips = plan->heads >= tuning->two_strips && plan->value_dim > strip ? 2 : 1;
     plan->resident.shader = shader;
     plan->resident.constants = (struct dj_constants){
-        .count = 13,
+        .count = 14,
         .subgroup = context->subgroups,
         .read_invocation = context->read_invocation,
         .values = {context->subgroups, plan->features, plan->value_dim, strips,
                    params->decay != NULL, plan->feature, plan->key_normalise, plan->denominator,
-                   plan->q_type, plan->k_type, plan->v_type, plan->o_type, plan->dim}};
+                   plan->q_type, plan->k_type, plan->v_type, plan->o_type, plan->dim, 0}};
     plan->resident.preferred = forced || suited;
     plan->resident.columns = strips * strip;
     plan->resident.blocks = (uint32_t)dj_divide_up(plan->value_dim, plan->resident.columns);
     return DJ_SUCCESS;
 }
 
-static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+/* The pipelines: of tokens, or of keys and of queries. */
+static dj_result create_pipelines(struct dj_attention *plan, bool forced)
 {
     struct dj_context *const context = plan->context;
     const struct dj_shader *const shader = plan->resident.shader;
-    const struct dj_constants *const constants = &plan->resident.constants;
+    struct dj_constants constants = plan->resident.constants;
+    dj_result (*const get)(struct dj_context *, const struct dj_shader *,
+                           const struct dj_constants *, struct dj_pipeline *) =
+        forced ? dj_pipeline_get : dj_pipeline_try;
+    constants.values[SIDE] = plan->causal ? DJ_RESIDENT_BOTH : DJ_RESIDENT_QUERIES;
+    dj_result result = get(context, shader, &constants, &plan->resident.see);
+    constants.values[SIDE] = DJ_RESIDENT_KEYS;
+    if (result == DJ_SUCCESS && !plan->causal)
+        result = get(context, shader, &constants, &plan->resident.add);
+    return result;
+}
+
+static dj_result create(struct dj_attention *plan, const struct dj_attention_params *params)
+{
     const bool forced = params->family == DJ_FAMILY_RESIDENT;
-    if (shader == NULL)
+    if (plan->resident.shader == NULL)
         return DJ_SUCCESS;
-    const dj_result result =
-        forced ? dj_pipeline_get(context, shader, constants, &plan->resident.attend)
-               : dj_pipeline_try(context, shader, constants, &plan->resident.attend);
-    if (!forced && result == DJ_ERROR_UNSUPPORTED)
+    const dj_result result = create_pipelines(plan, forced);
+    if (!forced && result == DJ_ERROR_UNSUPPORTED) {
+        plan->resident.see.handle = VK_NULL_HANDLE;
         return DJ_SUCCESS;
+    }
     if (result != DJ_SUCCESS || params->decay == NULL)
         return result;
-    return dj_decay_create(context, params->decay, plan->key_heads, DJ_RESIDENT_DECAY_SPAN,
+    return dj_decay_create(plan->context, params->decay, plan->key_heads, DJ_RESIDENT_DECAY_SPAN,
                            &plan->resident.decay);
 }
 
@@ -161,7 +175,7 @@ static bool is_preferred(const struct dj_call *call)
 bool dj_resident_can(const struct dj_call *call)
 {
     const struct dj_attention_args *const args = call->args;
-    return call->plan->resident.attend.handle != VK_NULL_HANDLE && is_preferred(call) &&
+    return call->plan->resident.see.handle != VK_NULL_HANDLE && is_preferred(call) &&
            call->states == 1 && args->query_scales.shape[3] == 0 &&
            args->key_scales.shape[3] == 0 && dj_call_pool_fits(call) && is_even(&args->o) &&
            binds_spans(call);
@@ -172,24 +186,33 @@ uint64_t dj_resident_span(const struct dj_attention *plan)
     return plan->resident.decay != NULL ? DJ_RESIDENT_DECAY_SPAN : DJ_RESIDENT_SPAN;
 }
 
+/* Workgroups that add up the same keys, each for a query head that sees them. */
+static uint32_t adders(const struct dj_attention *plan)
+{
+    return plan->causal ? plan->group : 1;
+}
+
 uint64_t dj_resident_memory(const struct dj_attention *plan, uint64_t heads)
 {
     const uint64_t own = plan->resident.blocks *
                          DJ_RESIDENT_MEMORY(plan->features, (uint64_t)plan->resident.columns);
     return heads *
-           ((plan->group - 1) * dj_state_block_size(plan) + plan->group * own * sizeof(float));
+           ((adders(plan) - 1) * dj_state_block_size(plan) + adders(plan) * own * sizeof(float));
 }
 
-/* tokens 0: the kernel takes over the state that came in, and no more. */
+/* Of causal calls tokens, else keys or queries. tokens 0: the kernel takes over the state that came
+ * in, and no more. */
 static void record_kernel(const struct dj_piece *piece, uint32_t read, uint32_t tokens)
 {
     const struct dj_attention *const plan = piece->plan;
     const struct dj_attention_args *const args = piece->call->args;
     const struct dj_features *const numbers = args->features;
-    const struct dj_rows q = dj_piece_rows(piece, &args->q, true, 0);
-    const struct dj_rows k = dj_piece_rows(piece, &args->k, false, 0);
-    const struct dj_rows v = dj_piece_rows(piece, &args->v, false, 0);
-    const struct dj_rows o = dj_piece_rows(piece, &args->o, true, 0);
+    const bool adds = !piece->cut.queries, sees = plan->causal || piece->cut.queries;
+    /* what the kernel will not touch is bound to something harmless all the same */
+    const struct dj_rows q = dj_piece_rows(piece, sees ? &args->q : &args->k, sees, 0);
+    const struct dj_rows o = dj_piece_rows(piece, sees ? &args->o : &args->k, sees, 0);
+    const struct dj_rows k = adds ? dj_piece_rows(piece, &args->k, false, 0) : q;
+    const struct dj_rows v = adds ? dj_piece_rows(piece, &args->v, false, 0) : q;
     const uint32_t states = piece->sequences * piece->heads;
     const uint32_t block = (uint32_t)(dj_state_block_size(plan) / sizeof(float));
     const uint32_t members = states * block + 2 * piece->sequences;
@@ -201,7 +224,7 @@ static void record_kernel(const struct dj_piece *piece, uint32_t read, uint32_t 
         .heads = piece->heads,
         .first_head = (uint32_t)piece->cut.box.start[2],
         .read = read,
-        .own = members + (plan->group - 1) * states * block,
+        .own = members + (adders(plan) - 1) * states * block,
         .head_stride = numbers != NULL ? numbers->head_stride : 0,
         .weights = numbers != NULL ? numbers->weights : 0,
         .matrix = numbers != NULL ? (uint32_t)(numbers->directions / sizeof(float)) : 0,
@@ -210,7 +233,6 @@ static void record_kernel(const struct dj_piece *piece, uint32_t read, uint32_t 
         .factor = sqrtf(plan->scale),
         DJ_PIECE_TENSORS(q, k, v, o),
     };
-    /* what the kernel will not touch is bound to something harmless all the same */
     struct dj_binding bindings[8] = {
         q.view.binding, k.view.binding, v.view.binding, o.view.binding,
         piece->carry,   piece->carry,   piece->decay,   k.ragged ? k.spans : piece->carry};
@@ -218,14 +240,16 @@ static void record_kernel(const struct dj_piece *piece, uint32_t read, uint32_t 
         bindings[6] = dj_buffer_whole(plan->resident.decay);
     if (numbers != NULL)
         bindings[5] = dj_buffer_whole(numbers->tables);
-    dj_recorder_dispatch(piece->recorder, plan->resident.attend, bindings, 8, &push, sizeof push,
-                         (uint32_t[3]){plan->resident.blocks * plan->group, states, 1});
+    const uint32_t groups[3] = {plan->resident.blocks * (sees ? plan->group : 1), states, 1};
+    dj_recorder_dispatch(piece->recorder, sees ? plan->resident.see : plan->resident.add, bindings,
+                         8, &push, sizeof push, groups);
 }
 
 /* 1. spans of the box's sequences, where they differ;
  * 2. in the first piece, states from slots to the carry, and from there to the kernel's own memory;
  * 3. the tokens;  4. states from the carry to slots.
- * Without tokens states move, and no more. */
+ * Without tokens states move, and no more. Where queries see all keys, 2 to 4 are of keys, and
+ * pieces of queries follow, which read the carry. */
 static void record(const struct dj_call *call, struct dj_recorder *recorder,
                    struct dj_layout *layout, const struct dj_call_indices *indices, uint64_t index)
 {
@@ -236,6 +260,11 @@ static void record(const struct dj_call *call, struct dj_recorder *recorder,
         return;
     }
     dj_piece_spans(&piece);
+    if (piece.cut.queries) {
+        if (piece.tokens > 0)
+            record_kernel(&piece, DJ_RESIDENT_CARRY, piece.tokens);
+        return;
+    }
     if (piece.tokens == 0) {
         dj_piece_scan(&piece);
         return;

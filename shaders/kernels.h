@@ -322,6 +322,10 @@ DJ_PUSH(resident_push,
     float factor;    /* of q and k */
     DJ_CALL_TENSORS
 )
+/* What a resident kernel does: of a causal call all of it; else all keys first, then all queries. */
+#define DJ_RESIDENT_BOTH 0
+#define DJ_RESIDENT_KEYS 1
+#define DJ_RESIDENT_QUERIES 2
 #define DJ_RESIDENT_EMPTY 0
 #define DJ_RESIDENT_CARRY 1
 #define DJ_RESIDENT_OWN 2 /* the workgroup's own memory, which an earlier piece left */

@@ -58,6 +58,8 @@ layout(constant_id = 9) const uint K_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 10) const uint V_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 11) const uint O_TYPE = DJ_ELEMENT_FLOAT32;
 layout(constant_id = 12) const uint DIM = 64; /* read with DIRECTIONS alone */
+layout(constant_id = 13) const uint SIDE = DJ_RESIDENT_BOTH;
+const bool ADDS = SIDE != DJ_RESIDENT_QUERIES, SEES = SIDE != DJ_RESIDENT_KEYS; /* keys, queries */
 
 PUSH(resident_push)
 BUFFER(0, readonly, Queries, uint, queries)
@@ -157,10 +159,14 @@ void read_ahead(uint q, uint k, uint v, uint o)
 {
     [[unroll]] for (uint i = 0; i < max(WIDTH, COLUMNS); i += LINE) {
         const uint column = min(i, columns - 1);
-        if (i < WIDTH)
-            ahead |= queries.data[element_word(Q_TYPE, q + i)] | keys.data[element_word(K_TYPE, k + i)];
-        if (i < COLUMNS)
-            ahead |= values.data[element_word(V_TYPE, v + column)] | lines.data[element_word(O_TYPE, o + column)];
+        if (i < WIDTH && SEES)
+            ahead |= queries.data[element_word(Q_TYPE, q + i)];
+        if (i < WIDTH && ADDS)
+            ahead |= keys.data[element_word(K_TYPE, k + i)];
+        if (i < COLUMNS && ADDS)
+            ahead |= values.data[element_word(V_TYPE, v + column)];
+        if (i < COLUMNS && SEES)
+            ahead |= lines.data[element_word(O_TYPE, o + column)];
     }
 }
 
@@ -185,16 +191,20 @@ void load_features(uint first_token, uint tokens)
     const uint k = k_row + token * push.k_stride[2], q = q_row + token * push.q_stride[2];
     read_ahead(q, k, v_row + token * push.v_stride[2], o_row + token * push.o_stride[2]);
     /* one text for both: it is most of what there is to compile */
-    [[dont_unroll]] for (uint side = 0; side < 2; side++) {
-        if (side == 1) {
+    [[dont_unroll]] for (uint side = ADDS ? 0 : 1; side < (SEES ? 2 : 1); side++) {
+        if (ADDS && side == 1) {
             [[unroll]] for (uint f = 0; f < FEATURES; f++)
                 key[f] = query[f];
         }
-        if (side == 0)
+        if (ADDS && side == 0)
             LOAD_ROW(keys, K_TYPE, k)
-        else
+        if (SEES && side == 1)
             LOAD_ROW(queries, Q_TYPE, q)
         map_row(token, side == 0);
+    }
+    if (!SEES) {
+        [[unroll]] for (uint f = 0; f < FEATURES; f++)
+            key[f] = query[f];
     }
 }
 
@@ -207,9 +217,12 @@ uint excess(uint from, uint count, float growth, out float largest)
     uint above = 0;
     largest = 2.0 * EMPTY;
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        const float n = exponent(query[f]) + peak[f];
-        largest = n > largest ? n : largest;
-        above |= uint(exponent(key[f]) + growth > peak[f]);
+        if (SEES) {
+            const float n = exponent(query[f]) + peak[f];
+            largest = n > largest ? n : largest;
+        }
+        if (ADDS)
+            above |= uint(exponent(key[f]) + growth > peak[f]);
     }
     return subgroupBallot(above != 0 && lane >= from && lane < count).x;
 }
@@ -222,22 +235,43 @@ float weigh(uint from, uint to, vec2 growth, float largest)
     float den = 0.0;
     score = last_score = 0.0;
     [[unroll]] for (uint f = 0; f < FEATURES; f++) {
-        const float any_weight = growth.x * scaled(key[f], growth.y, peak[f]);
-        const float weight = is_taken ? any_weight : 0.0;
-        const float seen = scaled(query[f], peak[f], largest);
-        key_weight[f] = weight;
+        const float seen = SEES ? scaled(query[f], peak[f], largest) : 0.0;
         query_weight[f] = seen;
-        score += seen * weight;
-        if (!READS)
-            last_score += seen * subgroupShuffleUp(weight, 1);
-        const float sum = prefix_sum(abs(weight)) + recent_norm[f];
-        den += seen * (held_norm[f] + sum);
-        recent_norm[f] = from_lane(sum, LANES - 1);
+        float sum = 0.0;
+        if (ADDS) {
+            const float any_weight = growth.x * scaled(key[f], growth.y, peak[f]);
+            const float weight = is_taken ? any_weight : 0.0;
+            key_weight[f] = weight;
+            if (SEES)
+                score += seen * weight;
+            if (SEES && !READS)
+                last_score += seen * subgroupShuffleUp(weight, 1);
+            sum = prefix_sum(abs(weight)) + recent_norm[f];
+            recent_norm[f] = from_lane(sum, LANES - 1);
+        }
+        if (SEES)
+            den += seen * (held_norm[f] + sum);
     }
     return den;
 }
 
 #include "resident_take.glsl"
+
+/* The outputs of queries that see all keys, whose sums the carry holds. */
+void see(uint tokens)
+{
+    load_state();
+    [[dont_unroll]] for (uint token = 0; token < tokens; token += LANES) {
+        const uint count = min(tokens - token, LANES);
+        float largest;
+        load_features(token, tokens);
+        excess(0, count, 0.0, largest);
+        const vec2 scales = vec2(weigh(0, count, vec2(1.0, 0.0), largest), largest);
+        take_strip(0, 0, count, token, token, scales);
+        if (STRIPS > 1 && STRIP < columns)
+            take_strip(1, 0, count, token, token, scales);
+    }
+}
 
 void main()
 {
@@ -249,6 +283,12 @@ void main()
     columns = min(VALUE_DIM - first_column, COLUMNS);
     const uint states = gl_NumWorkGroups.y;
     state = gl_WorkGroupID.y * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
+    if (!ADDS) {
+        find_rows(member);
+        load_tables();
+        see(span_tokens(sequence));
+        return;
+    }
     if (member > 0)
         state += carry_members() + (member - 1) * states * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
     own = push.own + ((member * states + gl_WorkGroupID.y) * BLOCKS + block) *

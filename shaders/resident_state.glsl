@@ -159,6 +159,24 @@ void load_sum(uint strip, uint f, float factor)
     recent[strip * FEATURES + f] = floats(0.0);
 }
 
+/* A whole state, as publish left it in the carry. */
+void load_state()
+{
+    float norm, whole; /* of feature f - f % LANES + lane */
+    [[unroll]] for (uint f = 0; f < FEATURES; f++) {
+        load_sum(0, f, 1.0);
+        if (STRIPS > 1)
+            load_sum(1, f, 1.0);
+        if (f % LANES == 0) {
+            const uint own_feature = min(f + lane, FEATURES - 1);
+            norm = carry.data[state + DJ_STATE_NORM(FEATURES, VALUE_DIM) + own_feature];
+            whole = norm == 0.0 ? EMPTY : carry.data[state + DJ_STATE_PEAK(FEATURES, VALUE_DIM) + own_feature];
+        }
+        held_norm[f] = from_lane(norm, f % LANES);
+        peak[f] = from_lane(whole, f % LANES);
+    }
+}
+
 /* What was added to them, to the workgroup's memory. */
 void store_sum(uint strip, uint f)
 {

@@ -51,16 +51,19 @@ void take_group(uint strip, uint group, uint lanes[2], floats v[2], inout floats
         float some = 0.0;
         [[unroll]] for (uint f = group; f < min(group + GROUP, FEATURES); f++) {
             const uint row = strip * FEATURES + f;
-            const float key0 = from_lane(key_weight[f], lanes[0]);
-            const float key1 = from_lane(key_weight[f], lanes[1]);
-            const float query0 = from_lane(query_weight[f], lanes[0]);
-            const float query1 = from_lane(query_weight[f], lanes[1]);
-            if (READS)
-                some += query1 * key0;
-            const floats before = recent[row] + held[row];
-            seen[0] += query0 * before;
-            seen[1] += query1 * before;
-            recent[row] += key0 * v[0] + key1 * v[1];
+            const float key0 = ADDS ? from_lane(key_weight[f], lanes[0]) : 0.0;
+            const float key1 = ADDS ? from_lane(key_weight[f], lanes[1]) : 0.0;
+            if (SEES) {
+                const float query0 = from_lane(query_weight[f], lanes[0]);
+                const float query1 = from_lane(query_weight[f], lanes[1]);
+                if (READS)
+                    some += query1 * key0;
+                const floats before = ADDS ? recent[row] + held[row] : held[row];
+                seen[0] += query0 * before;
+                seen[1] += query1 * before;
+            }
+            if (ADDS)
+                recent[row] += key0 * v[0] + key1 * v[1];
         }
         sums[0] += seen[0];
         sums[1] += seen[1];
@@ -78,14 +81,18 @@ void take(uint strip, uint from, uint count, uint token, uint last_token, uint s
     const uint column = strip_column(strip), own_column = min(column, columns - EACH);
     floats v[2], sums[2];
     [[unroll]] for (uint t = 0; t < 2; t++) {
-        const uint row = v_row + min(token + t, last_token) * push.v_stride[2] + own_column;
-        [[unroll]] for (uint i = 0; i < EACH; i++)
-            v[t][i] = ELEMENT(values, V_TYPE, row + i);
-        v[t] = t < count ? v[t] : floats(0.0);
+        v[t] = floats(0.0);
+        if (ADDS) {
+            const uint row = v_row + min(token + t, last_token) * push.v_stride[2] + own_column;
+            [[unroll]] for (uint i = 0; i < EACH; i++)
+                v[t][i] = ELEMENT(values, V_TYPE, row + i);
+            v[t] = t < count ? v[t] : floats(0.0);
+        }
+        sums[t] = floats(0.0);
+        if (ADDS && SEES)
+            sums[t] = from_lane(score, lanes[t]) * v[t];
     }
-    sums[0] = from_lane(score, lanes[0]) * v[0];
-    sums[1] = from_lane(score, lanes[1]) * v[1];
-    if (!READS)
+    if (ADDS && SEES && !READS)
         sums[1] += from_lane(last_score, lanes[1]) * v[0];
     float last = 0.0; /* the same score, as READS has it */
     take_group(strip, 0, lanes, v, sums, last);
@@ -110,15 +117,17 @@ void take(uint strip, uint from, uint count, uint token, uint last_token, uint s
     take_group(strip, 14 * GROUP, lanes, v, sums, last);
     take_group(strip, 15 * GROUP, lanes, v, sums, last);
 #endif
-    if (READS)
+    if (ADDS && SEES && READS)
         sums[1] += last * v[0];
-    [[unroll]] for (uint t = 0; t < 2; t++) {
-        const vec3 power = decay_power(head, min(since + t, SPAN));
-        const float den = from_lane(scales.x, lanes[t]);
-        const float centre = from_lane(scales.y, lanes[t]);
-        sums[t] = finish(sums[t], den, power, centre);
-        if (has_columns(strip) && t < count)
-            store_columns(o_row + (token + t) * push.o_stride[2] + column, sums[t]);
+    if (SEES) {
+        [[unroll]] for (uint t = 0; t < 2; t++) {
+            const vec3 power = decay_power(head, min(since + t, SPAN));
+            const float den = from_lane(scales.x, lanes[t]);
+            const float centre = from_lane(scales.y, lanes[t]);
+            sums[t] = finish(sums[t], den, power, centre);
+            if (has_columns(strip) && t < count)
+                store_columns(o_row + (token + t) * push.o_stride[2] + column, sums[t]);
+        }
     }
 }
 

@@ -104,7 +104,7 @@ cc_shared()
     use_moved
     "$cc" -std=c11 -Wall -Wextra -Werror "$tests/consumers/attend.c" -o "$work/shared" \
         $(pkg-config --cflags --libs dijiang) -lm
-    needs_libdijiang "$work/shared" | grep '[[]libdijiang\.so\.0\]'
+    needs_libdijiang "$work/shared" | grep '[[]libdijiang\.so\.0\.1\]'
     run "$work/shared"
 }
 

@@ -408,7 +408,8 @@ static int setup(void **state)
                 .log = log_line,
                 .validation = model->messenger ? DJ_ON : DJ_OFF,
                 .push_descriptors = ways[n].push ? DJ_ON : DJ_OFF,
-                .device_addresses = ways[n].addresses ? DJ_ON : DJ_OFF};
+                .device_addresses = ways[n].addresses ? DJ_ON : DJ_OFF,
+                .subgroups = DJ_OFF}; /* kernels that are bound in one way only */
             if (dj_context_create(&params, &contexts[i][n]) != DJ_SUCCESS)
                 return -1;
         }

@@ -315,7 +315,7 @@ static void see_dispatch(const struct null_dispatch *dispatch)
         see_output(dispatch);
     else if (dispatch->pipeline == watch.plan->step.attend.handle)
         see_step(dispatch);
-    else if (dispatch->pipeline == watch.plan->resident.attend.handle)
+    else if (dispatch->pipeline == watch.plan->resident.see.handle)
         see_resident(dispatch);
     else
         (void)see_packing(dispatch);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct problem_params shape = {.normalise = true, SHAPE(2, 70, 3, 16, 24)};
+static const struct problem_params shape = {.normalise = true, SHAPE(2, 70, 3, 20, 24)};
 
 /* Solves a problem on a context that may submit. */
 static void assert_attends(dj_context *context, const struct problem *problem, float **output)

@@ -132,6 +132,39 @@ static void directions(void **state)
         test_lengths(&params[n], n < 3 ? tokens : tokens + 10, n < 3 ? 18 : 8, "directions");
 }
 
+/* Queries that see all keys, as many as those or not. */
+static void all_keys(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = {0, 1, 8, 9, 70, 513};
+    static const struct problem_params params[] = {
+        {SHAPE(2, 600, 4, 64, 36), .full = true, .normalise = true, .weighted = true,
+         .own_numbers = true, .key_heads = 2, RESIDENT},
+        {SHAPE(1, 600, 4, 80, 68), .full = true, .normalise = true, .key_normalise = true,
+         .cross = true, .query_tokens = 37, RESIDENT},
+        {SHAPE(2, 600, 3, 32, 68), .map = DJ_MAP_SOFTMAX_DCT, .full = true, .cross = true,
+         .query_tokens = 600, RESIDENT},
+        {SHAPE(1, 600, 4, 20, 12), .map = DJ_MAP_IDENTITY, .full = true, .key_heads = 1, RESIDENT},
+        {SHAPE(1, 600, 2, 12, 8), .map = DJ_MAP_ELU, .full = true, .normalise = true,
+         .q_type = DJ_FLOAT16, .k_type = DJ_BFLOAT16, .o_type = DJ_FLOAT16, RESIDENT},
+        {SHAPE(1, 600, 2, 16, 8), .map = DJ_MAP_COSFORMER, .full = true, .normalise = true,
+         .max_tokens = 700, RESIDENT},
+        {SHAPE(2, 600, 4, 64, 36), .map = DJ_MAP_PFF, .full = true, .normalise = true,
+         .cross = true, .query_tokens = 9, RESIDENT},
+    };
+    for (size_t n = 0; n < sizeof params / sizeof *params; n++)
+        test_lengths(&params[n], tokens, sizeof tokens / sizeof *tokens, "all keys");
+    struct problem p;
+    struct placed placed;
+    struct dj_needs needs;
+    problem_init(&p, &params[1]);
+    problem_place(&p, harness_context(0), LAYOUT_PLAIN, &placed);
+    HARNESS_OK(dj_attention_needs(placed.plan, &placed.args, &needs));
+    assert_int_equal(needs.family, DJ_FAMILY_RESIDENT);
+    placed_finish(&placed);
+    problem_finish(&p);
+}
+
 static void types_and_layouts(void **state)
 {
     (void)state;
@@ -521,9 +554,8 @@ static void refusals(void **state)
 {
     (void)state;
     static const struct dj_attention_params params[] = {
-        {.heads = 1, .dim = 44},                  /* no transform of that length */
-        {.heads = 1, .dim = 64, .features = 128}, /* of several transforms */
-        {.heads = 1, .dim = 64, .causal = DJ_OFF},
+        {.heads = 1, .dim = 44},                     /* no transform of that length */
+        {.heads = 1, .dim = 64, .features = 128},    /* of several transforms */
         {.heads = 1, .dim = 128, .map = DJ_MAP_PRF}, /* too many numbers of directions */
         {.heads = 1, .dim = 32, .map = DJ_MAP_PRF, .features = 260}, /* too many sums */
         {.heads = 1, .dim = 132, .map = DJ_MAP_COSFORMER, .max_tokens = 9},
@@ -560,6 +592,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(transforms),
     HARNESS_TEST(maps),
     HARNESS_TEST(directions),
+    HARNESS_TEST(all_keys),
     HARNESS_TEST(types_and_layouts),
     HARNESS_TEST(spans_and_groups),
     HARNESS_TEST(exponents_grow),

@@ -34,10 +34,10 @@ typedef struct dj_attention dj_attention;
 enum dj_family {
     DJ_FAMILY_DEFAULT = 0,
     DJ_FAMILY_TILED = 1,    /* tiles of 32 tokens: sums of all at once, a scan, outputs */
-    DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers: causal attention of maps with
-                             * no projection (m at most 128), one DCT of 32, 64, 80, 96 or 128, or
-                             * directions (m at most 128, m d at most 9216), where subgroups and
-                             * device addresses are used (DJ_USE_SUBGROUPS,
+    DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers; without causal all keys, then
+                             * all queries. Maps with no projection (m at most 256), one DCT (d 16
+                             * to 128 in steps of 8, 160, 192 or 256), or directions (m at most 256,
+                             * m d at most 9216), where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
                              * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices, unless a
                              * dct_path was chosen, more than 4096 key heads have decays, or, without
                              * DJ_USE_READ_INVOCATION, subgroups are of 16 invocations or, where a

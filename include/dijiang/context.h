@@ -62,10 +62,11 @@ struct dj_context_params {
                                 * has buffer device addresses (VK_KHR_buffer_device_address): what
                                 * VkFFT generates is always bound so. Default: on, unless
                                 * DIJIANG_DEVICE_ADDRESSES=0. The same family's results are the
-                                * same */
+                                * same, but for DJ_FAMILY_SOFTMAX on CPU devices, which has
+                                * kernels of its own there */
     uint32_t subgroups;        /* enum dj_switch; DJ_OFF leaves kernels alone that need a workgroup
                                 * to be one subgroup (VK_EXT_subgroup_size_control): DJ_FAMILY_TILED
-                                * does all. Default: on, unless DIJIANG_SUBGROUPS=0 */
+                                * does all, and exact softmax what it does on GPUs. Default: on, unless DIJIANG_SUBGROUPS=0 */
     uint32_t matrices;         /* enum dj_switch; DJ_ON multiplies cooperative matrices, where the
                                 * device has them, in DJ_FAMILY_TILED where q, k, v and o are all of
                                 * 2-byte types: products then have float16 factors and float32 sums,
