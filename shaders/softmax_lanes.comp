@@ -85,7 +85,8 @@ rows load(uint j, uint live)
 {
     rows loaded;
     [[unroll]] for (uint t = 0; t < KEYS; t++) {
-        const uint row = j + min(t, live - 1);
+        /* never behind the last key: Mesa 26.1 loads what all invocations share even when the loop has ended */
+        const uint row = min(j + min(t, live - 1), key_count - 1);
         [[unroll]] for (uint i = 0; i < KEY_FOURS; i++) {
             const uint four = min(lane + LANES * i, DIM / 4 - 1);
             loaded.keys[t][i] = ELEMENTS(keys, K_TYPE, keys_base + row * push.k_stride[2] + 4 * four);

@@ -280,13 +280,14 @@ static void run_plans(uint32_t family, const size_t (*widths)[2], size_t width_c
         struct ground ground;
         ground_init(&ground, device);
         for (size_t w = 0; w < width_count; w++) {
-            for (int i = 0; i < PROBLEM_MAPS; i++) {
-                const int map = problem_maps[i];
+            for (int n = 0; n < 2 * PROBLEM_MAPS; n++) { /* each with a causal mask and without */
+                const int i = n / 2, map = problem_maps[i];
                 if (map == DJ_MAP_SOFTMAX && family != DJ_FAMILY_DEFAULT)
                     continue; /* has none */
                 const struct problem_params params = {
                     SHAPE(2, 0, 2, widths[w][0], widths[w][1]),
                     .map = map,
+                    .full = n % 2,
                     .key_heads = i % 2 ? 1 : 2,
                     .max_tokens = map == DJ_MAP_COSFORMER ? 70 : 0,
                     .normalise = problem_may_normalise(map),
