@@ -203,9 +203,10 @@ struct dj_rows dj_call_rows(const struct dj_call *call, const struct dj_span_set
  * Whether a whole tensor can be bound. */
 bool dj_call_binds(const struct dj_call *call, const struct dj_tensor *tensor);
 
-/* Whether one sequence's box of so many tokens, or all where they are fewer, and heads can be. */
-bool dj_call_binds_tokens(const struct dj_call *call, const struct dj_tensor *tensor,
-                          uint64_t tokens, uint64_t heads);
+/* Whether one box of a sequence of the set, of so many tokens, or all where they are fewer, and
+ * heads can be. */
+bool dj_call_binds_tokens(const struct dj_call *call, const struct dj_span_set *set,
+                          const struct dj_tensor *tensor, uint64_t tokens, uint64_t heads);
 
 /* Sequences that lie anywhere in their rows are bound together only as whole tensors: *most becomes
  * 1 where those are too large; DJ_ERROR_LIMIT, logged, if the host cannot know where they lie. */

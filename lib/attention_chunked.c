@@ -240,10 +240,10 @@ bool dj_chunked_can(const struct dj_call *call)
            is_aligned(&args->q) && is_aligned(&args->k) && is_aligned(&args->v) &&
            is_aligned(&args->o) &&
            (group == 1 || (dj_call_binds(call, &args->q) && dj_call_binds(call, &args->o))) &&
-           dj_call_binds_tokens(call, &args->q, segment, group) &&
-           dj_call_binds_tokens(call, &args->o, segment, group) &&
-           dj_call_binds_tokens(call, &args->k, segment, 1) &&
-           dj_call_binds_tokens(call, &args->v, segment, 1);
+           dj_call_binds_tokens(call, &call->queries, &args->q, segment, group) &&
+           dj_call_binds_tokens(call, &call->queries, &args->o, segment, group) &&
+           dj_call_binds_tokens(call, &call->keys, &args->k, segment, 1) &&
+           dj_call_binds_tokens(call, &call->keys, &args->v, segment, 1);
 }
 
 uint64_t dj_chunked_notes(const struct dj_attention *plan)

@@ -155,10 +155,10 @@ static bool binds_spans(const struct dj_call *call)
     const struct dj_attention_args *const args = call->args;
     const struct dj_device_info *const info = &plan->context->info;
     const uint64_t span = dj_resident_span(plan);
-    return dj_call_binds_tokens(call, &args->q, span, plan->group) &&
-           dj_call_binds_tokens(call, &args->o, span, plan->group) &&
-           dj_call_binds_tokens(call, &args->k, span, 1) &&
-           dj_call_binds_tokens(call, &args->v, span, 1) &&
+    return dj_call_binds_tokens(call, &call->queries, &args->q, span, plan->group) &&
+           dj_call_binds_tokens(call, &call->queries, &args->o, span, plan->group) &&
+           dj_call_binds_tokens(call, &call->keys, &args->k, span, 1) &&
+           dj_call_binds_tokens(call, &call->keys, &args->v, span, 1) &&
            dj_state_block_size(plan) + dj_resident_memory(plan, 1) + info->offset_alignment <=
                info->max_storage_range &&
            (uint64_t)plan->resident.blocks * plan->group <= info->max_workgroups[0];

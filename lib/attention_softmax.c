@@ -231,19 +231,21 @@ static uint32_t rows_of_lane(const struct dj_attention *plan)
 }
 
 /* The kernel whose lanes have rows of queries; it can do what comes in several boxes of keys, too.
- */
+ * DJ_ERROR_UNSUPPORTED: there is none, or the driver refuses it. */
 static dj_result create_lanes(struct dj_attention *plan, struct dj_constants constants)
 {
     struct dj_context *const context = plan->context;
     const uint32_t rows = rows_of_lane(plan);
-    plan->softmax.rows = rows * context->subgroups;
+    if (rows == 0)
+        return DJ_ERROR_UNSUPPORTED;
     constants.subgroup = constants.values[2] = context->subgroups;
     constants.read_invocation = context->read_invocation;
     constants.values[8] = rows;
     const struct dj_shader *const shader =
         plan->small_outputs ? &dj_shader_softmax_lanes_16 : &dj_shader_softmax_lanes;
-    const dj_result result = dj_pipeline_get(context, shader, &constants, &plan->softmax.attend);
+    const dj_result result = dj_pipeline_try(context, shader, &constants, &plan->softmax.attend);
     plan->softmax.attend_carried = plan->softmax.attend;
+    plan->softmax.rows = result == DJ_SUCCESS ? rows * context->subgroups : 0;
     return result;
 }
 
@@ -270,8 +272,9 @@ static dj_result create(struct dj_attention *plan, const struct dj_attention_par
         .values = {plan->dim, plan->value_dim, 0, plan->causal, plan->q_type,
                    projected ? DJ_FLOAT32 : plan->k_type, projected ? DJ_FLOAT32 : plan->v_type,
                    plan->o_type, 0}};
-    const dj_result result =
-        rows_of_lane(plan) > 0 ? create_lanes(plan, constants) : create_tiles(plan, constants);
+    dj_result result = create_lanes(plan, constants);
+    if (result == DJ_ERROR_UNSUPPORTED)
+        result = create_tiles(plan, constants);
     return result == DJ_SUCCESS && projected ? create_projections(plan) : result;
 }
 

@@ -23,7 +23,8 @@ static struct dj_choice_key key_of(const struct dj_attention *plan)
         {plan->map, plan->heads, plan->key_heads, plan->dim, plan->value_dim, plan->features,
          (plan->normalise ? 1u : 0u) | (plan->key_normalise ? 2u : 0u) |
              (plan->resident.decay != NULL ? 4u : 0u) |
-             (plan->context->matrices > 0 && !plan->context->matrices_asked ? 8u : 0u),
+             (plan->context->matrices > 0 && !plan->context->matrices_asked ? 8u : 0u) |
+             (plan->causal ? 0u : 16u),
          plan->q_type, plan->k_type, plan->v_type, plan->o_type, dj_context_uses(plan->context)}};
 }
 
@@ -49,7 +50,8 @@ void dj_choices_destroy(struct dj_attention *plan)
 
 static uint32_t size_of(const struct dj_call *call)
 {
-    return dj_choice_size(call->keys.sequences, call->keys.longest);
+    const uint64_t keys = call->keys.longest, queries = call->queries.longest;
+    return dj_choice_size(call->keys.sequences, keys > queries ? keys : queries);
 }
 
 uint32_t dj_choice_of(const struct dj_call *call)

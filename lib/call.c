@@ -545,10 +545,10 @@ bool dj_call_binds(const struct dj_call *call, const struct dj_tensor *tensor)
     return dj_tensor_binds(call->plan->context, tensor, tensor->shape);
 }
 
-bool dj_call_binds_tokens(const struct dj_call *call, const struct dj_tensor *tensor,
-                          uint64_t tokens, uint64_t heads)
+bool dj_call_binds_tokens(const struct dj_call *call, const struct dj_span_set *set,
+                          const struct dj_tensor *tensor, uint64_t tokens, uint64_t heads)
 {
-    const uint64_t longest = call->keys.longest, most = tokens < longest ? tokens : longest;
+    const uint64_t most = tokens < set->longest ? tokens : set->longest;
     const uint64_t box[4] = {1, most > 0 ? most : 1, heads, tensor->shape[3]};
     return dj_tensor_binds(call->plan->context, tensor, box);
 }

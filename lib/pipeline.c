@@ -24,9 +24,11 @@ static dj_result result_of(struct dj_context *context, const struct dj_shader *s
                          code == VK_ERROR_FEATURE_NOT_PRESENT || code == VK_ERROR_INVALID_SHADER_NV;
     if (!optional || !refused)
         return dj_context_result(context, code, call);
-    dj_log_line(&context->log, DJ_LOG_WARNING,
-                "the driver cannot make the kernel %s (%s: VkResult %d): others are used",
-                shader->name, call, (int)code);
+    dj_log_line(
+        &context->log, DJ_LOG_WARNING,
+        "the driver cannot make the kernel %s (%s: VkResult %d), which is done without where "
+        "that can be",
+        shader->name, call, (int)code);
     return DJ_ERROR_UNSUPPORTED;
 }
 

@@ -9,7 +9,7 @@
 enum dj_softmax_region {
     DJ_SOFTMAX_QUERY_TABLE, /* spans */
     DJ_SOFTMAX_KEY_TABLE,
-    DJ_SOFTMAX_CARRY,       /* softmax.comp's, between boxes of keys */
+    DJ_SOFTMAX_CARRY,       /* the kernel's, between boxes of keys */
     DJ_SOFTMAX_PROJECTED_K, /* E k and F v of the box's sequences and heads */
     DJ_SOFTMAX_PROJECTED_V,
     DJ_SOFTMAX_LACKING_K, /* what those lack, between boxes of keys */

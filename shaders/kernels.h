@@ -391,7 +391,7 @@ DJ_PUSH(spans_push,
  * lack in turns. */
 #define DJ_SOFTMAX_CARRY_ROW(e) ((e) / 2 + 1)
 #define DJ_CARRY_READ 1  /* there are earlier keys */
-#define DJ_CARRY_WRITE 2 /* there are later ones: softmax.comp writes the carry, not the outputs */
+#define DJ_CARRY_WRITE 2 /* there are later ones: the carry is written, not the outputs */
 
 DJ_PUSH(softmax_push,
     DJ_SPAN_BOX      /* of queries */

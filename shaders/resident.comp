@@ -261,6 +261,7 @@ float weigh(uint from, uint to, vec2 growth, float largest)
 void see(uint tokens)
 {
     load_state();
+    ahead = 0;
     [[dont_unroll]] for (uint token = 0; token < tokens; token += LANES) {
         const uint count = min(tokens - token, LANES);
         float largest;
@@ -271,6 +272,8 @@ void see(uint tokens)
         if (STRIPS > 1 && STRIP < columns)
             take_strip(1, 0, count, token, token, scales);
     }
+    if (lane == 0 && gl_WorkGroupID.x < BLOCKS) /* of the group's workgroups one */
+        keep_ahead();
 }
 
 void main()
@@ -283,6 +286,7 @@ void main()
     columns = min(VALUE_DIM - first_column, COLUMNS);
     const uint states = gl_NumWorkGroups.y;
     state = gl_WorkGroupID.y * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
+    own = push.own + (gl_WorkGroupID.y * BLOCKS + block) * DJ_RESIDENT_MEMORY(FEATURES, COLUMNS);
     if (!ADDS) {
         find_rows(member);
         load_tables();
@@ -291,8 +295,7 @@ void main()
     }
     if (member > 0)
         state += carry_members() + (member - 1) * states * DJ_STATE_SIZE(FEATURES, VALUE_DIM);
-    own = push.own + ((member * states + gl_WorkGroupID.y) * BLOCKS + block) *
-                         DJ_RESIDENT_MEMORY(FEATURES, COLUMNS);
+    own += member * states * BLOCKS * DJ_RESIDENT_MEMORY(FEATURES, COLUMNS);
     adopt();
     if (push.tokens == 0)
         return;

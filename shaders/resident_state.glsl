@@ -211,6 +211,12 @@ void load_sums()
     }
 }
 
+/* What read_ahead read, so that it is read. */
+void keep_ahead()
+{
+    carry.data[own_number(READ_AHEAD, 0)] = uintBitsToFloat(ahead);
+}
+
 /* What was added since, and the exponents that the token `lane_of` wants. */
 void store_sums(uint lane_of, bool raise)
 {
@@ -232,7 +238,7 @@ void store_sums(uint lane_of, bool raise)
         }
     }
     if (lane == 0)
-        carry.data[own_number(READ_AHEAD, 0)] = uintBitsToFloat(ahead);
+        keep_ahead();
 }
 
 /* What the carry's state says besides the sums. */

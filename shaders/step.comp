@@ -260,15 +260,15 @@ void write_header(int in_slot, int out_slot, uint content)
     const uint to = slot_start(out_slot);
     if (in_slot == out_slot && (content == SLOT_ALIEN || spoiled != 0))
         return;
-    const uvec2 seen = add_tokens(content == SLOT_STATE ? slot_tokens(in_slot) : uvec2(0), 1);
     const bool right = in_slot == out_slot && content == SLOT_STATE;
     if (t == 0) {
+        const uvec2 seen = add_tokens(content == SLOT_STATE ? slot_tokens(in_slot) : uvec2(0), 1);
         for (uint i = right ? 2 : 1; i < (right ? 4 : DJ_STATE_HEADER_WORDS); i++)
             slots.data[to + i] = header_word(i, seen);
     }
     HEADER_ORDER();
     if (!right && t == 0)
-        slots.data[to] = header_word(0, seen);
+        slots.data[to] = header_word(0, uvec2(0));
 }
 
 /* A word of the slots, by its place. */

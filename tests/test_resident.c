@@ -549,6 +549,32 @@ static void many_decays(void **state)
     }
 }
 
+/* Queries too far apart for a span of them to be bound, of fewer keys, go in tiles. */
+static void far_queries(void **state)
+{
+    (void)state;
+    require_kernels();
+    const struct dj_attention_params params = {
+        .heads = 1, .dim = 64, .map = DJ_MAP_ELU, .causal = DJ_OFF, .normalise = DJ_ON};
+    const uint64_t few[4] = {1, 1, 1, 64}, many[4] = {1, 600, 1, 64};
+    struct dj_attention_args args = {0};
+    struct dj_needs needs;
+    struct dj_device_info info;
+    dj_attention *plan;
+    HARNESS_OK(dj_context_device(harness_context(0), &info));
+    HARNESS_OK(dj_attention_create(harness_context(0), &params, &plan));
+    dj_tensor_init(&args.k, NULL, 0, DJ_FLOAT32, few);
+    dj_tensor_init(&args.v, NULL, 0, DJ_FLOAT32, few);
+    dj_tensor_init(&args.q, NULL, 0, DJ_FLOAT32, many);
+    dj_tensor_init(&args.o, NULL, 0, DJ_FLOAT32, many);
+    HARNESS_OK(dj_attention_needs(plan, &args, &needs));
+    assert_int_equal(needs.family, DJ_FAMILY_RESIDENT);
+    args.q.stride[1] = args.o.stride[1] = info.max_storage_range / 4 / 128;
+    HARNESS_OK(dj_attention_needs(plan, &args, &needs));
+    assert_int_equal(needs.family, DJ_FAMILY_TILED);
+    dj_attention_destroy(&plan);
+}
+
 /* A family that a plan cannot have is refused; one that a device lacks, too. */
 static void refusals(void **state)
 {
@@ -605,6 +631,7 @@ static const struct CMUnitTest tests[] = {
     HARNESS_TEST(not_numbers_in_slots),
     HARNESS_TEST(defaults),
     HARNESS_TEST(many_decays),
+    HARNESS_TEST(far_queries),
     HARNESS_TEST(refusals),
 };
 

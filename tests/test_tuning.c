@@ -122,6 +122,18 @@ static void chooses_one_for_good(void **state)
     HARNESS_OK(dj_attention_tune(placed.plan, &half));
     assert_false(is_poisoned(&placed));
     placed_finish(&placed);
+
+    /* without a causal mask it is another plan */
+    struct problem all;
+    struct problem_params full = shape;
+    full.full = true;
+    problem_init(&all, &full);
+    problem_place(&all, harness_context(0), LAYOUT_PLAIN, &placed);
+    placed_poison(&placed);
+    HARNESS_OK(dj_attention_tune(placed.plan, &placed.args));
+    assert_false(is_poisoned(&placed));
+    placed_finish(&placed);
+    problem_finish(&all);
     free(chosen);
     free(by[0]);
     free(by[1]);

@@ -37,12 +37,12 @@ enum dj_family {
     DJ_FAMILY_RESIDENT = 2, /* tokens in order, the sums in registers; without causal all keys, then
                              * all queries. Maps with no projection (m at most 256), one DCT (d 16
                              * to 128 in steps of 8, 160, 192 or 256), or directions (m at most 256,
-                             * m d at most 9216), where subgroups and device addresses are used (DJ_USE_SUBGROUPS,
-                             * DJ_USE_DEVICE_ADDRESSES). The default on CPU devices, unless a
-                             * dct_path was chosen, more than 4096 key heads have decays, or, without
-                             * DJ_USE_READ_INVOCATION, subgroups are of 16 invocations or, where a
-                             * map has directions, not of 8. Calls
-                             * that it cannot do are done in tiles: with position scales, snapshots,
+                             * m d at most 9216), where subgroups and device addresses are used
+                             * (DJ_USE_SUBGROUPS, DJ_USE_DEVICE_ADDRESSES). The default on CPU
+                             * devices, unless a dct_path was chosen, more than 4096 key heads have
+                             * decays, or, without DJ_USE_READ_INVOCATION, subgroups are of 16
+                             * invocations or, where a map has directions, not of 8. Calls that it
+                             * cannot do are done in tiles: with position scales, snapshots,
                              * 512 tokens of a head beyond the device's binding range, a pool of 8
                              * GiB or more, 2-byte outputs at odd places */
     DJ_FAMILY_TUNED = 3, /* as by default, but where dj_attention_tune has measured: what was faster
@@ -249,8 +249,8 @@ struct dj_state_header {
  * (0: as much as is useful; in tiles half of what q, k and v take, at least 8 MiB and at most 64
  * MiB, if the smallest piece needs no more) and changes nothing. With more than one part, scratch
  * memory holds the states for slots_out until the last part: about N * K * slot_size more
- * (DJ_FAMILY_RESIDENT: for each query head as for a key head, and half as much again), unless one
- * part has all sequences and heads and K is 1. slot_size and slot_alignment, like
+ * (DJ_FAMILY_RESIDENT: if causal for each query head as for a key head, and half as much again),
+ * unless one part has all sequences and heads and K is 1. slot_size and slot_alignment, like
  * scratch_alignment, depend on the plan alone, and are all that is filled in if args is NULL.
  * Buffers need not be there yet: those of the tensors and state may be NULL, here alone. Position
  * scales are then given if their shape is not 0, and slots if slots_in or slots_out is; where

@@ -45,7 +45,7 @@ DJ_API dj_result dj_cache_check(dj_context *context, const void *data, uint64_t 
 /* Reads the cache of this context's device and driver from its file and adds it to the context, as
  * struct dj_context_params does. To be called when no other thread uses the context yet.
  *
- * folder: where the files are, one for each device and driver. NULL: $XDG_CACHE_HOME/dijiang, or
+ * folder: where the files are, one for each device, driver and version of the library. NULL: $XDG_CACHE_HOME/dijiang, or
  * ~/.cache/dijiang if that is not set to an absolute path. Where there is no such thing, as on
  * Android, give one of the program's own, such as "<cache folder>/dijiang".
  *

@@ -66,7 +66,8 @@ struct dj_context_params {
                                 * kernels of its own there */
     uint32_t subgroups;        /* enum dj_switch; DJ_OFF leaves kernels alone that need a workgroup
                                 * to be one subgroup (VK_EXT_subgroup_size_control): DJ_FAMILY_TILED
-                                * does all, and exact softmax what it does on GPUs. Default: on, unless DIJIANG_SUBGROUPS=0 */
+                                * does all, and exact softmax what it does on GPUs. Default: on,
+                                * unless DIJIANG_SUBGROUPS=0 */
     uint32_t matrices;         /* enum dj_switch; DJ_ON multiplies cooperative matrices, where the
                                 * device has them, in DJ_FAMILY_TILED where q, k, v and o are all of
                                 * 2-byte types: products then have float16 factors and float32 sums,
@@ -193,9 +194,10 @@ enum dj_use {
     DJ_USE_DEVICE_ADDRESSES = 2, /* buffers that are wrapped must have one */
     DJ_USE_STORAGE_16BIT = 4,    /* struct dj_tensor */
     DJ_USE_FLOAT_CONTROLS = 8,   /* NaN and Inf are as <dijiang/attention.h> says */
-    DJ_USE_SUBGROUPS = 16,       /* with device addresses DJ_FAMILY_RESIDENT is there */
+    DJ_USE_SUBGROUPS = 16,       /* with device addresses DJ_FAMILY_RESIDENT is there, and on CPU
+                                  * devices exact softmax has a kernel of its own */
     DJ_USE_MATRICES = 32,        /* struct dj_context_params.matrices */
-    DJ_USE_READ_INVOCATION = 64, /* faster DJ_FAMILY_RESIDENT with subgroups of 4 or 16 */
+    DJ_USE_READ_INVOCATION = 64, /* those are faster with subgroups of 4 or 16 */
 };
 
 /* enum dj_use, any together; 0 for NULL. Thread-safe. */
