@@ -46,9 +46,8 @@ struct dj_attention {
     struct {
         const struct dj_shader *shader; /* NULL: the plan is not for this family */
         struct dj_constants constants;
-        struct dj_pipeline see; /* none: nor where the driver cannot make it */
-        struct dj_pipeline
-            add; /* of keys, where queries see all of them: the other is of queries then */
+        struct dj_pipeline see;   /* none: nor where the driver cannot make it */
+        struct dj_pipeline add;   /* of keys, where queries see all: those are the other's then */
         struct dj_buffer *decay;  /* powers within a span; NULL: there is none */
         uint32_t columns, blocks; /* columns of a workgroup; blocks of so many */
         bool preferred;           /* where nothing else was chosen */

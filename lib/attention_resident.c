@@ -23,12 +23,9 @@ static const struct {
     uint32_t length;
     const struct dj_shader *shader;
 } transforms[] = {
-    {16, &dj_shader_resident_16},   {24, &dj_shader_resident_24},   {32, &dj_shader_resident_32},
-    {40, &dj_shader_resident_40},   {48, &dj_shader_resident_48},   {56, &dj_shader_resident_56},
-    {64, &dj_shader_resident_64},   {72, &dj_shader_resident_72},   {80, &dj_shader_resident_80},
-    {88, &dj_shader_resident_88},   {96, &dj_shader_resident_96},   {104, &dj_shader_resident_104},
-    {112, &dj_shader_resident_112}, {120, &dj_shader_resident_120}, {128, &dj_shader_resident_128},
-    {160, &dj_shader_resident_160}, {192, &dj_shader_resident_192}, {256, &dj_shader_resident_256},
+#define TRANSFORM(n) {n, &dj_shader_resident_##n},
+    DJ_RESIDENT_LENGTHS(TRANSFORM)
+#undef TRANSFORM
 };
 
 /* Those for maps without one, by the most features that they are compiled for: without and with
@@ -70,8 +67,7 @@ dj_result dj_resident_choose(struct dj_attention *plan, const struct dj_attentio
     struct dj_context *const context = plan->context;
     const struct dj_tuning *const tuning = dj_tuning_of(context->info.type);
     const bool forced = params->family == DJ_FAMILY_RESIDENT;
-    /* 16 lanes that permute are slower than tiles (docs/performance.md) */
-    const bool suited = tuning->resident && (context->subgroups != 16 || context->read_invocation);
+    const bool suited = tuning->resident && dj_tuning_permutes(context);
     const bool standard = params->family == DJ_FAMILY_DEFAULT && suited;
     uint32_t widest;
     const struct dj_shader *const shader = find_shader(plan, &widest);

@@ -222,10 +222,8 @@ static uint32_t rows_of_lane(const struct dj_attention *plan)
 {
     const struct dj_context *const context = plan->context;
     const bool offered = context->subgroups > 0 && context->device_addresses;
-    /* 16 lanes that permute take turns (docs/performance.md) */
-    const bool suited = context->subgroups != 16 || context->read_invocation;
     const uint32_t rows = dj_tuning_of(context->info.type)->softmax_rows;
-    if (!offered || !suited)
+    if (!offered || !dj_tuning_permutes(context))
         return 0;
     return rows > 1 && plan->dim + plan->value_dim > WIDE ? 1 : rows;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tuning.h"
 
+#include "context.h"
 #include "device.h"
 
 /* On CPU devices the step kernel is fastest with workgroups of one vector, barriers cost what they
@@ -31,6 +32,11 @@ static const struct dj_tuning of_gpu = {.step_threads = 64,
 bool dj_tuning_chunks(const struct dj_device *device)
 {
     return device->chunked && device->driver_id == VK_DRIVER_ID_NVIDIA_PROPRIETARY;
+}
+
+bool dj_tuning_permutes(const struct dj_context *context)
+{
+    return context->subgroups != 16 || context->read_invocation;
 }
 
 const struct dj_tuning *dj_tuning_of(uint32_t device_type)

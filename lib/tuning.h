@@ -20,11 +20,16 @@ struct dj_tuning {
     bool resident;         /* sums in registers where that can be, without being asked */
 };
 
+struct dj_context;
 struct dj_device;
 
 /* Whether calls go in chunks of cooperative matrices without being asked to: where that was
  * measured to be faster (docs/performance.md, "Chunks"). */
 bool dj_tuning_chunks(const struct dj_device *device);
+
+/* Whether values go from lane to lane fast: not in 16 lanes that permute, which take turns
+ * (docs/performance.md). */
+bool dj_tuning_permutes(const struct dj_context *context);
 
 /* Of an enum dj_device_type. */
 const struct dj_tuning *dj_tuning_of(uint32_t device_type);

@@ -192,19 +192,15 @@ void load_features(uint first_token, uint tokens)
     read_ahead(q, k, v_row + token * push.v_stride[2], o_row + token * push.o_stride[2]);
     /* one text for both: it is most of what there is to compile */
     [[dont_unroll]] for (uint side = ADDS ? 0 : 1; side < (SEES ? 2 : 1); side++) {
-        if (ADDS && side == 1) {
-            [[unroll]] for (uint f = 0; f < FEATURES; f++)
-                key[f] = query[f];
-        }
         if (ADDS && side == 0)
             LOAD_ROW(keys, K_TYPE, k)
         if (SEES && side == 1)
             LOAD_ROW(queries, Q_TYPE, q)
         map_row(token, side == 0);
-    }
-    if (!SEES) {
-        [[unroll]] for (uint f = 0; f < FEATURES; f++)
-            key[f] = query[f];
+        if (ADDS && side == 0) {
+            [[unroll]] for (uint f = 0; f < FEATURES; f++)
+                key[f] = query[f];
+        }
     }
 }
 

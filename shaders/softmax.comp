@@ -61,11 +61,7 @@ shared float rescale[DJ_TILE_TOKENS];
 
 vec4 sums[8], lows[8]; /* of an invocation's rows and columns: sums, and what they lack */
 
-uint count;        /* of the tile's rows */
-uint first_row;    /* the first one's place in its sequence */
 uint rows, column; /* of an invocation: its first ones */
-uint key_count;    /* of the sequence's keys in the box */
-uint queries_base, keys_base, values_base, outputs_base; /* of tile, or head */
 
 #include "softmax.glsl"
 
@@ -244,26 +240,12 @@ void write_outputs()
 
 void main()
 {
-    const uint sequence = gl_WorkGroupID.y / push.heads, head = gl_WorkGroupID.y % push.heads;
-    const uint key_head = (push.shift + head) / push.group;
-    const uint tile_row = gl_WorkGroupID.x * DJ_TILE_TOKENS, tokens = span_tokens(sequence);
-    if (tile_row >= tokens)
+    find_tile(DJ_TILE_TOKENS);
+    if (count == 0)
         return;
-    count = min(tokens - tile_row, DJ_TILE_TOKENS);
-    first_row = push.start + tile_row;
     rows = gl_LocalInvocationID.x % DJ_TILE_THREADS / 16 * 8;
     column = (gl_WorkGroupID.z * BLOCKS + gl_LocalInvocationID.x / DJ_TILE_THREADS) * DJ_TILE_VALUES +
              gl_LocalInvocationID.x % 16 * 4;
-    key_count = key_tokens(sequence);
-    const uint row = span_row(sequence) + tile_row;
-    queries_base = push.q_base + sequence * push.q_stride[0] + head * push.q_stride[1] +
-                   row * push.q_stride[2];
-    outputs_base = push.o_base + sequence * push.o_stride[0] + head * push.o_stride[1] +
-                   row * push.o_stride[2];
-    keys_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] +
-                key_row(sequence) * push.k_stride[2];
-    values_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] +
-                  key_row(sequence) * push.v_stride[2];
 
     const uint seen = seen_by(count - 1);
     if (CARRY && seen == 0 && push.carry == (DJ_CARRY_READ | DJ_CARRY_WRITE))

@@ -57,10 +57,6 @@ const uint VALUE_FOURS = (VALUE_DIM / 4 + LANES - 1) / LANES;
 const uint FOURS = VALUE_DIM / 4;
 
 uint lane;
-uint count;     /* of the tile's rows */
-uint first_row;
-uint key_count; /* of the sequence's keys in the box */
-uint queries_base, keys_base, values_base, outputs_base; /* of tile, or head */
 
 /* [row of the lane][feature or column] */
 float query[ROWS * DIM];
@@ -279,21 +275,9 @@ void write_outputs()
 void main()
 {
     lane = gl_SubgroupInvocationID;
-    const uint sequence = gl_WorkGroupID.y / push.heads, head = gl_WorkGroupID.y % push.heads;
-    const uint key_head = (push.shift + head) / push.group;
-    const uint tile_row = gl_WorkGroupID.x * ROWS * LANES, tokens = span_tokens(sequence);
-    if (tile_row >= tokens)
+    find_tile(ROWS * LANES);
+    if (count == 0)
         return;
-    count = min(tokens - tile_row, ROWS * LANES);
-    first_row = push.start + tile_row;
-    key_count = key_tokens(sequence);
-    const uint row = span_row(sequence) + tile_row;
-    queries_base = push.q_base + sequence * push.q_stride[0] + head * push.q_stride[1] + row * push.q_stride[2];
-    outputs_base = push.o_base + sequence * push.o_stride[0] + head * push.o_stride[1] + row * push.o_stride[2];
-    keys_base = push.k_base + sequence * push.k_stride[0] + key_head * push.k_stride[1] +
-                key_row(sequence) * push.k_stride[2];
-    values_base = push.v_base + sequence * push.v_stride[0] + key_head * push.v_stride[1] +
-                  key_row(sequence) * push.v_stride[2];
 
     const uint seen = seen_by(count - 1), all = seen_by(0);
     if (seen == 0 && push.carry == (DJ_CARRY_READ | DJ_CARRY_WRITE))
